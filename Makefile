@@ -1,0 +1,78 @@
+# One line from a config to a measured INT8 engine. `make` alone lists the targets.
+
+CONFIG ?= configs/pidnet_s_streets.yaml
+DATA   ?=
+CKPT   ?=
+ARGS   ?=
+PYTHON ?= python3
+VENV   ?= .venv
+# Passed to pip, e.g. PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
+PIP_ARGS ?=
+
+# glibc hands freed blocks back to the kernel by default and faults them in again for the next inference.
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
+
+# NGC PyTorch images set this variable. There the container's own torch and TensorRT are used: the environment
+# sees the system packages, and pip keeps to the image's PIP_CONSTRAINT.
+ifdef NVIDIA_PYTORCH_VERSION
+VENV_ARGS    := --system-site-packages
+REQUIREMENTS := requirements/ngc.txt
+else
+VENV_ARGS    :=
+REQUIREMENTS := requirements/cpu.txt requirements/dev.txt
+endif
+
+READY   := $(VENV)/.ready
+RUN     := $(VENV)/bin/python
+OPTIONS  = --config '$(CONFIG)' $(if $(DATA),--set 'data.root=$(DATA)') \
+           $(if $(CKPT),--set 'model.checkpoint=$(CKPT)') $(ARGS)
+
+.PHONY: help setup qat engine bench report test test-slow lint doctor clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@echo 'make TARGET [CONFIG=configs/….yaml] [DATA=folder] [CKPT=file.pt] [ARGS="--set a.b=c"] [PIP_ARGS=…]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## make the Python environment in $(VENV); every other target does it when needed
+
+qat: $(READY) ## train or load FP32, quantize, fine-tune, export Q/DQ ONNX
+	$(RUN) -m qat run $(OPTIONS)
+
+engine: qat ## build the INT8 engines and their float peers
+	$(RUN) -m deploy build $(OPTIONS)
+
+bench: $(READY) ## the whole line: engines, then latency and mIoU against FP32
+	$(RUN) benchmarks/run.py $(OPTIONS)
+
+report: $(READY) ## write report.html again from the last results
+	$(RUN) -m benchmarks.report $(OPTIONS)
+
+test: $(READY) ## fast tests
+	$(RUN) -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-slow: $(READY) ## tests that take minutes or a GPU
+	$(RUN) -m pytest -m "slow or gpu" $(ARGS)
+
+lint: $(READY) ## style, types, import directions
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(RUN) -m mypy --strict core deploy
+	$(RUN) -m mypy qat benchmarks $(wildcard *.py)
+	$(VENV)/bin/lint-imports
+
+doctor: $(READY) ## what this machine can build and run, and what would make the rest work
+	$(RUN) -m deploy doctor
+
+clean: ## remove runs, engines and results; the environment stays
+	rm -rf runs benchmarks/results
+	find engines -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+
+$(READY): $(wildcard requirements/*.txt) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || \
+	    { echo 'error: $(PYTHON) is not Python 3.10 to 3.13; name one with PYTHON=…' >&2; exit 3; }
+	$(PYTHON) -m venv $(VENV_ARGS) $(VENV)
+	$(RUN) -m pip install $(PIP_ARGS) $(addprefix -r ,$(REQUIREMENTS))
+	$(RUN) -m pip install --no-deps -e .
+	@touch $@

@@ -1,0 +1,196 @@
+"""What a run is: one YAML file, checked before anything expensive starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core.errors import UserError
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and a key nobody knows is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Section):
+    """The network. `custom` calls `factory` ("file.py:function"), which returns an `nn.Module`."""
+
+    name: Literal["pidnet_s", "pidnet_m", "pidnet_l", "custom"] = "pidnet_s"
+    num_classes: int = Field(default=11, ge=2)
+    factory: str | None = None
+    checkpoint: Path | None = None  # FP32 weights to start from; FP32 training is skipped when set
+
+    @model_validator(mode="after")
+    def _factory_for_custom(self) -> ModelConfig:
+        if (self.name == "custom") != (self.factory is not None):
+            raise ValueError("`factory` goes with `name: custom`, and only with it")
+        return self
+
+
+class DataConfig(Section):
+    """Images and label maps. Sides are what the engine sees; PIDNet wants multiples of 8."""
+
+    name: Literal["streets", "camvid", "camvid_original", "cityscapes"] = "streets"
+    root: Path | None = None
+    height_px: int = Field(gt=0)
+    width_px: int = Field(gt=0)
+    train_images: int | None = Field(default=None, gt=0)  # None: all there are
+    val_images: int | None = Field(default=None, gt=0)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of x/255
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class TrainConfig(Section):
+    """FP32 training, as in the PIDNet paper (Xu et al., CVPR 2023) unless set otherwise."""
+
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(default=6, gt=0)  # per process
+    lr: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    poly_power: float = Field(default=0.9, gt=0)
+    scale_min: float = Field(default=0.5, gt=0)
+    scale_max: float = Field(default=2.0, gt=0)
+    crop_height_px: int = Field(gt=0)
+    crop_width_px: int = Field(gt=0)
+    flip: bool = True
+    ohem_threshold: float = Field(default=0.9, gt=0, le=1)
+    ohem_min_kept: float = Field(default=0.125, ge=0, le=1)  # share of the batch's pixels
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where CPU (AMX/AVX512_BF16) or GPU has it
+    checkpoint_every_steps: int = Field(default=200, gt=0)
+
+
+class CalibrationConfig(Section):
+    """How a range becomes an amax."""
+
+    method: Literal["max", "percentile", "entropy", "mse"] = "mse"
+    images: int = Field(default=32, gt=0)
+    percentile: float = Field(default=99.99, gt=0, le=100)
+
+
+class QatConfig(Section):
+    """Quantization-aware fine-tuning; `epochs: 0` is post-training quantization."""
+
+    approach: Literal["calibrate", "stats_only", "direct"] = "calibrate"
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(default=6, gt=0)
+    lr: float = Field(default=1e-4, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    calibration: CalibrationConfig = CalibrationConfig()
+    learned_scales: bool = False  # LSQ for `calibrate`/`stats_only`; `direct` always learns
+    freeze_last_epochs: int = Field(default=1, ge=0)  # stats_only: the EMA stops for these
+    observe_steps: int = Field(default=20, gt=0)  # direct: steps whose EMA gives the first range
+    scale_min: float = Field(default=0.75, gt=0)
+    scale_max: float = Field(default=1.5, gt=0)
+
+
+class PlacementConfig(Section):
+    """Which placement rules apply; names as `python -m deploy rules` lists them."""
+
+    disable: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) left in float
+
+
+class DeployConfig(Section):
+    """Which engines are built."""
+
+    backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = ("openvino", "onnxruntime", "trt")
+    opset: int = Field(default=17, ge=17, le=20)
+    workspace_mib: int = Field(default=4096, gt=0)
+
+
+class BenchConfig(Section):
+    """How engines are timed and judged."""
+
+    rounds: int = Field(default=20, gt=0)  # interleaved A B A B rounds
+    runs_per_round: int = Field(default=5, gt=0)
+    warmup_ms: int = Field(default=500, ge=0)
+    threads: int = Field(default=1, gt=0)
+    strip_images: int = Field(default=4, gt=0)
+
+
+class Config(Section):
+    """One run, from data to table."""
+
+    run: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    task: Literal["segmentation"] = "segmentation"
+    seed: int = 0
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    qat: QatConfig
+    placement: PlacementConfig = PlacementConfig()
+    deploy: DeployConfig = DeployConfig()
+    bench: BenchConfig = BenchConfig()
+
+    @model_validator(mode="after")
+    def _sides(self) -> Config:
+        if self.model.name != "custom" and (self.data.height_px % 8 or self.data.width_px % 8):
+            raise ValueError("PIDNet needs data.height_px and data.width_px to be multiples of 8")
+        return self
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML run config and apply `a.b=c` overrides (values are YAML).
+
+    Raises:
+        UserError: no such file, a YAML error, a repeated key, or a value the schema refuses.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none here"
+        raise UserError(f"no config file {path}", fix=f"give --config one of: {known}")
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML", why=str(error)) from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} is not a mapping", fix="see configs/pidnet_s_streets.yaml")
+    for override in overrides or []:
+        _apply(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise UserError(f"{path} is not a valid config", why="; ".join(lines), fix="see docs/config.md") from error
+
+
+def section_dict(section: BaseModel) -> dict[str, Any]:
+    """A section as plain JSON values, for hashes and manifests."""
+    return section.model_dump(mode="json")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader keeps the last of two equal keys; a config that says two things must not load."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.YAMLError(f"key {key!r} is not a name, line {key_node.start_mark.line + 1}")
+            if key in seen:
+                raise yaml.YAMLError(f"key {key!r} appears twice, line {key_node.start_mark.line + 1}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    dotted, separator, text = override.partition("=")
+    if not separator or not dotted:
+        raise UserError(f"--set {override}", why="not of the form a.b=c")
+    *parents, leaf = dotted.split(".")
+    section = raw
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise UserError(f"--set {override}", why=f"{parent} is a value, not a section")
+    try:
+        section[leaf] = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}", why=f"the value is not valid YAML: {error}") from error

@@ -1,0 +1,73 @@
+"""Where a run keeps its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Paths of one run, under the current directory."""
+
+    run: str
+
+    @property
+    def dir(self) -> Path:
+        return Path("runs") / self.run
+
+    @property
+    def manifest(self) -> Path:
+        return self.dir / "manifest.json"
+
+    @property
+    def config(self) -> Path:
+        return self.dir / "config.yaml"
+
+    @property
+    def fp32_checkpoint(self) -> Path:
+        return self.dir / "fp32.pt"
+
+    @property
+    def fp32_onnx(self) -> Path:
+        return self.dir / "fp32.onnx"
+
+    @property
+    def qat_checkpoint(self) -> Path:
+        return self.dir / "qat.pt"
+
+    @property
+    def qdq_onnx(self) -> Path:
+        return self.dir / "qdq.onnx"
+
+    @property
+    def simulated(self) -> Path:
+        """Label maps of the fake-quantized model on the validation split."""
+        return self.dir / "simulated.npz"
+
+    @property
+    def quantizers(self) -> Path:
+        """Range and origin of every quantizer, and the simulated score."""
+        return self.dir / "quantizers.json"
+
+    @property
+    def placed_onnx(self) -> Path:
+        return self.dir / "placed.onnx"
+
+    @property
+    def placement(self) -> Path:
+        return self.dir / "placement.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.dir / "metrics.jsonl"
+
+    @property
+    def results(self) -> Path:
+        return Path("benchmarks") / "results" / self.run
+
+    def bundle(self, backend: str, precision: str) -> Path:
+        """Folder of the engine that `backend` builds at `precision`."""
+        return Path("engines") / self.run / f"{backend}-{precision}"

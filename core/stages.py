@@ -1,0 +1,93 @@
+"""Re-run a stage only when something it depends on changed, and say what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.artifacts import read_json, sha256_file, sha256_json, write_json
+from core.console import say
+from core.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the line.
+
+    Attributes:
+        name: key in the manifest, shown to the user.
+        outputs: files the step writes.
+        inputs: files it reads; a changed hash makes the stage stale.
+        params: JSON values it depends on (config sections, rule-set and tool versions).
+    """
+
+    name: str
+    outputs: Sequence[Path]
+    inputs: Sequence[Path] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def stale_reasons(stage: Stage, manifest: Path) -> list[str]:
+    """Why `stage` must run again; an empty list means its outputs are current."""
+    record = _load(manifest)["stages"].get(stage.name)
+    missing = [path.name for path in stage.outputs if not path.exists()]
+    absent = [path for path in stage.inputs if not path.exists()]
+    if absent:
+        raise UserError(f"{stage.name} needs {', '.join(map(str, absent))}", why="no such file")
+    if record is None:
+        return [f"{', '.join(missing)} not made yet" if missing else "no record of how it was made"]
+    if missing:
+        return [f"{', '.join(missing)} missing"]
+    reasons = []
+    for kind, paths in (("inputs", stage.inputs), ("outputs", stage.outputs)):
+        recorded = record[kind]
+        reasons += [f"{path.name} changed" for path in paths if recorded.get(str(path)) != sha256_file(path)]
+    for key in sorted(set(stage.params) | set(record["params"])):
+        old, new = record["params"].get(key), stage.params.get(key)
+        if sha256_json(old) != sha256_json(new):
+            reasons.append(_difference(key, old, new))
+    return reasons
+
+
+def ensure(stage: Stage, manifest: Path, build: Callable[[], None]) -> bool:
+    """Run `build` if the stage is stale, then record hashes in `manifest`. Returns whether it ran."""
+    reasons = stale_reasons(stage, manifest)
+    if not reasons:
+        say(f"{stage.name}: up to date")
+        return False
+    say(f"{stage.name}: running ({'; '.join(reasons)})")
+    build()
+    record(stage, manifest)
+    return True
+
+
+def record(stage: Stage, manifest: Path) -> None:
+    """Write down in `manifest` what `stage` has just made, and of what."""
+    content = _load(manifest)
+    content["stages"][stage.name] = {
+        "outputs": {str(path): sha256_file(path) for path in stage.outputs},
+        "inputs": {str(path): sha256_file(path) for path in stage.inputs},
+        "params": dict(stage.params),
+    }
+    write_json(manifest, content)
+
+
+def _load(manifest: Path) -> dict[str, Any]:
+    if manifest.exists():
+        content: dict[str, Any] = read_json(manifest)
+        if content.get("schema") == SCHEMA_VERSION:
+            return content
+    return {"schema": SCHEMA_VERSION, "stages": {}}
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    """Name the innermost key that changed, so that the user sees `train.lr` and not a page of config."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for inner in sorted(set(old) | set(new)):
+            if old.get(inner) != new.get(inner):
+                return _difference(f"{key}.{inner}", old.get(inner), new.get(inner))
+    return f"{key}: {old!r} → {new!r}"
