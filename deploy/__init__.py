@@ -1,0 +1,1 @@
+"""Torch-free deployment: op graph, placement rules, graphsurgeon, verification, backends."""

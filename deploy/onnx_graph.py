@@ -1,0 +1,91 @@
+"""ONNX in: load, clean, and view as an op graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from core.errors import UserError
+from deploy.opgraph import Node, OpGraph
+
+FOLD_LIMIT_BYTES = 64 << 20  # constants larger than this are left to the engine
+
+
+def load(path: Path) -> gs.Graph:
+    """Load an ONNX file; raises `UserError` when there is none or it is not ONNX."""
+    if not path.is_file():
+        raise UserError(f"no ONNX file {path}", fix="run `make qat`, or give the path of an exported model")
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:  # protobuf raises its own DecodeError type, which differs between builds
+        raise UserError(f"{path} cannot be read as ONNX", why=str(error)) from error
+    graph = gs.import_onnx(model)
+    _resolve_constants(graph)
+    return graph
+
+
+def clean(graph: gs.Graph) -> gs.Graph:
+    """Fold shapes and constants, drop identities and dead nodes, name what is unnamed.
+
+    Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.qdq.strip`).
+    """
+    model = onnx.shape_inference.infer_shapes(gs.export_onnx(graph), data_prop=True)
+    folded = gs.import_onnx(model)
+    folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
+    _resolve_constants(folded)
+    folded.cleanup().toposort()
+    _name_nodes(folded)
+    return folded
+
+
+def view(graph: gs.Graph) -> OpGraph:
+    """The op graph of a float ONNX graph in topological order."""
+    constants = {
+        name: tuple(tensor.shape) for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)
+    }
+    return OpGraph(
+        nodes=[_node(node) for node in graph.nodes],
+        inputs=[tensor.name for tensor in graph.inputs],
+        outputs=[tensor.name for tensor in graph.outputs],
+        constants=constants,
+    )
+
+
+def _node(node: gs.Node) -> Node:
+    attrs = {"groups": node.attrs.get("group", 1), "transB": node.attrs.get("transB", 0), "mode": node.attrs.get("mode")}
+    inputs = tuple("" if tensor.is_empty() else tensor.name for tensor in node.inputs)
+    return Node(node.name, node.op, inputs, tuple(tensor.name for tensor in node.outputs), attrs)
+
+
+def _resolve_constants(graph: gs.Graph) -> None:
+    """Make constants of Constant nodes and read past Identities, so that scales are found where they are used."""
+    for node in graph.nodes:
+        if node.op == "Constant" and "value" in node.attrs:
+            constant = node.outputs[0]
+            node.outputs.clear()
+            constant.to_constant(node.attrs["value"].values)
+        elif node.op == "Identity" and node.outputs[0] not in graph.outputs:
+            replace_uses(graph, node.outputs[0], node.inputs[0])
+    graph.cleanup()
+
+
+def replace_uses(graph: gs.Graph, old: gs.Tensor, new: gs.Tensor) -> None:
+    """Let everything that reads `old` read `new`, graph outputs included."""
+    for reader in list(old.outputs):
+        reader.inputs = [new if tensor is old else tensor for tensor in reader.inputs]
+    graph.outputs = [new if tensor is old else tensor for tensor in graph.outputs]
+
+
+def _name_nodes(graph: gs.Graph) -> None:
+    """Rules and reports speak of nodes by name, so every node gets a unique one."""
+    seen: set[str] = set()
+    for node in graph.nodes:
+        base = node.name or f"{node.op}_{node.outputs[0].name}"
+        name, number = base, 1
+        while name in seen:
+            number += 1
+            name = f"{base}_{number}"
+        node.name = name
+        seen.add(name)

@@ -1,0 +1,107 @@
+"""The small operator graph that placement rules read; FX and ONNX graphs are both brought to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ACTIVATIONS = frozenset({"Relu", "Clip"})  # TensorRT fuses these into the convolution before them
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        name: unique in the graph.
+        kind: ONNX operator name ("Conv", "Add", "BatchNormalization", ...), whatever the front end.
+        inputs: tensor names in ONNX order; "" where an optional input is absent.
+        outputs: tensor names.
+        attrs: what rules need to know beyond the kind (`groups`, `transB`, `mode`).
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One use of a tensor: input number `index` of `node`."""
+
+    tensor: str
+    node: str
+    index: int
+
+
+class OpGraph:
+    """Immutable view of a network: operators in topological order and who makes and reads each tensor."""
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        constants: Mapping[str, tuple[int, ...]],
+    ) -> None:
+        """
+        Args:
+            nodes: operators in topological order, names unique.
+            inputs: graph input tensors.
+            outputs: graph output tensors.
+            constants: shape of every constant tensor (weights, biases, sizes) by name.
+        """
+        self.nodes = tuple(nodes)
+        self.inputs = tuple(inputs)
+        self.outputs = frozenset(outputs)
+        self.constants = dict(constants)
+        self._by_name = {node.name: node for node in self.nodes}
+        if len(self._by_name) != len(self.nodes):
+            raise ValueError("node names are not unique")
+        self._producer = {tensor: node for node in self.nodes for tensor in node.outputs}
+        self._uses: dict[str, list[Edge]] = {}
+        for node in self.nodes:
+            for index, tensor in enumerate(node.inputs):
+                if tensor:
+                    self._uses.setdefault(tensor, []).append(Edge(tensor, node.name, index))
+
+    def node(self, name: str) -> Node:
+        """The node of that name; raises `KeyError` when there is none."""
+        return self._by_name[name]
+
+    def producer(self, tensor: str) -> Node | None:
+        """The node that makes `tensor`; None for graph inputs and constants."""
+        return self._producer.get(tensor)
+
+    def uses(self, tensor: str) -> tuple[Edge, ...]:
+        """Every use of `tensor` by a node (graph outputs are not uses)."""
+        return tuple(self._uses.get(tensor, ()))
+
+    def only_reader(self, tensor: str) -> Node | None:
+        """The node that alone reads `tensor`, if it is the only reader and the tensor is no graph output."""
+        uses = self.uses(tensor)
+        return self.node(uses[0].node) if len(uses) == 1 and tensor not in self.outputs else None
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether `tensor` is a weight or other constant."""
+        return tensor in self.constants
+
+
+def conv_branch(graph: OpGraph, tensor: str) -> Node | None:
+    """The weighted op whose fused output (through BatchNorm and activation) is `tensor` and nothing else reads.
+
+    Such a branch ends in a kernel that can take its neighbour's pointwise work, so its output needs no Q/DQ.
+    """
+    while True:
+        node = graph.producer(tensor)
+        if node is None or graph.only_reader(tensor) is None:
+            return None
+        if node.kind in WEIGHTED:
+            return node
+        if node.kind != "BatchNormalization" and node.kind not in ACTIVATIONS:
+            return None
+        tensor = node.inputs[0]
