@@ -113,6 +113,7 @@ class BenchConfig(Section):
     warmup_ms: int = Field(default=500, ge=0)
     threads: int = Field(default=1, gt=0)
     strip_images: int = Field(default=4, gt=0)
+    gate_miou_drop: float = Field(default=1.0, ge=0)  # points below FP32 that --gate allows
 
 
 class Config(Section):

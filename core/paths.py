@@ -35,6 +35,10 @@ class RunPaths:
         return self.dir / "fp32.onnx"
 
     @property
+    def fp16_onnx(self) -> Path:
+        return self.dir / "fp16.onnx"
+
+    @property
     def qat_checkpoint(self) -> Path:
         return self.dir / "qat.pt"
 
