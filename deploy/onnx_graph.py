@@ -6,10 +6,13 @@ from pathlib import Path
 
 import onnx
 import onnx_graphsurgeon as gs
+import onnxruntime
 
+from core.artifacts import write_atomic
 from core.errors import UserError
 from deploy.opgraph import Node, OpGraph
 
+ERRORS_ONLY = 3
 FOLD_LIMIT_BYTES = 64 << 20  # constants larger than this are left to the engine
 
 
@@ -31,6 +34,7 @@ def clean(graph: gs.Graph) -> gs.Graph:
 
     Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.qdq.strip`).
     """
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)  # graphsurgeon folds with it, and it warns of its own passes
     model = onnx.shape_inference.infer_shapes(gs.export_onnx(graph), data_prop=True)
     folded = gs.import_onnx(model)
     folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
@@ -38,6 +42,14 @@ def clean(graph: gs.Graph) -> gs.Graph:
     folded.cleanup().toposort()
     _name_nodes(folded)
     return folded
+
+
+def save(graph: gs.Graph, target: Path) -> None:
+    """Write the graph atomically, checked by `onnx.checker` with full shape inference."""
+    model = gs.export_onnx(graph)
+    onnx.checker.check_model(model, full_check=True)
+    with write_atomic(target) as temporary:
+        onnx.save(model, str(temporary))
 
 
 def view(graph: gs.Graph) -> OpGraph:
@@ -54,7 +66,11 @@ def view(graph: gs.Graph) -> OpGraph:
 
 
 def _node(node: gs.Node) -> Node:
-    attrs = {"groups": node.attrs.get("group", 1), "transB": node.attrs.get("transB", 0), "mode": node.attrs.get("mode")}
+    attrs = {
+        "groups": node.attrs.get("group", 1),
+        "transB": node.attrs.get("transB", 0),
+        "mode": node.attrs.get("mode"),
+    }
     inputs = tuple("" if tensor.is_empty() else tensor.name for tensor in node.inputs)
     return Node(node.name, node.op, inputs, tuple(tensor.name for tensor in node.outputs), attrs)
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import onnx
 import onnx_graphsurgeon as gs
 
-from core.artifacts import write_atomic
 from core.errors import UserError
 from deploy import onnx_graph, qdq
 from deploy.placement import Placement, SkippedNode, placement
@@ -68,15 +66,9 @@ def scaled(where: Placement, scales: Mapping[str, qdq.Scale]) -> tuple[Placement
     edges = tuple(item for item in where.edges if item.edge.tensor in scales and item.edge.node not in half)
     weights = tuple(item for item in where.weights if item.use.node not in half)
     missing = [item.edge for item in where.edges if item not in edges]
-    skips = tuple(SkippedNode(edge.node, "scales", f"no trained scale for {edge.tensor} or its weight") for edge in missing)
+    skips = tuple(
+        SkippedNode(edge.node, "scales", f"no trained scale for {edge.tensor} or its weight") for edge in missing
+    )
     used = {item.edge.tensor for item in edges} | {item.use.tensor for item in weights}
     unused = tuple(sorted(scales.keys() - used))
     return replace(where, edges=edges, weights=weights, skips=where.skips + skips), unused
-
-
-def save(graph: gs.Graph, target: Path) -> None:
-    """Write the graph, checked by `onnx.checker` with full shape inference."""
-    model = gs.export_onnx(graph)
-    onnx.checker.check_model(model, full_check=True)
-    with write_atomic(target) as temporary:
-        onnx.save(model, str(temporary))

@@ -160,4 +160,3 @@ def _broadcast(values: NDArray[np.float32], axis: int | None, rank: int) -> NDAr
     shape = [1] * rank
     shape[axis] = -1
     return values.reshape(shape)
-

@@ -20,5 +20,7 @@ def select(disable: Iterable[str] = ()) -> tuple[Rule, ...]:
     names = {rule.name for rule in RULES}
     unknown = sorted(set(disable) - names)
     if unknown:
-        raise UserError(f"placement.disable names no rule: {', '.join(unknown)}", fix=f"rules: {', '.join(sorted(names))}")
+        raise UserError(
+            f"placement.disable names no rule: {', '.join(unknown)}", fix=f"rules: {', '.join(sorted(names))}"
+        )
     return tuple(rule for rule in RULES if rule.name not in set(disable))

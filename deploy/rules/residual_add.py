@@ -37,7 +37,9 @@ def _distance_from_other(graph: OpGraph, node: Node, index: int) -> int:
     for other, tensor in enumerate(node.inputs):
         if other != index:
             others |= _ancestors(graph, tensor).keys()
-    return min((depth for tensor, depth in _ancestors(graph, node.inputs[index]).items() if tensor in others), default=0)
+    return min(
+        (depth for tensor, depth in _ancestors(graph, node.inputs[index]).items() if tensor in others), default=0
+    )
 
 
 def _ancestors(graph: OpGraph, tensor: str) -> dict[str, int]:

@@ -35,5 +35,3 @@ def quantized(graph: OpGraph, *rules: Rule) -> set[tuple[str, str]]:
 def whys(graph: OpGraph, *rules: Rule) -> dict[str, str]:
     """Reason by node for everything `rules` skip."""
     return {skip.node: skip.why for skip in placement(graph, rules).skips}
-
-

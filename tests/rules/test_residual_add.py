@@ -34,7 +34,10 @@ def test_two_inputs_without_common_ancestor_quantize_one_of_them():
     [
         ("y = Add(x, c_one)", "one input is constant"),
         ("p = Mul(x, g)\ny = Add(p, x)", "no convolution branch to fuse into: pointwise stays float"),
-        ("c = Conv(x, w)\nz = Relu(c)\nt = Sigmoid(c)\ny = Add(z, t)", "no convolution branch to fuse into: pointwise stays float"),
+        (
+            "c = Conv(x, w)\nz = Relu(c)\nt = Sigmoid(c)\ny = Add(z, t)",
+            "no convolution branch to fuse into: pointwise stays float",
+        ),
     ],
 )
 def test_skips_say_why(text, why):

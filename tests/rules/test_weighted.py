@@ -21,7 +21,11 @@ def test_fires_with_the_output_channel_axis(kind, attrs, axis):
     [
         ("y = Conv(x, v)", {}, "the weight is computed, not constant"),
         ("y = Conv(c_image, w)", {}, "the input is constant; the whole op folds away"),
-        ("y = ConvTranspose(x, w)", {"groups": 4}, "a grouped ConvTranspose has no per-output-channel axis in ONNX layout"),
+        (
+            "y = ConvTranspose(x, w)",
+            {"groups": 4},
+            "a grouped ConvTranspose has no per-output-channel axis in ONNX layout",
+        ),
     ],
 )
 def test_skips_say_why(text, attrs, why):

@@ -1,0 +1,37 @@
+"""What this machine's CPU is and which vector instructions it has."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+INTERESTING = frozenset(
+    {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "bf16", "i8mm"}
+)
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets that decide how fast INT8 and BF16 are; empty where the system does not tell (not Linux)."""
+    words: set[str] = set()
+    for key, value in _cpuinfo():
+        if key in ("flags", "Features"):
+            words |= set(value.split())
+    return INTERESTING & words
+
+
+def cpu_model() -> str:
+    """The CPU's name as the system gives it."""
+    return next((value for key, value in _cpuinfo() if key == "model name"), platform.processor() or platform.machine())
+
+
+def computes_bf16() -> bool:
+    """Whether BF16 products run in hardware rather than in emulation."""
+    return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})
+
+
+def _cpuinfo() -> list[tuple[str, str]]:
+    if not _CPUINFO.exists():
+        return []
+    lines = (line.partition(":") for line in _CPUINFO.read_text(encoding="utf-8").splitlines())
+    return [(key.strip(), value.strip()) for key, _, value in lines]
