@@ -1,0 +1,92 @@
+"""`python -m deploy`: place Q/DQ, build engines, prove INT8, and say what this machine can do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from core.cli import add_config_options, config_from
+from core.errors import EXIT_ENVIRONMENT, run_cli
+
+
+def main() -> int | None:
+    """Parse the command line and run the command."""
+    arguments = _parser().parse_args()
+    return run_cli(lambda: arguments.run(arguments), debug=arguments.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    build = commands.add_parser("build", help="place, verify and build the run's engines (`make engine`)")
+    add_config_options(build)
+    build.set_defaults(run=_build)
+
+    place = commands.add_parser("place", help="bring any Q/DQ ONNX to TensorRT's placement")
+    place.add_argument("source", type=Path)
+    place.add_argument("target", type=Path)
+    place.add_argument("--disable", action="append", default=[], metavar="RULE")
+    place.add_argument("--skip", action="append", default=[], metavar="PATTERN")
+    place.add_argument("--report", action="store_true", help="print every quantized edge and every skip")
+    place.add_argument("--debug", action="store_true")
+    place.set_defaults(run=_place)
+
+    rules = commands.add_parser("rules", help="list the placement rules")
+    rules.set_defaults(run=_rules, debug=False)
+
+    inspect = commands.add_parser("inspect", help="the INT8 proof of a built engine, layer by layer")
+    inspect.add_argument("bundle", type=Path)
+    inspect.add_argument("--debug", action="store_true")
+    inspect.set_defaults(run=_inspect)
+
+    doctor = commands.add_parser("doctor", help="what this machine can build and run")
+    doctor.set_defaults(run=_doctor, debug=False)
+    return parser
+
+
+def _build(arguments: argparse.Namespace) -> int | None:
+    from deploy import pipeline
+    from deploy.report import print_outcomes
+
+    outcomes = pipeline.ensure(config_from(arguments))
+    print_outcomes(outcomes)
+    return None if any(outcome.bundle for outcome in outcomes) else EXIT_ENVIRONMENT
+
+
+def _place(arguments: argparse.Namespace) -> None:
+    from deploy import onnx_graph, place
+    from deploy.report import print_placement
+    from deploy.rules import select
+    from deploy.verify import verify
+
+    placed = place.place(arguments.source, select(arguments.disable), arguments.skip)
+    onnx_graph.save(placed.graph, arguments.target)
+    verify(arguments.target, placed.placement)
+    print_placement(placed, detailed=arguments.report)
+
+
+def _rules(_: argparse.Namespace) -> None:
+    from deploy.report import print_rules
+
+    print_rules()
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from deploy.backends import get_backend
+    from deploy.bundle import read_bundle
+    from deploy.report import print_layers
+
+    bundle = read_bundle(arguments.bundle)
+    print_layers(get_backend(bundle.backend).layers(bundle))
+
+
+def _doctor(_: argparse.Namespace) -> None:
+    from deploy.report import print_doctor
+
+    print_doctor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

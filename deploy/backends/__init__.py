@@ -1,0 +1,19 @@
+"""The inference engines this project builds for; vendor packages are imported only when one is used."""
+
+from __future__ import annotations
+
+from deploy.backends.base import Backend
+
+BACKEND_NAMES = ("openvino", "onnxruntime", "trt")
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name; raises `KeyError` for a name that is not in `BACKEND_NAMES`."""
+    from deploy.backends.onnxruntime_backend import ONNXRuntimeBackend
+    from deploy.backends.openvino_backend import OpenVINOBackend
+    from deploy.backends.trt_backend import TRTBackend
+
+    backends: dict[str, Backend] = {
+        backend.name: backend for backend in (OpenVINOBackend(), ONNXRuntimeBackend(), TRTBackend())
+    }
+    return backends[name]

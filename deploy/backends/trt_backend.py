@@ -1,0 +1,78 @@
+"""TensorRT and TensorRT-RTX: FP32, FP16 and INT8 engines. RTX engines are built without a GPU but need one to run."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Session, Unavailable
+from deploy.backends.packages import missing_package
+from deploy.backends.trt_build import build_engine, polygraphy_trt, vendor_package, vendor_version
+from deploy.backends.trt_layers import from_build_log
+from deploy.backends.trt_session import trt_session
+from deploy.bundle import check_bundle, write_bundle
+
+ENGINE, LOG = "model.engine", "build.log.gz"
+_DRIVER = Path("/dev/nvidiactl")
+
+
+class TRTBackend:
+    """The engine file is TensorRT's plan; the builder's verbose log beside it holds the layer proof."""
+
+    name = "trt"
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+    def version(self) -> str:
+        """Which TensorRT, in which version."""
+        return vendor_version()
+
+    def available(self, precision: Precision) -> Unavailable | None:
+        """Full TensorRT builds only on the GPU the engine is for; RTX builds anywhere."""
+        package = vendor_package()
+        if package is None:
+            return Unavailable("neither tensorrt nor tensorrt_rtx is installed", "pip install tensorrt-rtx")
+        if package == "tensorrt" and not _has_gpu():
+            return Unavailable("TensorRT builds on the GPU it builds for, and there is none", "run on a GPU machine")
+        return missing_package("polygraphy")
+
+    def runnable(self, precision: Precision) -> Unavailable | None:
+        """Running needs a GPU and pycuda."""
+        if not _has_gpu():
+            return self.available(precision) or Unavailable(
+                "the engine is built, but running it needs an NVIDIA GPU and driver", "run on a machine with one"
+            )
+        return self.available(precision) or missing_package("pycuda")
+
+    def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:
+        """Build the engine; precision comes from the Q/DQ nodes of the graph."""
+
+        def fill(folder: Path) -> Mapping[str, Any]:
+            engine, log = build_engine(onnx, options)
+            (folder / ENGINE).write_bytes(engine)
+            (folder / LOG).write_bytes(gzip.compress("\n".join(log).encode(), mtime=0))
+            return {}
+
+        return write_bundle(out, self.name, self.version(), options, onnx, fill)
+
+    @contextmanager
+    def open(self, bundle: Bundle) -> Iterator[Session]:
+        """Check the hash before the engine is deserialized: it is native code."""
+        check_bundle(bundle, self.version())
+        polygraphy = polygraphy_trt()
+        from polygraphy.mod.trt_importer import lazy_import_trt
+
+        engine = (bundle.dir / ENGINE).read_bytes()
+        with trt_session(lazy_import_trt(), polygraphy.get_trt_logger(), engine) as session:
+            yield session
+
+    def layers(self, bundle: Bundle) -> list[LayerInfo]:
+        """Layers from the build log, which is the same list the EngineInspector gives and needs no GPU."""
+        check_bundle(bundle, self.version())
+        return from_build_log(gzip.decompress((bundle.dir / LOG).read_bytes()).decode().split("\n"))
+
+
+def _has_gpu() -> bool:
+    return _DRIVER.exists()

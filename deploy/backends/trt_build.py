@@ -1,0 +1,101 @@
+"""Build a TensorRT or TensorRT-RTX engine through Polygraphy, keeping the builder's verbose log.
+
+One code path for TensorRT 8.6, 10, 11 and RTX: precision is in the graph, and only 8.6, which has no strong typing,
+gets the INT8 and FP16 flags. Source: NVIDIA TensorRT documentation, "Strongly Typed Networks", and Polygraphy's API.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from deploy.backends.base import BuildOptions
+
+STRONGLY_TYPED_SINCE = 10
+_VENDOR_PACKAGES = ("tensorrt", "tensorrt_rtx")
+
+
+def vendor_package() -> str | None:
+    """Import name of the TensorRT that is installed, full TensorRT first; None without either."""
+    return next((name for name in _VENDOR_PACKAGES if util.find_spec(name) is not None), None)
+
+
+def vendor_version() -> str:
+    """`tensorrt 10.9.0` or `tensorrt_rtx 1.7.1.116`; raises `metadata.PackageNotFoundError` without either."""
+    package = vendor_package() or _VENDOR_PACKAGES[0]
+    return f"{package} {metadata.version(package)}"
+
+
+def polygraphy_trt() -> Any:
+    """`polygraphy.backend.trt` bound to the installed vendor package (Polygraphy reads the choice at import)."""
+    if vendor_package() == "tensorrt_rtx":
+        os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1"
+    from polygraphy.backend import trt
+
+    return trt
+
+
+def build_engine(onnx: Path, options: BuildOptions) -> tuple[bytes, list[str]]:
+    """Serialized engine and the lines of the builder's verbose log.
+
+    Raises:
+        UserError: the parser or the builder refuses the graph; the log's errors are in the message.
+    """
+    backend = polygraphy_trt()
+    from polygraphy.exception import PolygraphyException
+    from polygraphy.mod.trt_importer import lazy_import_trt
+
+    trt = lazy_import_trt()
+    typed = vendor_package() == "tensorrt_rtx" or int(trt.__version__.split(".")[0]) >= STRONGLY_TYPED_SINCE
+    flags = {} if typed else {"int8": options.precision == "int8", "fp16": options.precision != "fp32"}
+    with _captured_log() as lines:
+        try:
+            network = backend.network_from_onnx_path(str(onnx), strongly_typed=typed)
+            config = backend.CreateConfig(
+                memory_pool_limits={trt.MemoryPoolType.WORKSPACE: options.workspace_mib << 20},
+                profiling_verbosity=trt.ProfilingVerbosity.DETAILED,
+                **flags,
+            )
+            engine = backend.engine_bytes_from_network(network, config=config)
+        except PolygraphyException as error:
+            raise UserError(f"TensorRT refuses {onnx}", why="; ".join(_errors(lines)) or str(error)) from error
+    return bytes(engine), [message for _, message in lines]
+
+
+def _errors(lines: list[tuple[int, str]]) -> list[str]:
+    return [message for level, message in lines if level >= logging.ERROR]
+
+
+@contextmanager
+def _captured_log() -> Iterator[list[tuple[int, str]]]:
+    """Everything TensorRT says while the block runs, instead of on the terminal."""
+    from polygraphy.logger import G_LOGGER
+
+    lines: list[tuple[int, str]] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.extend((record.levelno, line) for line in str(record.msg).split("\n"))
+
+    handler = Collect(level=1)
+    before = G_LOGGER.use_python_logging_system
+    G_LOGGER.use_python_logging_system = True
+    logger = G_LOGGER.python_logger
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(1)
+    logger.propagate = False
+    try:
+        with G_LOGGER.verbosity(G_LOGGER.EXTRA_VERBOSE):
+            yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        G_LOGGER.use_python_logging_system = before

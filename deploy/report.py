@@ -1,0 +1,81 @@
+"""What `python -m deploy` prints."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.backends import BACKEND_NAMES, get_backend
+from deploy.backends.base import LayerInfo
+from deploy.cpu import cpu_flags, cpu_model
+from deploy.pipeline import BuildOutcome
+from deploy.place import Placed
+from deploy.rules import RULES
+
+_out = Console(soft_wrap=True, highlight=False)
+
+
+def print_outcomes(outcomes: Sequence[BuildOutcome]) -> None:
+    """One row per backend and precision: built where, or why not."""
+    table = Table("engine", "status", "size", "where / why")
+    for outcome in outcomes:
+        size = f"{outcome.bundle.size_bytes / 1e6:.1f} MB" if outcome.bundle else ""
+        where = str(outcome.bundle.dir) if outcome.bundle else outcome.reason
+        table.add_row(f"{outcome.backend} {outcome.precision}", outcome.status, size, where)
+    _out.print(table)
+
+
+def print_placement(placed: Placed, *, detailed: bool) -> None:
+    """Counts, and with `detailed` every quantized use and every skip with its reason."""
+    where = placed.placement
+    if detailed:
+        table = Table("tensor", "read by", "rule")
+        for edge in where.edges:
+            table.add_row(edge.edge.tensor, edge.edge.node, edge.rule)
+        for weight in where.weights:
+            table.add_row(weight.use.tensor, f"{weight.use.node} (axis {weight.use.axis})", weight.rule)
+        _out.print(table)
+        skips = Table("left in float", "rule", "why")
+        for skip in where.skips:
+            skips.add_row(skip.node, skip.rule, skip.why)
+        _out.print(skips)
+    print(f"{len(where.by_tensor)} activations and {len(where.weights)} weights quantized, {len(where.skips)} skips")
+    if placed.unused:
+        print(f"{len(placed.unused)} scales of the source are not used: {', '.join(placed.unused[:5])}")
+
+
+def print_rules() -> None:
+    """Every rule with its reason and source."""
+    table = Table("rule", "why", "source")
+    for rule in RULES:
+        table.add_row(rule.name, rule.reason, rule.source)
+    _out.print(table)
+
+
+def print_layers(layers: Sequence[LayerInfo]) -> None:
+    """Layer by layer, then the share of convolutions in INT8."""
+    table = Table("layer", "kind", "precision", "evidence")
+    for layer in layers:
+        table.add_row(layer.name, layer.kind, layer.precision, layer.detail)
+    _out.print(table)
+    convs = Counter(layer.precision for layer in layers if layer.kind == "Conv")
+    print(f"convolutions: {convs['int8']} of {sum(convs.values())} in INT8")
+
+
+def print_doctor() -> None:
+    """Python, CPU and, for each backend and precision, whether it builds and runs here."""
+    print(f"Python {platform.python_version()} on {platform.platform()}")
+    print(f"CPU {cpu_model()}: {', '.join(sorted(cpu_flags())) or 'no AVX2 or later'}")
+    table = Table("backend", "precision", "build", "run", "why not → fix")
+    for name in BACKEND_NAMES:
+        backend = get_backend(name)
+        for precision in backend.precisions:
+            build, run = backend.available(precision), backend.runnable(precision)
+            missing = build or run
+            why = f"{missing.why} → {missing.fix}" if missing and missing.fix else missing.why if missing else ""
+            table.add_row(name, precision, "no" if build else "yes", "no" if run else "yes", why)
+    _out.print(table)

@@ -1,0 +1,72 @@
+"""What TensorRT does beyond the contract: it builds where it cannot run, and says why."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from core.errors import UserError
+from deploy.backends import trt_backend
+from deploy.backends.base import BuildOptions
+from deploy.backends.trt_backend import TRTBackend
+
+
+@pytest.fixture
+def backend():
+    missing = TRTBackend().available("int8")
+    if missing is not None:
+        pytest.skip(f"{missing.why}; fix: {missing.fix}")
+    return TRTBackend()
+
+
+@pytest.fixture
+def no_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(trt_backend, "_DRIVER", tmp_path / "absent")
+
+
+def test_without_a_gpu_rtx_builds_but_says_why_it_does_not_run(monkeypatch, no_gpu):
+    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt_rtx")
+    monkeypatch.setattr(trt_backend, "missing_package", lambda name: None)
+    assert TRTBackend().available("int8") is None
+    missing = TRTBackend().runnable("int8")
+    assert missing is not None
+    assert "NVIDIA GPU" in missing.why
+    assert missing.fix
+
+
+def test_without_a_gpu_full_tensorrt_cannot_even_build(monkeypatch, no_gpu):
+    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt")
+    missing = TRTBackend().available("int8")
+    assert missing is not None
+    assert "builds on the GPU" in missing.why
+    assert TRTBackend().runnable("int8") == missing
+
+
+def test_without_either_package_the_fix_is_the_one_that_needs_no_gpu(monkeypatch):
+    monkeypatch.setattr(trt_backend, "vendor_package", lambda: None)
+    missing = TRTBackend().available("fp32")
+    assert missing is not None
+    assert missing.fix == "pip install tensorrt-rtx"
+
+
+def test_refused_graph_says_which_operator(backend, tmp_path):
+    value = helper.make_tensor_value_info
+    node = helper.make_node("NoSuchOperator", ["x"], ["y"], name="odd", domain="com.example")
+    graph = helper.make_graph(
+        [node], "g", [value("x", TensorProto.FLOAT, [1, 4])], [value("y", TensorProto.FLOAT, [1, 4])]
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "odd.onnx")
+    with pytest.raises(UserError, match="NoSuchOperator") as caught:
+        backend.build(tmp_path / "odd.onnx", tmp_path / "engine", BuildOptions("fp32"))
+    assert "odd.onnx" in caught.value.what
+    assert "NoSuchOperator" in caught.value.why
+    assert not (tmp_path / "engine").exists()
+
+
+def test_building_keeps_the_log_off_the_terminal(backend, exported, tmp_path, capfd):
+    bundle = backend.build(exported.placed, tmp_path / "engine", BuildOptions("int8"))
+    captured = capfd.readouterr()
+    assert "LayerType" not in captured.out + captured.err
+    assert backend.layers(bundle)[0].origin[0] == "image_QuantizeLinear"
