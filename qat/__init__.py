@@ -1,0 +1,1 @@
+"""From a PyTorch model and data to a trained Q/DQ ONNX graph."""

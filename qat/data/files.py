@@ -1,0 +1,144 @@
+"""Data sets that are pairs of image and label files, with errors that name the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.artifacts import sha256_json
+from core.errors import UserError
+from qat.data.base import Sample
+
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and the label file that belongs to it."""
+
+    image: Path
+    label: Path
+
+
+class FileDataset:
+    """Pairs of files, decoded on access.
+
+    Raises:
+        UserError: (on access) a file cannot be decoded, sizes differ, or `read_label` refuses a label file.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        read_label: Callable[[Path], NDArray[np.uint8]],
+        class_names: tuple[str, ...],
+        colors: tuple[tuple[int, int, int], ...],
+    ) -> None:
+        self.class_names, self.colors = class_names, colors
+        self._pairs, self._read_label = tuple(pairs), read_label
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self._pairs[index]
+        image, label = read_rgb(pair.image), self._read_label(pair.label)
+        _check_same_size(pair, image, label)
+        return Sample(image, label, pair.image.stem)
+
+    def fingerprint(self) -> str:
+        return sha256_json(
+            [[path.name, path.stat().st_size] for pair in self._pairs for path in (pair.image, pair.label)]
+        )
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Image file as uint8 (H, W, 3) RGB; raises `UserError` when it cannot be decoded."""
+    return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Single-channel 8-bit file as uint8 (H, W), values untouched; raises `UserError` for any other kind."""
+    grey = _decode(path, cv2.IMREAD_UNCHANGED)
+    if grey.ndim != 2 or grey.dtype != np.uint8:
+        channels = 1 if grey.ndim == 2 else grey.shape[2]
+        raise UserError(
+            f"{path} is not a label map",
+            why=f"it has {channels} channel(s) of {grey.dtype}; class indices are one channel of uint8",
+            fix="use the label file of the layout in docs/data.md, not its coloured picture",
+        )
+    return np.asarray(grey, np.uint8)
+
+
+def checked_classes(label: NDArray[np.uint8], table: NDArray[np.int16], path: Path) -> NDArray[np.uint8]:
+    """Map file values to class indices; `table` holds 256 of them, -1 where a value is not allowed."""
+    mapped = table[label]
+    if mapped.min() < 0:
+        values = np.unique(label[mapped < 0]).tolist()
+        allowed = np.flatnonzero(table >= 0).tolist()
+        raise UserError(
+            f"{path} holds label values that the data set does not have: {_short(values)}",
+            why=f"allowed are {_short(allowed)}",
+            fix="check that the file is an index map of this data set (docs/data.md) and not one of another",
+        )
+    return np.asarray(mapped, np.uint8)
+
+
+def pair_up(images: Sequence[Path], labels: Sequence[Path], split: str) -> tuple[Pair, ...]:
+    """Pair the files one by one; raises `UserError` for the first label that does not exist."""
+    pairs = tuple(Pair(image, label) for image, label in zip(images, labels, strict=True))
+    for pair in pairs:
+        if not pair.label.is_file():
+            raise UserError(
+                f"no label map for {pair.image}",
+                why=f"{pair.label} does not exist",
+                fix=f"every image of split {split} needs its label map; unpack the labels again",
+            )
+    return pairs
+
+
+def missing_data(root: Path | None, layout: str, source: str, needed: Sequence[str]) -> UserError:
+    """The error for a data set that is not where the config says: what is expected, what was found, where to get it."""
+    if root is None:
+        why = "data.root is not set"
+    elif not root.is_dir():
+        why = f"data.root {root} is not a folder"
+    else:
+        found = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in root.iterdir())
+        why = f"no images under {' or '.join(needed)} in {root}; found there: {_short(found) if found else 'nothing'}"
+    return UserError(
+        "the data set is not there", why=why, fix=f"get it from {source}, so that data.root holds\n{layout}"
+    )
+
+
+def _check_same_size(pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uint8]) -> None:
+    if image.shape[:2] != label.shape[:2]:
+        (height, width), (label_height, label_width) = image.shape[:2], label.shape[:2]
+        raise UserError(
+            f"{pair.label} does not fit {pair.image.name}",
+            why=f"the label map is {label_width}x{label_height} and the image {width}x{height} pixels",
+            fix="images and labels must come from the same edition of the data set; unpack both again",
+        )
+
+
+def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
+    # imread would print its own warning and takes no non-ASCII path on Windows; decoding bytes does neither.
+    content = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(content, flags) if content.size else None
+    if image is None:
+        raise UserError(
+            f"{path} cannot be read as an image",
+            why="the file is empty, cut short or of another format",
+            fix="unpack or download this file again",
+        )
+    return np.asarray(image)
+
+
+def _short(items: Sequence[object], limit: int = 12) -> str:
+    shown = ", ".join(str(item) for item in items[:limit])
+    return f"{shown}, … ({len(items)} in all)" if len(items) > limit else shown

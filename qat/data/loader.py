@@ -1,0 +1,83 @@
+"""Augmented training samples as tensors, the same for every process count and after every resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from core.config import Config, DataConfig, TrainConfig
+from qat.data.augment import apply_view, boundary, draw_view, view_of
+from qat.data.base import SegmentationDataset
+from qat.data.transform import normalize
+
+
+class TrainingBatches(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """One epoch of augmented samples.
+
+    Sample i of epoch e is augmented with a generator seeded by (seed, e, i) alone: neither the order in which samples
+    are asked for, nor the number of workers or processes, nor a restart in mid-epoch changes it.
+
+    Args:
+        dataset: where samples come from.
+        data: mean and standard deviation of the normalisation.
+        train: crop size, flip, and the scale range.
+        seed: of the run.
+        epoch: 0-based.
+        scale_range: instead of the one in `train` (QAT uses a narrower one).
+    """
+
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        data: DataConfig,
+        train: TrainConfig,
+        *,
+        seed: int,
+        epoch: int,
+        scale_range: tuple[float, float] | None = None,
+    ) -> None:
+        self._dataset, self._data = dataset, data
+        self._seed, self._epoch = seed, epoch
+        self._scale_range = scale_range or (train.scale_min, train.scale_max)
+        self._crop_px = (train.crop_height_px, train.crop_width_px)
+        self._flip = train.flip
+        red, green, blue = (round(255 * channel) for channel in data.mean)
+        self._pad_color = (red, green, blue)
+
+    @classmethod
+    def of_fp32(cls, dataset: SegmentationDataset, config: Config) -> Callable[[int], TrainingBatches]:
+        """What FP32 training sees, by epoch."""
+        return partial(cls._epoch_of, dataset, config, (config.train.scale_min, config.train.scale_max))
+
+    @classmethod
+    def of_qat(cls, dataset: SegmentationDataset, config: Config) -> Callable[[int], TrainingBatches]:
+        """What quantization-aware training sees, by epoch: a narrower range of scales."""
+        return partial(cls._epoch_of, dataset, config, (config.qat.scale_min, config.qat.scale_max))
+
+    @classmethod
+    def _epoch_of(
+        cls, dataset: SegmentationDataset, config: Config, scale_range: tuple[float, float], epoch: int
+    ) -> TrainingBatches:
+        return cls(dataset, config.data, config.train, seed=config.seed, epoch=epoch, scale_range=scale_range)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Image float32 (3, h, w), label int64 (h, w), class edges float32 (h, w); h x w is the crop size."""
+        sample = self._dataset[index]
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        view = draw_view(sample.label.shape, rng, scale_range=self._scale_range, crop_px=self._crop_px, flip=self._flip)
+        seen = view_of(sample, view, self._pad_color)
+        # Edges are found before the crop, as in PIDNet: padding must not look like a change of class.
+        edges = apply_view(boundary(sample.label).astype(np.uint8), view, fill=0, smooth=False)
+        return (
+            torch.from_numpy(normalize(seen.image, self._data)),
+            torch.from_numpy(seen.label.astype(np.int64)),
+            torch.from_numpy(edges.astype(np.float32)),
+        )

@@ -1,0 +1,69 @@
+"""From decoded files to what a network sees: size, cache, and normalisation."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.artifacts import sha256_json
+from core.config import DataConfig
+from qat.data.base import Sample, SegmentationDataset
+
+cv2.setNumThreads(1)
+
+CACHE_BYTES = 4 << 30  # CamVid and streets fit; of Cityscapes at full size, the rest is decoded on each access
+
+
+class Resized:
+    """A data set at one size, limited to evenly spaced samples, each decoded once per process.
+
+    Args:
+        source: where samples come from.
+        height_px, width_px: size of every sample.
+        limit: how many samples to keep; None for all.
+    """
+
+    def __init__(self, source: SegmentationDataset, height_px: int, width_px: int, limit: int | None = None) -> None:
+        self.class_names, self.colors = source.class_names, source.colors
+        self._source = source
+        self._height_px, self._width_px = height_px, width_px
+        kept = len(source) if limit is None else min(limit, len(source))
+        self._indices = [index * len(source) // kept for index in range(kept)]
+        self._cache: dict[int, Sample] = {}
+        self._cacheable = CACHE_BYTES // (height_px * width_px * 4)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        cached = self._cache.get(index)
+        if cached is not None:
+            return cached
+        sample = resize(self._source[self._indices[index]], self._height_px, self._width_px)
+        if len(self._cache) < self._cacheable:
+            self._cache[index] = sample
+        return sample
+
+    def fingerprint(self) -> str:
+        return sha256_json([self._source.fingerprint(), self._height_px, self._width_px, self._indices])
+
+
+def resize(sample: Sample, height_px: int, width_px: int) -> Sample:
+    """Scale image (area average when it shrinks, else bilinear) and label map (nearest); aspect is not kept."""
+    height, width = sample.label.shape
+    if (height, width) == (height_px, width_px):
+        return sample
+    shrinks = height_px < height and width_px < width
+    size = (width_px, height_px)
+    image = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # INTER_NEAREST takes the top-left pixel of each cell; the exact variant samples its centre, as the image does.
+    label = cv2.resize(sample.label, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return Sample(np.asarray(image, np.uint8), np.asarray(label, np.uint8), sample.name)
+
+
+def normalize(image: NDArray[np.uint8], cfg: DataConfig) -> NDArray[np.float32]:
+    """uint8 (H, W, 3) RGB to float32 (3, H, W): `(x / 255 - mean) / std` per channel."""
+    gain = 1.0 / (255.0 * np.asarray(cfg.std, np.float32))
+    offset = -np.asarray(cfg.mean, np.float32) / np.asarray(cfg.std, np.float32)
+    return np.ascontiguousarray((image * gain + offset).transpose(2, 0, 1), np.float32)
