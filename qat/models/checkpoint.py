@@ -1,0 +1,78 @@
+"""Load weights so that every parameter is accounted for: a silent partial load ships plausible, wrong masks."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import UserError
+
+ORIGINAL_PREFIX = "model."  # the authors save their training wrapper, whose network is called `model`
+TRAINING_ONLY = ("loss.", "sem_loss.", "bd_loss.")  # what else that wrapper holds
+AUXILIARY_HEADS = ("seghead_p.", "seghead_d.")
+SHOWN = 5
+
+
+def load_state(model: nn.Module, path: Path) -> None:
+    """Load a checkpoint into `model`; every key of the model must be there in its shape.
+
+    The file is a state dict, or a dict with one under "state_dict". Keys may carry the authors' prefix `model.`.
+    Weights of the auxiliary heads may be left over when the model has none.
+
+    Raises:
+        UserError: no such file, not a checkpoint, or keys that are missing, unexpected or of another shape.
+    """
+    wanted = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    state = read_state(path)
+    if not any(name.startswith(ORIGINAL_PREFIX) for name in wanted):
+        state = {name.removeprefix(ORIGINAL_PREFIX): value for name, value in state.items()}
+    has_heads = any(name.startswith(AUXILIARY_HEADS) for name in wanted)
+    left_over = TRAINING_ONLY if has_heads else TRAINING_ONLY + AUXILIARY_HEADS
+    problems = [
+        *_listed("missing", wanted.keys() - state.keys()),
+        *_listed("unexpected", (name for name in state.keys() - wanted.keys() if not name.startswith(left_over))),
+        *_listed(
+            "other shape",
+            (
+                f"{name} {tuple(state[name].shape)} for {tuple(wanted[name].shape)}"
+                for name in wanted.keys() & state.keys()
+                if state[name].shape != wanted[name].shape
+            ),
+        ),
+    ]
+    if problems:
+        raise UserError(
+            f"{path} does not fit {type(model).__name__}",
+            why="; ".join(problems),
+            fix="check model.name and model.num_classes",
+        )
+    model.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint file by name; raises `UserError` when there is none to read."""
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}", fix="check model.checkpoint (CKPT=…)")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+        why = (str(error) or "it ends too early").splitlines()[0]
+        raise UserError(f"{path} cannot be read as a PyTorch checkpoint", why=why) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds {type(content).__name__}, not a state dict")
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _listed(problem: str, names: Iterable[str]) -> list[str]:
+    found = sorted(names)
+    if not found:
+        return []
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [f"{problem}: {', '.join(found[:SHOWN])}{more}"]
