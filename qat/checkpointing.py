@@ -1,0 +1,55 @@
+"""The state from which an interrupted training goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from core.artifacts import write_atomic
+from core.console import say
+
+
+class Stateful(Protocol):
+    """Anything with a state of tensors, numbers, strings and containers of these."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+def save_checkpoint(path: Path, key: str, step: int, parts: dict[str, Stateful]) -> None:
+    """Write the state of `parts` after `step` completed steps; `key` names the plan it belongs to."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    with write_atomic(path) as temporary:
+        torch.save({"key": key, "step": step, "state": state}, temporary)
+
+
+def load_checkpoint(path: Path, key: str, parts: dict[str, Stateful], device: torch.device) -> int:
+    """Restore `parts` and return the completed steps; 0 when there is no checkpoint of this plan."""
+    if not path.exists():
+        return 0
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        say(f"{path} cannot be read ({str(error).splitlines()[0]}); training starts over")
+        return 0
+    if content["key"] != key:
+        say(f"{path} belongs to a training with other settings; training starts over")
+        return 0
+    for name, part in parts.items():
+        part.load_state_dict(content["state"][name])
+    return int(content["step"])
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write the model's state dict, on the CPU, atomically."""
+    state = {
+        name: value.detach().cpu() if isinstance(value, torch.Tensor) else value
+        for name, value in model.state_dict().items()
+    }
+    with write_atomic(path) as temporary:
+        torch.save(state, temporary)
