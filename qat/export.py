@@ -1,0 +1,155 @@
+"""PyTorch out: write a float or fake-quantized model as ONNX, with BatchNorm folded and scales as constants."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from core.artifacts import write_atomic
+from core.errors import UserError
+from deploy import onnx_graph
+from qat import fx_graph
+from qat.quantized_layers import WEIGHT_QUANTIZER
+from qat.quantizers import QMAX, Quantizer, quantizers
+
+INPUT_NAME, OUTPUT_NAME = "image", "logits"
+
+
+def export_onnx(model: fx.GraphModule, example: Tensor, target: Path, opset: int) -> None:
+    """Write `model` as it computes in eval mode; the model itself is not changed.
+
+    Args:
+        model: traced; fake quantizers become QuantizeLinear/DequantizeLinear pairs (int8, zero-point 0).
+        example: (1, C, H, W) float32; the file has this static shape.
+        target: written atomically, checked by `onnx.checker` with full shape inference.
+        opset: ONNX operator set, 17 or later.
+
+    Raises:
+        UserError: a quantizer without a finite amax.
+    """
+    exported = copy.deepcopy(model).cpu().eval()
+    require_amax(exported)
+    fx_graph.annotate(exported, example)
+    fold_batch_norm(exported)
+    _freeze_quantizers(exported)
+    _name_scopes(exported)
+    with write_atomic(target) as temporary:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer warns of every deprecation inside itself
+            torch.onnx.export(
+                exported,
+                (example,),
+                str(temporary),
+                opset_version=opset,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                **_exporter_choice(torch.onnx.export),
+            )
+        if quantizers(model):
+            onnx.checker.check_model(onnx.load(str(temporary)), full_check=True)
+        else:
+            onnx_graph.save(onnx_graph.clean(onnx_graph.load(temporary)), temporary)
+
+
+def require_amax(model: nn.Module) -> None:
+    """Raise `UserError` naming the quantizers whose range was never set: they cannot be exported."""
+    unset = [name for name, quantizer in quantizers(model).items() if not quantizer.is_set]
+    if unset:
+        raise UserError(
+            f"{len(unset)} quantizers have no finite amax: {', '.join(unset[:5])}",
+            why="no statistics reached them, or they diverged during training",
+            fix="calibrate on more images, or lower qat.lr",
+        )
+
+
+def fold_batch_norm(model: fx.GraphModule) -> None:
+    """Fold each BatchNorm that alone reads a convolution into it, in place.
+
+    The factor of a channel scales its weight and its weight's amax alike, so the int8 weights do not change.
+    """
+    graph = fx_graph.view(model)
+    by_name = {name: node for node, name in fx_graph.node_names(model).items()}
+    for op in graph.nodes:
+        producer = graph.producer(op.inputs[0]) if op.inputs else None
+        if op.kind != "BatchNormalization" or producer is None or producer.kind != "Conv":
+            continue
+        if graph.only_reader(producer.outputs[0]) is None:
+            continue
+        conv_node, bn_node = by_name[producer.name], by_name[op.name]
+        if conv_node.op != "call_module" or producer.name != conv_node.target or op.name != bn_node.target:
+            continue  # a module that is called twice keeps its own BatchNorms
+        _fold(model.get_submodule(producer.name), model.get_submodule(op.name))
+        bn_node.replace_all_uses_with(conv_node)
+        model.graph.erase_node(bn_node)
+    model.delete_all_unused_submodules()
+    model.recompile()
+
+
+def _fold(conv: Any, bn: Any) -> None:
+    factor = bn.weight.detach() * torch.rsqrt(bn.running_var + bn.eps)
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+    )
+    quantizer = getattr(conv, WEIGHT_QUANTIZER, None)
+    if quantizer is not None:
+        quantizer.set_amax(quantizer.amax.detach().abs() * factor.abs(), quantizer.origin)
+
+
+def _name_scopes(model: fx.GraphModule) -> None:
+    """Call every module from the root under its whole path: the exporter names nodes by the modules it enters."""
+    for node in model.graph.nodes:
+        if node.op == "call_module" and "." in str(node.target):
+            flat = str(node.target).replace(".", "/")
+            model.add_module(flat, model.get_submodule(str(node.target)))
+            node.target = flat
+    model.delete_all_unused_submodules()
+    model.recompile()
+
+
+class _ConstantScale(nn.Module):
+    """A quantizer as the exporter needs it: the scale is a constant, and weights lie inside ±127 already."""
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.axis = quantizer.axis
+        self.register_buffer("scale", quantizer.scale.detach().float())
+        self.register_buffer("zero_point", quantizer.zero_point)
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.axis is None:
+            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, -QMAX - 1, QMAX)
+        return torch.fake_quantize_per_channel_affine(x, self.scale, self.zero_point, self.axis, -QMAX - 1, QMAX)
+
+
+def _freeze_quantizers(model: fx.GraphModule) -> None:
+    for name, quantizer in quantizers(model).items():
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if name.endswith(f".{WEIGHT_QUANTIZER}"):
+            _clip_weight(parent, quantizer)
+        setattr(parent, name.rpartition(".")[2], _ConstantScale(quantizer))
+
+
+def _clip_weight(layer: Any, quantizer: Quantizer) -> None:
+    """The exporter knows only the range [-128, 127]; a weight inside ±amax never reaches -128."""
+    shape = [1] * layer.weight.ndim
+    shape[quantizer.axis or 0] = -1
+    limit = (quantizer.scale * QMAX).reshape(shape)
+    with torch.no_grad():
+        layer.weight.copy_(torch.minimum(torch.maximum(layer.weight, -limit), limit))
+
+
+def _exporter_choice(export: Callable[..., Any]) -> dict[str, Any]:
+    """The TorchScript exporter writes fake quantizers as Q/DQ; before torch 2.5 there was no other to choose."""
+    return {"dynamo": False} if "dynamo" in inspect.signature(export).parameters else {}

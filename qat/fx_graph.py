@@ -1,0 +1,189 @@
+"""PyTorch in: trace a model with torch.fx and view it as an op graph."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
+
+from core.errors import UserError
+from deploy.opgraph import Node, OpGraph
+
+PARITY_TOLERANCE = 1e-4  # relative to the largest output, FP32
+
+_MODULE_KINDS: dict[type[nn.Module], str] = {
+    nn.Conv1d: "Conv",
+    nn.Conv2d: "Conv",
+    nn.Conv3d: "Conv",
+    nn.ConvTranspose1d: "ConvTranspose",
+    nn.ConvTranspose2d: "ConvTranspose",
+    nn.ConvTranspose3d: "ConvTranspose",
+    nn.Linear: "Gemm",
+    nn.BatchNorm1d: "BatchNormalization",
+    nn.BatchNorm2d: "BatchNormalization",
+    nn.BatchNorm3d: "BatchNormalization",
+    nn.ReLU: "Relu",
+    nn.ReLU6: "Clip",
+    nn.Sigmoid: "Sigmoid",
+    nn.MaxPool2d: "MaxPool",
+    nn.AvgPool2d: "AveragePool",
+    nn.AdaptiveAvgPool2d: "GlobalAveragePool",
+    nn.Upsample: "Resize",
+    nn.Flatten: "Reshape",
+    nn.Identity: "Identity",
+    nn.Dropout: "Identity",
+}
+_FUNCTION_KINDS: dict[Any, str] = {
+    operator.add: "Add",
+    operator.iadd: "Add",
+    torch.add: "Add",
+    operator.mul: "Mul",
+    operator.imul: "Mul",
+    torch.mul: "Mul",
+    operator.sub: "Sub",
+    torch.sub: "Sub",
+    torch.cat: "Concat",
+    torch.relu: "Relu",
+    F.relu: "Relu",
+    F.relu6: "Clip",
+    F.hardtanh: "Clip",
+    torch.sigmoid: "Sigmoid",
+    F.interpolate: "Resize",
+    F.max_pool2d: "MaxPool",
+    F.avg_pool2d: "AveragePool",
+    F.adaptive_avg_pool2d: "GlobalAveragePool",
+    torch.flatten: "Reshape",
+    F.conv2d: "Conv",
+    F.linear: "Gemm",
+}
+_METHOD_KINDS = {"add": "Add", "add_": "Add", "mul": "Mul", "relu": "Relu", "sigmoid": "Sigmoid", "view": "Reshape"}
+_WEIGHTED_MODULES = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
+    """Symbolically trace `model` in eval mode and annotate every value with its shape.
+
+    Args:
+        model: returns one tensor.
+        example: (N, C, H, W) float32 input.
+
+    Raises:
+        UserError: torch.fx cannot trace the model, or the traced model computes something else (a model that
+            relies on in-place ReLUs changing a tensor it reads again does).
+    """
+    model.eval()
+    try:
+        traced = fx.symbolic_trace(model)
+    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"torch.fx cannot trace {type(model).__name__}",
+            why=str(error).splitlines()[0],
+            fix="move control flow that depends on tensor values out of forward()",
+        ) from error
+    with torch.no_grad():
+        expected = model(example)
+        for module in traced.modules():  # a quantizer reads what an in-place activation would overwrite
+            if hasattr(module, "inplace"):
+                module.inplace = False  # type: ignore[assignment]
+        got = traced(example)
+        if not isinstance(expected, Tensor):
+            raise UserError(f"{type(model).__name__} returns {type(expected).__name__}, not one tensor")
+        if float((got - expected).abs().max()) > PARITY_TOLERANCE * float(expected.abs().max()):
+            raise UserError(
+                f"{type(model).__name__} computes something else when traced",
+                why="it reads a tensor again after an in-place operation changed it",
+                fix="use inplace=False in the modules of the model",
+            )
+    annotate(traced, example)
+    return traced
+
+
+def annotate(traced: fx.GraphModule, example: Tensor) -> None:
+    """Record the shape of every value at the size of `example` (N, C, H, W)."""
+    with torch.no_grad():
+        ShapeProp(traced).propagate(example)
+
+
+def view(traced: fx.GraphModule) -> OpGraph:
+    """The op graph of an annotated module; values that are no tensors (sizes, indices) are left out.
+
+    Node names are module paths where a module is called once ("layer1.0.conv1"), else fx's own names. Weights
+    are named by parameter path ("layer1.0.conv1.weight").
+    """
+    constants: dict[str, tuple[int, ...]] = {}
+    nodes: list[Node] = []
+    inputs: list[str] = []
+    outputs: list[str] = []
+    names = node_names(traced)
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            inputs.append(node.name)
+        elif node.op == "output":
+            outputs += [source.name for source in node.all_input_nodes]
+        elif node.op == "get_attr":
+            constants[node.name] = tuple(_attribute(traced, str(node.target)).shape)
+        elif "tensor_meta" in node.meta:
+            nodes.append(_node(traced, node, names[node], constants))
+    return OpGraph(nodes, inputs, outputs, constants)
+
+
+def node_names(traced: fx.GraphModule) -> dict[fx.Node, str]:
+    """Op-graph name of every fx node."""
+    calls: dict[str, int] = {}
+    for node in traced.graph.nodes:
+        if node.op == "call_module":
+            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+    return {
+        node: str(node.target) if node.op == "call_module" and calls[str(node.target)] == 1 else node.name
+        for node in traced.graph.nodes
+    }
+
+
+def _node(traced: fx.GraphModule, node: fx.Node, name: str, constants: dict[str, tuple[int, ...]]) -> Node:
+    inputs = [source.name for source in node.all_input_nodes if "tensor_meta" in source.meta or source.op == "get_attr"]
+    attrs: dict[str, Any] = {}
+    if node.op == "call_module":
+        module = traced.get_submodule(str(node.target))
+        kind = _kind(type(module))
+        if isinstance(module, _WEIGHTED_MODULES):
+            for parameter in ("weight", "bias"):
+                value = getattr(module, parameter)
+                if value is not None:
+                    constants[f"{node.target}.{parameter}"] = tuple(value.shape)
+                    inputs.append(f"{node.target}.{parameter}")
+            attrs = {"groups": getattr(module, "groups", 1), "transB": 1}
+        elif isinstance(module, nn.Upsample):
+            attrs = {"mode": module.mode}
+    elif node.op == "call_method":
+        kind = _METHOD_KINDS.get(str(node.target), f"torch.{node.target}")
+    else:
+        kind = _FUNCTION_KINDS.get(node.target, _function_name(node.target))
+        if kind == "Resize":
+            attrs = {"mode": node.kwargs.get("mode", "nearest")}
+        elif kind in ("Conv", "Gemm"):
+            attrs = {"groups": node.kwargs.get("groups", 1), "transB": 1}
+    return Node(name, kind, tuple(inputs), (node.name,), attrs)
+
+
+def _kind(module: type[nn.Module]) -> str:
+    for base in module.__mro__:
+        if base in _MODULE_KINDS:
+            return _MODULE_KINDS[base]
+    return module.__name__
+
+
+def _function_name(function: Callable[..., Any] | str) -> str:
+    return f"torch.{getattr(function, '__name__', function)}"
+
+
+def _attribute(root: nn.Module, path: str) -> Tensor:
+    value: Any = root
+    for part in path.split("."):
+        value = getattr(value, part)
+    assert isinstance(value, Tensor)
+    return value

@@ -1,0 +1,66 @@
+"""Put fake quantizers into a traced model where a placement says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import fx, nn
+
+from core.errors import UserError
+from deploy.placement import Placement, placement
+from deploy.rules.base import Rule, WeightUse
+from qat import fx_graph
+from qat.quantized_layers import WEIGHT_QUANTIZER, quantize_layer
+from qat.quantizers import activation_quantizer, weight_quantizer
+
+QUANTIZERS = "quantizers"  # submodule of the model that holds the activation quantizers, by fx value name
+
+
+def insert(model: fx.GraphModule, rules: Iterable[Rule], skip: Iterable[str] = ()) -> Placement:
+    """Add quantizers to a traced and annotated `model` (see `qat.fx_graph.trace`), in place.
+
+    Activations get one quantizer per tensor, shared by all uses that the rules quantize. Layers with quantized
+    weights keep their parameters and names, so FP32 checkpoints still load.
+
+    Returns:
+        The placement that was applied.
+    """
+    where = placement(fx_graph.view(model), tuple(rules), skip)
+    if not where.edges:
+        raise UserError(
+            "no placement rule found anything to quantize", fix="check placement.disable and placement.skip"
+        )
+    names = fx_graph.node_names(model)
+    by_name = {name: node for node, name in names.items()}
+    by_value = {node.name: node for node in model.graph.nodes}
+    model.add_submodule(QUANTIZERS, nn.ModuleDict())
+    for tensor, edges in where.by_tensor.items():
+        source = by_value[tensor]
+        target = f"{QUANTIZERS}.{tensor}"
+        model.add_submodule(target, activation_quantizer())
+        with model.graph.inserting_after(source):
+            quantized = model.graph.call_module(target, (source,))
+        for edge in edges:
+            by_name[edge.node].replace_input_with(source, quantized)
+    for item in where.weights:
+        _quantize_weight(model, item.use, by_name[item.use.node])
+    model.graph.lint()
+    model.recompile()
+    return where
+
+
+def _quantize_weight(model: fx.GraphModule, use: WeightUse, node: fx.Node) -> None:
+    if node.op == "call_module":
+        layer = model.get_submodule(str(node.target))
+        if not hasattr(layer, WEIGHT_QUANTIZER):  # a layer called twice is quantized once
+            quantize_layer(layer, use.axis)
+        return
+    source = next(n for n in model.graph.nodes if n.name == use.tensor)
+    target = f"{QUANTIZERS}.{use.tensor}"
+    if not any(reader.target == target for reader in source.users):
+        weight = getattr(model, str(source.target))
+        model.add_submodule(target, weight_quantizer(weight, use.axis))
+        with model.graph.inserting_after(source):
+            model.graph.call_module(target, (source,))
+    quantized = next(reader for reader in source.users if reader.target == target)
+    node.replace_input_with(source, quantized)

@@ -1,0 +1,149 @@
+"""From config to a trained Q/DQ ONNX: FP32 weights, quantizers, ranges, fine-tuning, export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+import yaml
+from torch import Tensor, fx
+
+from core.artifacts import write_text
+from core.config import Config, section_dict
+from core.paths import RunPaths
+from core.stages import Stage
+from deploy.placement import RULE_SET_VERSION
+from deploy.rules import select
+from qat import fx_graph
+from qat.approaches import finish, prepare
+from qat.checkpointing import save_weights
+from qat.data import SegmentationDataset, build_dataset
+from qat.data.loader import TrainingBatches
+from qat.data.transform import normalize
+from qat.export import export_onnx
+from qat.insert import insert
+from qat.losses import PIDNetLoss
+from qat.models import build_model
+from qat.models.checkpoint import load_state
+from qat.process_stages import is_main, on_all_processes
+from qat.simulate import save_predictions
+from qat.train import fit
+from qat.train_plan import TrainPlan
+
+Split = Literal["train", "val"]
+
+
+def ensure(config: Config) -> None:
+    """Make `fp32.onnx` and `qdq.onnx` of the run, re-running only the stages whose inputs changed."""
+    ensure_fp32(config)
+    ensure_quantized(config)
+
+
+def ensure_fp32(config: Config) -> None:
+    """FP32 weights, trained or taken from `model.checkpoint`, and their ONNX export."""
+    paths = RunPaths(config.run)
+    write_text(paths.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    given = config.model.checkpoint
+    trained = {} if given else {"train": section_dict(config.train), **_data(config, "train")}
+    weights = Stage(
+        name="fp32 weights",
+        outputs=(paths.fp32_checkpoint,),
+        inputs=(given,) if given else (),
+        params={"model": _model(config), **trained},
+    )
+    on_all_processes(weights, paths.manifest, lambda: _fp32_weights(config, paths))
+    exported = Stage(
+        name="fp32 export",
+        outputs=(paths.fp32_onnx,),
+        inputs=(paths.fp32_checkpoint,),
+        params={"model": _model(config), "input": list(_example(config).shape), "opset": config.deploy.opset},
+    )
+    on_all_processes(exported, paths.manifest, lambda: _export(config, float_model(config, paths), paths.fp32_onnx))
+
+
+def ensure_quantized(config: Config) -> None:
+    """The fine-tuned fake-quantized model, its Q/DQ ONNX and its predictions on the validation split."""
+    paths = RunPaths(config.run)
+    stage = Stage(
+        name="qat",
+        outputs=(paths.qat_checkpoint, paths.qdq_onnx, paths.simulated, paths.quantizers),
+        inputs=(paths.fp32_checkpoint,),
+        params={
+            "model": _model(config),
+            "qat": section_dict(config.qat),
+            "placement": section_dict(config.placement),
+            "rule_set_version": RULE_SET_VERSION,
+            "loss": {key: getattr(config.train, key) for key in ("ohem_threshold", "ohem_min_kept")},
+            "opset": config.deploy.opset,
+            **_data(config, "train", "val"),
+        },
+    )
+    on_all_processes(stage, paths.manifest, lambda: _quantize(config, paths))
+
+
+def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
+    """The traced FP32 deployment network with the run's weights."""
+    model = build_model(config.model, augment=False)
+    load_state(model, paths.fp32_checkpoint)
+    return fx_graph.trace(model, _example(config))
+
+
+def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
+    """The network with quantizers where the rules put them, FP32 weights and no ranges yet."""
+    model = float_model(config, paths)
+    insert(model, select(config.placement.disable), config.placement.skip)
+    return model
+
+
+def _fp32_weights(config: Config, paths: RunPaths) -> None:
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, augment=config.model.checkpoint is None)
+    if config.model.checkpoint:
+        load_state(model, config.model.checkpoint)
+        if is_main():
+            save_weights(paths.fp32_checkpoint, model)
+        return
+    batches = TrainingBatches.of_fp32(build_dataset(config.data, "train", seed=config.seed), config)
+    fit(model, batches, PIDNetLoss(config.train), TrainPlan.of_fp32(config, paths))
+
+
+def _quantize(config: Config, paths: RunPaths) -> None:
+    train = build_dataset(config.data, "train", seed=config.seed)
+    model = quantized_model(config, paths)
+    hooks = prepare(model, config.qat, _calibration_images(config, train))
+    batches = TrainingBatches.of_qat(train, config)
+    fit(model, batches, PIDNetLoss(config.train), TrainPlan.of_qat(config, paths), hooks)
+    finish(model)
+    if not is_main():
+        return
+    save_weights(paths.qat_checkpoint, model)
+    _export(config, model, paths.qdq_onnx)
+    save_predictions(model, config, paths)
+
+
+def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
+    if is_main():
+        export_onnx(model, _example(config), target, config.deploy.opset)
+
+
+def _calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:
+    """Evenly spaced images of the training split, one a batch, as the engine will see them."""
+    count = min(config.qat.calibration.images, len(train))
+    for index in range(count):
+        image = train[index * len(train) // count].image
+        yield torch.from_numpy(normalize(image, config.data)).unsqueeze(0)
+
+
+def _example(config: Config) -> Tensor:
+    return torch.zeros(1, 3, config.data.height_px, config.data.width_px)
+
+
+def _model(config: Config) -> dict[str, object]:
+    return config.model.model_dump(mode="json", exclude={"checkpoint"})
+
+
+def _data(config: Config, *splits: Split) -> dict[str, object]:
+    prints = {split: build_dataset(config.data, split, seed=config.seed).fingerprint() for split in splits}
+    return {"data": section_dict(config.data), "seed": config.seed, "images": prints}

@@ -1,0 +1,37 @@
+"""Stages under several processes: the first one decides, all take part, the first one writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from core.stages import Stage, ensure, record, stale_reasons
+
+
+def is_main() -> bool:
+    """Whether this process writes files (there is one such process)."""
+    return bool(_process().is_main_process)
+
+
+def on_all_processes(stage: Stage, manifest: Path, build: Callable[[], None]) -> None:
+    """`core.stages.ensure`, with `build` run by every process if the first one finds the stage stale."""
+    process = _process()
+    if process.num_processes == 1:
+        ensure(stage, manifest, build)
+        return
+    decision = [bool(stale_reasons(stage, manifest)) if process.is_main_process else None]
+    broadcast_object_list(decision)
+    if decision[0]:
+        build()
+        process.wait_for_everyone()
+        if process.is_main_process:
+            record(stage, manifest)
+    process.wait_for_everyone()
+
+
+def _process() -> PartialState:
+    return PartialState(cpu=not torch.cuda.is_available())

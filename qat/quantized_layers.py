@@ -1,0 +1,81 @@
+"""Convolution and linear layers that compute with their fake-quantized weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.errors import UserError
+from qat.quantizers import weight_quantizer
+
+WEIGHT_QUANTIZER = "weight_quantizer"  # submodule of each quantized layer
+
+
+class _Conv:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight_quantizer(self.weight), self.bias)
+
+
+class _Linear:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight_quantizer(self.weight), self.bias)
+
+
+class QuantizedConv1d(_Conv, nn.Conv1d):
+    """`nn.Conv1d` with `weight_quantizer`."""
+
+
+class QuantizedConv2d(_Conv, nn.Conv2d):
+    """`nn.Conv2d` with `weight_quantizer`."""
+
+
+class QuantizedConv3d(_Conv, nn.Conv3d):
+    """`nn.Conv3d` with `weight_quantizer`."""
+
+
+class QuantizedConvTranspose2d(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` with `weight_quantizer`."""
+
+    def forward(self: Any, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None:
+            raise UserError("ConvTranspose2d with output_size is not supported", fix="set output_padding instead")
+        weight = self.weight_quantizer(self.weight)
+        geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(input, weight, self.bias, *geometry)
+
+
+class QuantizedLinear(_Linear, nn.Linear):
+    """`nn.Linear` with `weight_quantizer`."""
+
+
+_QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: QuantizedConv1d,
+    nn.Conv2d: QuantizedConv2d,
+    nn.Conv3d: QuantizedConv3d,
+    nn.ConvTranspose2d: QuantizedConvTranspose2d,
+    nn.Linear: QuantizedLinear,
+}
+
+
+def quantize_layer(layer: nn.Module, axis: int) -> None:
+    """Give `layer` a weight quantizer along `axis`, in place.
+
+    The layer stays the same object with the same parameters under the same names, so FP32 checkpoints load and an
+    optimizer that holds its parameters keeps holding them.
+
+    Raises:
+        UserError: a layer type without a quantized form.
+    """
+    quantized = _QUANTIZED.get(type(layer))
+    if quantized is None:
+        raise UserError(
+            f"{type(layer).__name__} has no quantized form",
+            why=f"known: {', '.join(kind.__name__ for kind in _QUANTIZED)}",
+            fix="name the layer in placement.skip",
+        )
+    assert isinstance(layer.weight, Tensor)
+    quantizer = weight_quantizer(layer.weight, axis)
+    layer.__class__ = quantized
+    layer.add_module(WEIGHT_QUANTIZER, quantizer)

@@ -1,0 +1,35 @@
+"""What the fake-quantized model predicts on the validation split: the reference that engines are compared with."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from core.artifacts import write_atomic, write_json
+from core.config import Config
+from core.console import say
+from core.paths import RunPaths
+from qat.data import build_dataset
+from qat.evaluate import predictions
+from qat.metrics import ConfusionMatrix
+from qat.quantizers import quantizers
+
+
+def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
+    """Write the label maps of `model` on val (uint8, N×H×W), its score, and every quantizer's range and origin."""
+    data = build_dataset(config.data, "val", seed=config.seed)
+    matrix = ConfusionMatrix(config.model.num_classes)
+    maps: list[NDArray[np.uint8]] = []
+    for sample, prediction in predictions(model, data, config.data):
+        matrix.update(prediction, sample.label)
+        maps.append(prediction)
+    score = matrix.score(data.class_names)
+    say(f"qat: simulated INT8 mIoU {score.miou:.2f} % on {score.images} val images")
+    with write_atomic(paths.simulated) as temporary:
+        np.savez_compressed(temporary, labels=np.stack(maps))
+    ranges = {
+        name: {"origin": quantizer.origin, "amax": quantizer.amax.detach().abs().reshape(-1).tolist()}
+        for name, quantizer in quantizers(model).items()
+    }
+    write_json(paths.quantizers, {"simulated": score.to_json(), "quantizers": ranges})

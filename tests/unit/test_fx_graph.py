@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import nn
+
+from core.errors import UserError
+from qat import fx_graph
+from tests.nets.residual import residual_net
+
+EXAMPLE = torch.zeros(1, 3, 32, 32)
+
+
+def test_view_uses_onnx_kinds_and_module_paths():
+    graph = fx_graph.view(fx_graph.trace(residual_net(), EXAMPLE))
+    assert graph.node("blocks.0.conv1").kind == "Conv"
+    assert graph.node("blocks.0.conv1").inputs == ("stem", "blocks.0.conv1.weight")
+    assert graph.constants["stem.weight"] == (16, 3, 3, 3)
+    kinds = [node.kind for node in graph.nodes]
+    assert kinds.count("Add") == 2 and kinds.count("BatchNormalization") == 5 and kinds.count("Resize") == 1
+
+
+def test_sizes_are_no_operators():
+    graph = fx_graph.view(fx_graph.trace(residual_net(), EXAMPLE))
+    assert {node.kind for node in graph.nodes} == {"Conv", "BatchNormalization", "Relu", "Add", "Resize"}
+    assert [edge.node for edge in graph.uses("relu")] == ["head"], "reading a shape is not reading the tensor"
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+class TwoOutputs(nn.Module):
+    def forward(self, x):
+        return x, x + 1
+
+
+class Aliasing(nn.Module):
+    """The sum sees the rectified tensor only because the ReLU works in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        y = x * 2
+        self.relu(y)
+        return y + 1
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [(Branches(), "cannot trace"), (TwoOutputs(), "not one tensor"), (Aliasing(), "computes something else")],
+)
+def test_what_cannot_be_traced_is_refused(model, message):
+    with pytest.raises(UserError, match=message):
+        fx_graph.trace(model, torch.full((1, 3, 8, 8), -1.0))
+
+
+def test_a_module_called_twice_is_two_operators():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            return self.conv(self.conv(x))
+
+    graph = fx_graph.view(fx_graph.trace(Twice(), EXAMPLE))
+    assert [node.name for node in graph.nodes] == ["conv", "conv_1"]
+    assert graph.nodes[1].inputs[1] == "conv.weight"
