@@ -1,0 +1,120 @@
+"""mIoU of engines over the validation set, and how far their masks agree with a reference engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.results import Record
+from core.artifacts import read_json, write_json
+from core.console import track
+from deploy.backends.base import Session
+from qat.data.base import SegmentationDataset
+from qat.losses import upsample
+from qat.metrics import ConfusionMatrix, SegmentationScore
+
+Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the network's (3, H, W)
+Mask = NDArray[np.uint8]
+Reference = Session | NDArray[np.uint8]  # an engine, or stored masks (images, H, W)
+
+METHOD_VERSION = 1  # raise when the way accuracy is computed changes: cached numbers are then computed again
+
+
+class Accuracy(Record):
+    """Scores of one engine over the validation set, all in percent; a class the set lacks has no IoU.
+
+    Attributes:
+        agreement: how many of all pixels, ignored ones too, get the class that the named reference gives.
+    """
+
+    miou: float
+    per_class_iou: dict[str, float | None]
+    pixel_accuracy: float
+    images: int
+    agreement: dict[str, float]
+
+
+def predict(session: Session, image: NDArray[np.float32], label: Mask) -> Mask:
+    """Class of every pixel, uint8 (H, W).
+
+    Args:
+        session: gives logits (1, C, h, w) at any resolution; they, not classes, are resized to the label's.
+        image: (3, H', W') as the network takes it.
+        label: (H, W); only its size matters.
+    """
+    feeds = {session.input_names[0]: image[np.newaxis]}
+    logits = torch.from_numpy(session.run(feeds)[session.output_names[0]])
+    mask: Mask = upsample(logits, torch.from_numpy(label)).argmax(dim=1)[0].to(torch.uint8).numpy()
+    return mask
+
+
+def evaluate(
+    sessions: Mapping[str, Session],
+    references: Mapping[str, Reference],
+    dataset: SegmentationDataset,
+    prepare: Prepare,
+    num_classes: int,
+) -> dict[str, Accuracy]:
+    """Score `sessions` in one pass over the data set, and compare each with every reference.
+
+    A session may be a reference too, under the same name; it then runs once.
+    """
+    stored = {name: source for name, source in references.items() if isinstance(source, np.ndarray)}
+    running = {name: source for name, source in references.items() if not isinstance(source, np.ndarray)} | {**sessions}
+    matrices = {name: ConfusionMatrix(num_classes) for name in sessions}
+    equal = {name: dict.fromkeys(references, 0) for name in sessions}
+    pixels = 0
+    for index in track(range(len(dataset)), f"mIoU of {', '.join(sessions)}", total=len(dataset)):
+        sample = dataset[index]
+        image = prepare(sample.image)
+        masks = {name: predict(session, image, sample.label) for name, session in running.items()}
+        masks |= {name: source[index] for name, source in stored.items()}
+        pixels += sample.label.size
+        for name, matrix in matrices.items():
+            matrix.update(masks[name], sample.label)
+            for reference in references:
+                equal[name][reference] += int(np.count_nonzero(masks[name] == masks[reference]))
+    return {
+        name: _accuracy(
+            matrix.score(dataset.class_names),
+            {reference: 100 * count / pixels for reference, count in equal[name].items()},
+        )
+        for name, matrix in matrices.items()
+    }
+
+
+def _accuracy(score: SegmentationScore, agreement: dict[str, float]) -> Accuracy:
+    return Accuracy(
+        miou=score.miou,
+        per_class_iou=score.per_class,
+        pixel_accuracy=score.pixel_accuracy,
+        images=score.images,
+        agreement=agreement,
+    )
+
+
+class AccuracyCache:
+    """Scores by the hash of everything they depend on, so that an unchanged engine is not evaluated again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        content: dict[str, Any] = read_json(path) if path.is_file() else {}
+        known = content.get("method_version") == METHOD_VERSION
+        self._scores = (
+            {key: Accuracy.model_validate(value) for key, value in content["scores"].items()} if known else {}
+        )
+
+    def get(self, key: str) -> Accuracy | None:
+        """The score stored under `key`, if any."""
+        return self._scores.get(key)
+
+    def keep(self, scores: Mapping[str, Accuracy]) -> None:
+        """Make `scores` the whole content: engines that are gone leave no entries behind."""
+        self._scores = dict(scores)
+        stored = {key: score.model_dump(mode="json") for key, score in scores.items()}
+        write_json(self.path, {"method_version": METHOD_VERSION, "scores": stored})

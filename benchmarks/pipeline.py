@@ -1,0 +1,77 @@
+"""From config to results: make the engines, measure them, write results.json and report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+import numpy as np
+
+from benchmarks import environment, results
+from benchmarks.measure import Outcome, Validation, measure
+from benchmarks.report import write_report
+from benchmarks.results import NamedColor, Results
+from core.artifacts import sha256_file
+from core.config import Config, section_dict
+from core.console import say
+from core.paths import RunPaths
+from deploy.backends import get_backend
+from deploy.pipeline import ensure as ensure_engines
+from qat.data import build_dataset, normalize
+from qat.pipeline import ensure as ensure_onnx
+
+
+def bench(config: Config, command: str) -> Results:
+    """Make what is missing or stale, measure every engine, and write the results.
+
+    Args:
+        command: shell command that does this again, for the report.
+    """
+    machine = environment.describe()  # before the build: its load average must not count our own work
+    ensure_onnx(config)
+    outcomes = ensure_engines(config)
+    paths = RunPaths(config.run)
+    validation = validation_of(config, paths)
+    backends = {outcome.backend: get_backend(outcome.backend) for outcome in outcomes}
+    rows, strip = measure(outcomes, backends, validation, config.bench, paths.results)
+    dataset = validation.dataset
+    found = Results(
+        run=config.run,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=command,
+        config=section_dict(config),
+        environment=machine,
+        artifacts=artifact_hashes(paths, outcomes),
+        classes=tuple(
+            NamedColor(name=name, color=color) for name, color in zip(dataset.class_names, dataset.colors, strict=True)
+        ),
+        val_images=len(dataset),
+        rows=tuple(rows),
+        strip=strip,
+    )
+    say(f"results: {results.save(found, paths.results)}")
+    say(f"report: {write_report(found, paths.results)}")
+    return found
+
+
+def validation_of(config: Config, paths: RunPaths) -> Validation:
+    """The validation set, the masks QAT ended with, and what scores depend on."""
+    dataset = build_dataset(config.data, "val", seed=config.seed)
+    with np.load(paths.simulated) as stored:
+        simulated = stored["labels"]
+    return Validation(
+        dataset=dataset,
+        prepare=lambda image: normalize(image, config.data),
+        num_classes=config.model.num_classes,
+        simulated=simulated,
+        key=[section_dict(config.data), dataset.fingerprint(), sha256_file(paths.simulated)],
+    )
+
+
+def artifact_hashes(paths: RunPaths, outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """SHA-256 by path of the ONNX files and of everything in the bundles."""
+    files = [path for path in (paths.fp32_onnx, paths.qdq_onnx, paths.placed_onnx) if path.is_file()]
+    for outcome in outcomes:
+        if outcome.bundle is not None:
+            files += sorted(path for path in outcome.bundle.dir.rglob("*") if path.is_file())
+    return {path.as_posix(): sha256_file(path) for path in files}
