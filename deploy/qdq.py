@@ -15,6 +15,7 @@ from deploy.placement import Placement
 
 QMAX = 127
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+NON_NEGATIVE = {"Relu", "Sigmoid"}
 SUPPORTED_ZERO_POINTS = {np.dtype(np.int8), np.dtype(np.uint8)}
 
 
@@ -42,8 +43,11 @@ def strip(graph: gs.Graph) -> dict[str, Scale]:
         quantized = node.inputs[0]
         if isinstance(quantized, gs.Constant):
             source: gs.Tensor = _float_constant(node)
+            if quantized.values.dtype == np.int32:  # a bias, which stays float
+                _bypass(graph, node, source)
+                continue
         elif len(quantized.inputs) == 1 and quantized.inputs[0].op == QUANTIZE:
-            source = quantized.inputs[0].inputs[0]
+            source = _without_negatives(graph, quantized.inputs[0])
         else:
             raise UserError(
                 f"{node.name or node.outputs[0].name}: a DequantizeLinear that no QuantizeLinear feeds",
@@ -51,16 +55,48 @@ def strip(graph: gs.Graph) -> dict[str, Scale]:
                 fix="export the model in Q/DQ format",
             )
         scale = _symmetric(node)
+        if node.outputs[0] in graph.outputs:
+            _become_output(source, node.outputs[0])
         known = scales.get(source.name)
         if known is not None and not np.array_equal(known.values, scale.values):
             raise UserError(f"tensor {source.name} is quantized with two different scales")
         scales[source.name] = scale
-        replace_uses(graph, node.outputs[0], source)
-    graph.cleanup()
+        _bypass(graph, node, source)
+    graph.cleanup().toposort()
     left = [node.name for node in graph.nodes if node.op in (QUANTIZE, DEQUANTIZE)]
     if left:
         raise UserError(f"{len(left)} Q/DQ nodes do not form pairs", why=", ".join(left[:5]))
     return scales
+
+
+def _without_negatives(graph: gs.Graph, node: gs.Node) -> gs.Tensor:
+    """What `node` (a Q) quantizes; with a Relu after it where the Q's range starts at zero and does the Relu's work.
+
+    ONNX Runtime's quantizer drops a Relu that such a Q follows. Graph inputs and constants are taken as they are.
+    """
+    source = node.inputs[0]
+    zero_points = node.inputs[2].values if len(node.inputs) > 2 else np.zeros(1, np.uint8)
+    starts_at_zero = (zero_points == np.iinfo(zero_points.dtype).min).all()
+    if not starts_at_zero or not source.inputs or source.inputs[0].op in NON_NEGATIVE:
+        return source
+    name = f"{source.name}_Relu"
+    known = next((reader.outputs[0] for reader in source.outputs if reader.name == name), None)
+    if known is not None:
+        return known
+    positive = gs.Variable(name, source.dtype, source.shape)
+    graph.nodes.append(gs.Node("Relu", name, inputs=[source], outputs=[positive]))
+    return positive
+
+
+def _bypass(graph: gs.Graph, node: gs.Node, source: gs.Tensor) -> None:
+    replace_uses(graph, node.outputs[0], source)
+    node.outputs.clear()
+
+
+def _become_output(source: gs.Tensor, output: gs.Variable) -> None:
+    """Give the tensor that replaces a graph output the output's name and type."""
+    source.name, output.name = output.name, source.name
+    source.dtype, source.shape = output.dtype, output.shape
 
 
 def insert(graph: gs.Graph, where: Placement, scales: Mapping[str, Scale]) -> None:
@@ -129,7 +165,9 @@ def _symmetric(node: gs.Node) -> Scale:
     values = np.asarray(node.inputs[1].values, dtype=np.float32)
     per_tensor = values.size == 1
     axis = None if per_tensor else int(node.attrs.get("axis", 1))
-    zero_points = node.inputs[2].values if len(node.inputs) > 2 else np.zeros(values.shape, np.uint8)
+    quantized = node.inputs[0]
+    default = quantized.values.dtype if isinstance(quantized, gs.Constant) else np.uint8  # by the ONNX specification
+    zero_points = node.inputs[2].values if len(node.inputs) > 2 else np.zeros(values.shape, default)
     if zero_points.dtype not in SUPPORTED_ZERO_POINTS:
         raise UserError(f"{node.name}: element type {zero_points.dtype} is not supported", why="INT8 engines only")
     if zero_points.dtype == np.int8 and not zero_points.any():
@@ -137,7 +175,7 @@ def _symmetric(node: gs.Node) -> Scale:
     limits = np.iinfo(zero_points.dtype)
     low = np.abs(limits.min - zero_points.astype(np.float64))
     high = np.abs(limits.max - zero_points.astype(np.float64))
-    covered = (values * np.maximum(low, high) / QMAX).astype(np.float32)
+    covered = np.asarray(values * np.maximum(low, high) / QMAX, dtype=np.float32)
     return Scale(covered.reshape(()) if per_tensor else covered, axis)
 
 

@@ -1,0 +1,128 @@
+"""The whole line, from a config to results.json and report.html, and what of it runs again after a change."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.pipeline import bench
+from benchmarks.results import find_row, load
+from core.config import load_config
+from core.console import console
+from core.paths import RunPaths
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "pidnet_s_streets.yaml"
+SMALL = [
+    "data.height_px=64",
+    "data.width_px=96",
+    "data.train_images=16",
+    "data.val_images=4",
+    "train.epochs=1",
+    "train.crop_height_px=64",
+    "train.crop_width_px=96",
+    "qat.epochs=1",
+    "qat.calibration.images=4",
+    "deploy.backends=[openvino, onnxruntime]",
+    "bench.rounds=2",
+    "bench.runs_per_round=2",
+    "bench.warmup_ms=0",
+]
+FACTORY = """
+from tests.nets.residual import ResidualNet
+
+
+def net(num_classes):
+    return ResidualNet(num_classes)
+"""
+FLOAT = {"fp32 weights", "fp32 export", "engine openvino-fp32", "engine onnxruntime-fp32"}
+QUANTIZED = {"qat", "place", "engine openvino-int8", "engine onnxruntime-int8"}
+DEPENDS_ON_CPU = {"engine openvino-bf16"}  # built only where the CPU has BF16 arithmetic; float, too
+
+
+def stages(messages, state):
+    """Names of the stages that the line reports as `state`: "running" or "up to date"."""
+    return set(re.findall(rf"^(.+?): {state}\b", messages, flags=re.MULTILINE)) - DEPENDS_ON_CPU
+
+
+def assert_complete(folder, run):
+    """Every engine has a row, the measured ones have their numbers, and both files are there."""
+    paths = RunPaths(run)
+    assert (folder / paths.results / "results.json").is_file()
+    report = (folder / paths.results / "report.html").read_text(encoding="utf-8")
+    rows = {row.name: row for row in load(run).rows}
+    measured = {"openvino fp32", "openvino int8", "onnxruntime fp32", "onnxruntime int8"}
+    assert rows.keys() == {*measured, "openvino bf16"}
+    for name in measured:
+        row = rows[name]
+        assert row.status == "ok", row.reason
+        assert row.latency_ms.p50 > 0
+        assert 0 <= row.miou <= 100
+        assert name.split()[0] in report
+    assert rows["openvino bf16"].status in ("ok", "unavailable")
+    int8 = rows["openvino int8"]
+    assert int8.convs_int8 == int8.convs_total > 0
+    assert int8.pixel_agreement_simulated > 95
+    return rows
+
+
+def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(FACTORY, encoding="utf-8")
+    own = ["run=small", "model.name=custom", f"model.factory={tmp_path / 'net.py'}:net"]
+
+    def messages(*overrides):
+        config = load_config(CONFIG, [*SMALL, *own, *overrides])
+        with console.capture() as captured:
+            bench(config, "a command")
+        return captured.get()
+
+    assert stages(messages(), "running") == FLOAT | QUANTIZED
+    first = assert_complete(tmp_path, "small")
+
+    again = messages()
+    assert stages(again, "up to date") == FLOAT | QUANTIZED
+    assert stages(again, "running") == set()
+    second = load("small").rows
+    assert {row.name: row.miou for row in second} == {name: row.miou for name, row in first.items()}
+
+    changed = messages("qat.lr=1.0e-3")
+    assert stages(changed, "running") == QUANTIZED
+    assert stages(changed, "up to date") == FLOAT
+    assert "qat: running (qat.lr: 0.0002 → 0.001)" in changed
+
+    skipped = messages("qat.lr=1.0e-3", "placement.skip=[head]")
+    assert stages(skipped, "running") == QUANTIZED
+    assert stages(skipped, "up to date") == FLOAT
+    int8 = find_row(load("small").rows, "openvino", "int8")
+    assert int8.convs_int8 == int8.convs_total - 1
+
+
+@pytest.mark.slow
+def test_line_on_pidnet_s_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # results are looked up where the command wrote them
+
+    def run(*overrides):
+        settings = [word for override in (*SMALL, *overrides) for word in ("--set", override)]
+        command = [sys.executable, ROOT / "benchmarks" / "run.py", "--config", CONFIG, *settings]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
+        assert done.returncode == 0, done.stderr
+        assert "openvino int8" in done.stdout
+        return done.stderr
+
+    assert stages(run(), "running") == FLOAT | QUANTIZED
+    rows = assert_complete(tmp_path, "pidnet_s_streets")
+    assert rows["openvino int8"].convs_total == 75
+    assert rows["openvino int8"].engine_size_bytes < 0.4 * rows["openvino fp32"].engine_size_bytes
+
+    again = run()
+    assert stages(again, "up to date") == FLOAT | QUANTIZED
+    assert stages(again, "running") == set()
+
+    changed = run("qat.lr=1.0e-4")
+    assert stages(changed, "running") == QUANTIZED
+    assert stages(changed, "up to date") == FLOAT
