@@ -50,6 +50,7 @@ class TrainConfig(Section):
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(default=6, gt=0)  # per process
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # adamw learns faster when there are only some hundred steps
     lr: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from core.config import CalibrationConfig
 from core.console import track
-from qat.histogram import Histogram
+from qat.distributed import gathered, rank, world_size
+from qat.histogram import Histogram, merged
 from qat.quantizers import Mode, Quantizer, quantizers
 from qat.thresholds import amax_from
 
@@ -23,6 +25,8 @@ def activation_quantizers(model: nn.Module) -> dict[str, Quantizer]:
 
 def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     """Histograms of |x| at every activation quantizer while the network computes in float.
+
+    Several processes share the batches and merge what they counted, so each ends with the histograms of all of them.
 
     Args:
         model: with quantizers; it is put in eval mode with all quantizers passing through.
@@ -39,12 +43,12 @@ def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]
     handles = [q.register_forward_hook(partial(_record, histograms[name])) for name, q in found.items()]
     try:
         with torch.no_grad():
-            for batch in track(batches, "calibrating"):
+            for batch in track(islice(batches, rank(), None, world_size()), "calibrating"):
                 model(batch)
     finally:
         for handle in handles:
             handle.remove()
-    return histograms
+    return {name: merged(gathered(histogram)) for name, histogram in histograms.items()}
 
 
 def calibrate(model: nn.Module, histograms: dict[str, Histogram], config: CalibrationConfig) -> None:

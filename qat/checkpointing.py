@@ -13,6 +13,15 @@ from core.artifacts import write_atomic
 from core.console import say
 
 
+# What torch.load raises for files that are empty, cut off, damaged or something else.
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError)
+
+
+def reason_of(error: Exception) -> str:
+    """First line of an error of `UNREADABLE`."""
+    return (str(error) or "it ends too early").splitlines()[0]
+
+
 class Stateful(Protocol):
     """Anything with a state of tensors, numbers, strings and containers of these."""
 
@@ -34,8 +43,8 @@ def load_checkpoint(path: Path, key: str, parts: dict[str, Stateful], device: to
         return 0
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        say(f"{path} cannot be read ({str(error).splitlines()[0]}); training starts over")
+    except UNREADABLE as error:
+        say(f"{path} cannot be read ({reason_of(error)}); training starts over")
         return 0
     if content["key"] != key:
         say(f"{path} belongs to a training with other settings; training starts over")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -16,6 +17,20 @@ from torch import Tensor, distributed, nn
 def world_size() -> int:
     """Number of processes that train together."""
     return distributed.get_world_size() if _several() else 1
+
+
+def rank() -> int:
+    """Index of this process among `world_size()`."""
+    return distributed.get_rank() if _several() else 0
+
+
+def gathered(value: Any) -> list[Any]:
+    """`value` of every process, in the order of their ranks."""
+    if not _several():
+        return [value]
+    values: list[Any] = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def global_sum(value: Tensor) -> Tensor:

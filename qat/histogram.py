@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -82,3 +83,11 @@ class Histogram:
         while self.limit < needed:
             self.counts = torch.cat([self.counts.reshape(-1, 2).sum(1), torch.zeros(BINS // 2, dtype=torch.float64)])
             self.limit *= 2
+
+
+def merged(histograms: Iterable[Histogram]) -> Histogram:
+    """One histogram of everything that `histograms` have seen."""
+    total = Histogram()
+    for histogram in histograms:
+        total.merge(histogram)
+    return total

@@ -43,10 +43,11 @@ def _percentile(histogram: Histogram, percentile: float) -> float:
 
 
 def _cheapest(histogram: Histogram, cost: Callable[[Tensor, int], float]) -> float:
-    """The range with the least cost among `CANDIDATES` evenly spaced ones, at least `LEVELS` bins wide."""
+    """The range with the least cost among `CANDIDATES` evenly spaced ones, at least `LEVELS` bins wide.
+
+    The largest value lies in the upper half of the bins, since the limit only doubles when it must.
+    """
     used = int(histogram.counts.nonzero().max()) + 1
-    if used <= LEVELS:
-        return used * histogram.bin_width  # every bin has a level of its own
     ends = sorted({int(end) for end in torch.linspace(LEVELS, used, CANDIDATES).round().tolist()})
     costs = [cost(histogram.counts[:used], end) for end in ends]
     return ends[costs.index(min(costs))] * histogram.bin_width

@@ -159,14 +159,16 @@ def _place(model: nn.Module, device: torch.device, layout: torch.memory_format) 
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # its stubs lack memory_format
 
 
-def _optimizer(model: nn.Module, plan: TrainPlan) -> torch.optim.SGD:
-    """SGD over all parameters: those that need no gradient yet are skipped until they get one."""
+def _optimizer(model: nn.Module, plan: TrainPlan) -> torch.optim.Optimizer:
+    """Over all parameters: those that need no gradient yet are skipped until they get one."""
     scales = [parameter for quantizer in quantizers(model).values() for parameter in quantizer.parameters()]
     apart = {id(parameter) for parameter in scales}
     others = [parameter for parameter in model.parameters() if id(parameter) not in apart]
     groups: list[dict[str, Any]] = [{"params": others}]
     if scales:
         groups.append({"params": scales, "weight_decay": 0.0})
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=plan.lr, weight_decay=plan.weight_decay)
     return torch.optim.SGD(groups, lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay)
 
 

@@ -26,7 +26,7 @@ class TrainPlan:
         stage: name shown to the user and written in every line of the metrics file.
         epochs: passes over the data; 0 writes the weights as they are.
         batch_size: images per step and process.
-        lr, momentum, weight_decay: of SGD. Scales of quantizers do not decay.
+        lr, momentum, weight_decay: of the optimizer (AdamW has no momentum of this kind). Scales of quantizers do not decay.
         weights: where the final state dict goes; the resume checkpoint lies beside it until then.
         metrics: JSON-lines file that is appended to.
         schedule: learning rate per step; `poly_power` belongs to "poly".
@@ -45,6 +45,7 @@ class TrainPlan:
     weight_decay: float
     weights: Path
     metrics: Path
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     schedule: Schedule = "poly"
     poly_power: float = 0.9
     precision: Precision = "auto"
@@ -55,7 +56,7 @@ class TrainPlan:
 
     @classmethod
     def of_fp32(cls, config: Config, paths: RunPaths) -> TrainPlan:
-        """FP32 training: SGD with the poly schedule."""
+        """FP32 training with the poly schedule."""
         section = config.train
         return cls(
             stage="fp32",
@@ -66,6 +67,7 @@ class TrainPlan:
             weight_decay=section.weight_decay,
             weights=paths.fp32_checkpoint,
             metrics=paths.metrics,
+            optimizer=section.optimizer,
             schedule="poly",
             poly_power=section.poly_power,
             precision=section.precision,

@@ -42,7 +42,7 @@ class TRTBackend:
         """Running needs a GPU and pycuda."""
         if not _has_gpu():
             return self.available(precision) or Unavailable(
-                "the engine is built, but running it needs an NVIDIA GPU and driver", "run on a machine with one"
+                "engines are built here, but running one needs an NVIDIA GPU and driver", "run on a machine with one"
             )
         return self.available(precision) or missing_package("pycuda")
 

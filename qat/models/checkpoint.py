@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
+from qat.checkpointing import UNREADABLE, reason_of
 
 ORIGINAL_PREFIX = "model."  # the authors save their training wrapper, whose network is called `model`
 TRAINING_ONLY = ("loss.", "sem_loss.", "bd_loss.")  # what else that wrapper holds
@@ -60,9 +60,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(f"no checkpoint {path}", fix="check model.checkpoint (CKPT=…)")
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        why = (str(error) or "it ends too early").splitlines()[0]
-        raise UserError(f"{path} cannot be read as a PyTorch checkpoint", why=why) from error
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read as a PyTorch checkpoint", why=reason_of(error)) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):

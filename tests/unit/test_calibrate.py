@@ -9,6 +9,7 @@ from core.errors import UserError
 from deploy.rules import RULES
 from qat import fx_graph
 from qat.calibrate import activation_quantizers, calibrate, collect, observe_range
+from qat.histogram import merged
 from qat.insert import insert
 from qat.quantizers import Mode, quantizers
 from qat.thresholds import amax_from
@@ -100,3 +101,17 @@ def test_tensor_that_is_always_zero_still_gets_a_positive_range(model):
     calibrate(model, histograms, CalibrationConfig())
     assert histograms["quantizers.stem"].amax == 0.0
     assert all(quantizer.is_set for quantizer in quantizers(model).values())
+
+
+def test_processes_share_the_batches_and_merge_what_they_counted(model, images, monkeypatch):
+    alone = collect(model, images)
+    monkeypatch.setattr("qat.calibrate.world_size", lambda: 2)
+    parts = []
+    for process in (0, 1):
+        monkeypatch.setattr("qat.calibrate.rank", lambda process=process: process)
+        parts.append(collect(model, images))
+    for name, histogram in alone.items():
+        shares = [part[name] for part in parts]
+        assert all(0 < share.counts.sum() < histogram.counts.sum() for share in shares)
+        both = merged(shares)
+        assert torch.equal(both.counts, histogram.counts) and both.amax == histogram.amax

@@ -16,6 +16,7 @@ import qat.train_plan
 from core.config import Config
 from core.errors import UserError
 from core.paths import RunPaths
+from qat.checkpointing import load_checkpoint
 from qat.distributed import swapped_batch_norm
 from qat.sampler import EpochBatches
 from qat.schedule import learning_rate
@@ -136,3 +137,9 @@ def test_swapped_batch_norm_shares_parameters_and_comes_back() -> None:
         model.eval()
     assert model.get_submodule("1.0") is original
     assert not original.training
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_starts_the_training_over(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "fp32.resume.pt").write_bytes(content)
+    assert load_checkpoint(tmp_path / "fp32.resume.pt", "key", {}, CPU) == 0
