@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +13,8 @@ from torch import nn
 from core.artifacts import write_atomic
 from core.console import say
 
-
 # What torch.load raises for files that are empty, cut off, damaged or something else.
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError)
+UNREADABLE = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, LookupError, TypeError)
 
 
 def reason_of(error: Exception) -> str:

@@ -26,7 +26,7 @@ class TrainPlan:
         stage: name shown to the user and written in every line of the metrics file.
         epochs: passes over the data; 0 writes the weights as they are.
         batch_size: images per step and process.
-        lr, momentum, weight_decay: of the optimizer (AdamW has no momentum of this kind). Scales of quantizers do not decay.
+        lr, momentum, weight_decay: of the optimizer (AdamW ignores momentum). Scales of quantizers do not decay.
         weights: where the final state dict goes; the resume checkpoint lies beside it until then.
         metrics: JSON-lines file that is appended to.
         schedule: learning rate per step; `poly_power` belongs to "poly".
