@@ -52,6 +52,11 @@ class RunPaths:
         return self.dir / "simulated.npz"
 
     @property
+    def parity(self) -> Path:
+        """A few images and the logits the fake-quantized model gives them."""
+        return self.dir / "parity.npz"
+
+    @property
     def quantizers(self) -> Path:
         """Range and origin of every quantizer, and the simulated score."""
         return self.dir / "quantizers.json"

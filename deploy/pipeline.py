@@ -18,6 +18,7 @@ from deploy.backends import get_backend
 from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
 from deploy.bundle import read_bundle
 from deploy.cast import to_fp16
+from deploy.parity import require_parity
 from deploy.placement import RULE_SET_VERSION
 from deploy.rules import select
 from deploy.verify import verify
@@ -55,7 +56,7 @@ def ensure_placed(config: Config, paths: RunPaths) -> None:
     stage = Stage(
         name="place",
         outputs=(paths.placed_onnx, paths.placement),
-        inputs=(paths.qdq_onnx,),
+        inputs=(paths.qdq_onnx, paths.parity),
         params={"placement": section_dict(config.placement), "rule_set_version": RULE_SET_VERSION},
     )
     ensure_stage(stage, paths.manifest, lambda: _place(config, paths))
@@ -65,8 +66,11 @@ def _place(config: Config, paths: RunPaths) -> None:
     placed = place.place(paths.qdq_onnx, select(config.placement.disable), config.placement.skip)
     onnx_graph.save(placed.graph, paths.placed_onnx)
     verify(paths.placed_onnx, placed.placement)
-    write_json(paths.placement, {**placed.placement.to_json(), "unused_scales": list(placed.unused)})
+    found = require_parity(paths.placed_onnx, paths.parity)
+    report = {**placed.placement.to_json(), "unused_scales": list(placed.unused), "parity": vars(found)}
+    write_json(paths.placement, report)
     say(f"place: {len(placed.placement.by_tensor)} activations and {len(placed.placement.weights)} weights in INT8")
+    say(f"place: {found.agreement:.2%} of pixels as the trained model has them, SNR {found.snr_db:.1f} dB")
 
 
 def _build(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:

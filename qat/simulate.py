@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -10,10 +11,12 @@ from core.artifacts import write_atomic, write_json
 from core.config import Config
 from core.console import say
 from core.paths import RunPaths
-from qat.data import build_dataset
+from qat.data import build_dataset, normalize
 from qat.evaluate import predictions
 from qat.metrics import ConfusionMatrix
 from qat.quantizers import quantizers
+
+PARITY_IMAGES = 2
 
 
 def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
@@ -33,3 +36,14 @@ def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
         for name, quantizer in quantizers(model).items()
     }
     write_json(paths.quantizers, {"simulated": score.to_json(), "quantizers": ranges})
+
+
+def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:
+    """Write the first images of val (N, C, H, W) and their logits, for `deploy.parity`."""
+    data = build_dataset(config.data, "val", seed=config.seed)
+    count = min(PARITY_IMAGES, len(data))
+    images = np.stack([normalize(data[index].image, config.data) for index in range(count)])
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(images)).numpy()
+    with write_atomic(paths.parity) as temporary:
+        np.savez(temporary, images=images, logits=logits)

@@ -1,0 +1,66 @@
+"""Train/deploy parity: does the placed graph compute what the fake-quantized model computed in training?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from core.errors import UserError
+
+# Rounding differences grow through the layers, most in a badly trained network; a wrong scale costs more than this.
+LEAST_AGREEMENT = 0.95
+LEAST_SNR_DB = 10.0
+HIGHEST_SNR_DB = 200.0  # reported for equal results, whose ratio would be infinite
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How close two runs of the same images are.
+
+    Attributes:
+        agreement: share of outputs (pixels) with the same largest logit, 0 to 1.
+        snr_db: power of the reference logits over the power of the difference, in decibels.
+        images: how many were compared.
+    """
+
+    agreement: float
+    snr_db: float
+    images: int
+
+
+def parity(onnx: Path, reference: Path) -> Parity:
+    """Run `onnx` by ONNX Runtime, nothing fused, on the images stored with the logits that training gave them.
+
+    Args:
+        reference: npz with `images` (N, C, H, W) and `logits` (N, classes, ...), both float32.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    with np.load(reference) as stored:
+        images, expected = stored["images"], stored["logits"]
+    got = np.concatenate([session.run(None, {name: image[np.newaxis]})[0] for image in images])
+    noise = float(np.square(got - expected, dtype=np.float64).sum())
+    signal = float(np.square(expected, dtype=np.float64).sum())
+    return Parity(
+        agreement=float((got.argmax(1) == expected.argmax(1)).mean()),
+        snr_db=min(10 * math.log10(signal / noise), HIGHEST_SNR_DB) if noise else HIGHEST_SNR_DB,
+        images=len(images),
+    )
+
+
+def require_parity(onnx: Path, reference: Path) -> Parity:
+    """`parity`, or `UserError` when the graph is not the network that was trained."""
+    found = parity(onnx, reference)
+    if found.agreement < LEAST_AGREEMENT or found.snr_db < LEAST_SNR_DB:
+        raise UserError(
+            f"{onnx} is not the trained model: {found.agreement:.1%} of outputs equal, SNR {found.snr_db:.1f} dB",
+            why="a scale or a Q/DQ pair is not where it was in training",
+            fix="run the QAT stage with the same placement section",
+        )
+    return found
