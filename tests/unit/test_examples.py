@@ -1,0 +1,43 @@
+"""examples/my_model.py through trace, quantizers, export and placement."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.config import ModelConfig, load_config
+from deploy import onnx_graph
+from deploy.place import place
+from deploy.rules import RULES
+from deploy.verify import verify
+from qat import fx_graph
+from qat.approaches import finish, prepare
+from qat.export import export_onnx
+from qat.insert import insert
+from qat.models import build_model
+from tests.nets.exported import reference
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_my_model_becomes_a_placed_int8_graph(tmp_path):
+    torch.manual_seed(0)
+    factory = f"{ROOT / 'examples' / 'my_model.py'}:build"
+    model = build_model(ModelConfig(name="custom", num_classes=4, factory=factory), augment=False)
+    images = [torch.randn(2, 3, 32, 48) for _ in range(2)]
+    traced = fx_graph.trace(model, images[0][:1])
+    insert(traced, RULES)
+    prepare(traced, load_config(ROOT / "configs/pidnet_s_streets.yaml").qat, images)
+    finish(traced)
+    export_onnx(traced, images[0][:1], tmp_path / "qdq.onnx", 17)
+    placed = place(tmp_path / "qdq.onnx", RULES)
+    onnx_graph.save(placed.graph, tmp_path / "placed.onnx")
+    verify(tmp_path / "placed.onnx", placed.placement)
+    kinds = [node.op for node in placed.graph.nodes]
+    assert len(placed.placement.weights) == kinds.count("Conv") + kinds.count("ConvTranspose") == 11
+    image = images[1][:1]
+    with torch.no_grad():
+        expected = traced(image).numpy()
+    got = reference(tmp_path / "placed.onnx", {"image": image.numpy()})
+    assert got.shape == (1, 4, 16, 24)
+    assert np.abs(got - expected).mean() < 0.02 * np.abs(expected).max()
