@@ -15,7 +15,9 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "engines" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+COMMANDS = [line for line in LINES if line.startswith("make ")]
+MODULES = [line for line in LINES if not line.startswith("make ")]
 TARGETS = set(re.findall(r"^([a-z-]+):.*##", MAKEFILE, re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z_]+)\s*\?=", MAKEFILE, re.MULTILINE))
 
@@ -47,6 +49,14 @@ def test_command_names_real_targets_and_variables(command: str) -> None:
     assert program == "make"
     assert target in TARGETS
     assert set(re.findall(r"\b([A-Z_]+)=", command)) <= VARIABLES
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_other_commands_start_a_module_of_ours(command: str) -> None:
+    package = re.search(r" -m (\w+) ", command)
+    assert package and (ROOT / package[1] / "__main__.py").is_file()
+    config = re.search(r"--config (\S+)", command)
+    assert config is None or (ROOT / config[1]).is_file()
 
 
 @needs_make
