@@ -27,6 +27,10 @@ def _parser() -> argparse.ArgumentParser:
     place = commands.add_parser("place", help="bring any Q/DQ ONNX to TensorRT's placement")
     place.add_argument("source", type=Path)
     place.add_argument("target", type=Path)
+    place.add_argument(
+        "--profile", default="tensorrt", metavar="NAME", help="tensorrt (default), openvino, onnxruntime"
+    )
+    place.add_argument("--custom", action="append", default=[], type=Path, metavar="FILE", help="rules of your own")
     place.add_argument("--disable", action="append", default=[], metavar="RULE")
     place.add_argument("--skip", action="append", default=[], metavar="PATTERN")
     place.add_argument("--report", action="store_true", help="print every quantized edge and every skip")
@@ -57,11 +61,12 @@ def _build(arguments: argparse.Namespace) -> int | None:
 
 def _place(arguments: argparse.Namespace) -> None:
     from deploy import onnx_graph, place
+    from deploy.profiles import select
     from deploy.report import print_placement
-    from deploy.rules import select
     from deploy.verify import verify
 
-    placed = place.place(arguments.source, select(arguments.disable), arguments.skip)
+    rules = select(arguments.profile, arguments.disable, arguments.custom)
+    placed = place.place(arguments.source, rules, arguments.skip)
     onnx_graph.save(placed.graph, arguments.target)
     verify(arguments.target, placed.placement)
     print_placement(placed, detailed=arguments.report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
@@ -58,21 +59,30 @@ def view(graph: gs.Graph) -> OpGraph:
         name: tuple(tensor.shape) for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)
     }
     return OpGraph(
-        nodes=[_node(node) for node in graph.nodes],
+        nodes=[op_node(node) for node in graph.nodes],
         inputs=[tensor.name for tensor in graph.inputs],
         outputs=[tensor.name for tensor in graph.outputs],
         constants=constants,
     )
 
 
-def _node(node: gs.Node) -> Node:
-    attrs = {
-        "groups": node.attrs.get("group", 1),
-        "transB": node.attrs.get("transB", 0),
-        "mode": node.attrs.get("mode"),
-    }
+def op_node(node: gs.Node) -> Node:
+    """One ONNX operator as placement rules see it."""
+    attrs: dict[str, Any] = {"groups": node.attrs.get("group", 1), "transB": node.attrs.get("transB", 0)}
+    if node.op == "Resize":
+        attrs["mode"] = node.attrs.get("mode", "nearest")
+    elif node.op == "Pad":
+        attrs |= {"mode": node.attrs.get("mode", "constant"), "pad_value": _pad_value(node)}
     inputs = tuple("" if tensor.is_empty() else tensor.name for tensor in node.inputs)
     return Node(node.name, node.op, inputs, tuple(tensor.name for tensor in node.outputs), attrs)
+
+
+def _pad_value(node: gs.Node) -> float | None:
+    """What a constant Pad fills with; None when that is computed."""
+    if len(node.inputs) < 3 or node.inputs[2].is_empty():
+        return 0.0
+    value = node.inputs[2]
+    return float(value.values.reshape(())) if isinstance(value, gs.Constant) else None
 
 
 def _resolve_constants(graph: gs.Graph) -> None:

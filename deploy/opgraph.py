@@ -8,6 +8,10 @@ from typing import Any
 
 ACTIVATIONS = frozenset({"Relu", "Clip"})  # TensorRT fuses these into the convolution before them
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+COPIES = frozenset(
+    {"DepthToSpace", "Expand", "Flatten", "Identity", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Tile"}
+    | {"Transpose", "Unsqueeze"}
+)  # every output value is an input value
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Node:
         kind: ONNX operator name ("Conv", "Add", "BatchNormalization", ...), whatever the front end.
         inputs: tensor names in ONNX order; "" where an optional input is absent.
         outputs: tensor names.
-        attrs: what rules need to know beyond the kind (`groups`, `transB`, `mode`).
+        attrs: what rules need to know beyond the kind (`groups`, `transB`, `mode`, `pad_value`).
     """
 
     name: str
@@ -92,16 +96,41 @@ class OpGraph:
 
 
 def conv_branch(graph: OpGraph, tensor: str) -> Node | None:
-    """The weighted op whose fused output (through BatchNorm and activation) is `tensor` and nothing else reads.
+    """The weighted op whose fused output (through BatchNorm, then activation) is `tensor` and nothing else reads.
 
     Such a branch ends in a kernel that can take its neighbour's pointwise work, so its output needs no Q/DQ.
     """
+    return _weighted_above(graph, tensor, frozenset({"BatchNormalization"}) | ACTIVATIONS)
+
+
+def fused_into(graph: OpGraph, node: Node) -> Node | None:
+    """The weighted op that `node`, a BatchNorm or an activation, becomes a part of; None when there is none."""
+    before = frozenset({"BatchNormalization"}) if node.kind in ACTIVATIONS else frozenset[str]()
+    return _weighted_above(graph, node.inputs[0], before)
+
+
+def _weighted_above(graph: OpGraph, tensor: str, fusable: frozenset[str]) -> Node | None:
+    """Walk up from `tensor` to a weighted op, past an activation and then a BatchNorm as far as `fusable` has them."""
     while True:
         node = graph.producer(tensor)
         if node is None or graph.only_reader(tensor) is None:
             return None
         if node.kind in WEIGHTED:
             return node
-        if node.kind != "BatchNormalization" and node.kind not in ACTIVATIONS:
+        if node.kind in fusable:
+            fusable = fusable - ACTIVATIONS if node.kind in ACTIVATIONS else frozenset()
+        elif node.kind != "Identity":
             return None
         tensor = node.inputs[0]
+
+
+def commutes(node: Node) -> bool:
+    """Whether quantizing before `node` or after it gives the same values, so that one Q/DQ serves both sides.
+
+    True for pure copies, for MaxPool (rounding keeps the order of values) and for padding with what rounds to itself.
+    """
+    if node.kind == "Resize":
+        return node.attrs.get("mode") == "nearest"
+    if node.kind == "Pad":
+        return node.attrs.get("mode", "constant") != "constant" or node.attrs.get("pad_value") == 0
+    return node.kind == "MaxPool" or node.kind in COPIES

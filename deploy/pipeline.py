@@ -20,7 +20,7 @@ from deploy.bundle import read_bundle
 from deploy.cast import to_fp16
 from deploy.parity import require_parity
 from deploy.placement import RULE_SET_VERSION
-from deploy.rules import select
+from deploy.profiles import rules_of
 from deploy.verify import verify
 
 
@@ -56,19 +56,19 @@ def ensure_placed(config: Config, paths: RunPaths) -> None:
     stage = Stage(
         name="place",
         outputs=(paths.placed_onnx, paths.placement),
-        inputs=(paths.qdq_onnx, paths.parity),
+        inputs=(paths.qdq_onnx, paths.parity, *config.placement.custom),
         params={"placement": section_dict(config.placement), "rule_set_version": RULE_SET_VERSION},
     )
     ensure_stage(stage, paths.manifest, lambda: _place(config, paths))
 
 
 def _place(config: Config, paths: RunPaths) -> None:
-    placed = place.place(paths.qdq_onnx, select(config.placement.disable), config.placement.skip)
+    placed = place.place(paths.qdq_onnx, rules_of(config.placement), config.placement.skip)
     onnx_graph.save(placed.graph, paths.placed_onnx)
     verify(paths.placed_onnx, placed.placement)
     found = require_parity(paths.placed_onnx, paths.parity)
-    report = {**placed.placement.to_json(), "unused_scales": list(placed.unused), "parity": vars(found)}
-    write_json(paths.placement, report)
+    scales = {"unused_scales": list(placed.unused), "widened_scales": list(placed.widened)}
+    write_json(paths.placement, {**placed.placement.to_json(), **scales, "parity": vars(found)})
     say(f"place: {len(placed.placement.by_tensor)} activations and {len(placed.placement.weights)} weights in INT8")
     say(f"place: {found.agreement:.2%} of pixels as the trained model has them, SNR {found.snr_db:.1f} dB")
 

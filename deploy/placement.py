@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deploy.opgraph import Edge, Node, OpGraph
-from deploy.rules.base import Keep, Match, Rule, Skip, WeightUse
+from deploy.rules.base import Keep, Match, Move, Rule, Skip, WeightUse
 
-RULE_SET_VERSION = 1
+RULE_SET_VERSION = 2
+NO_READER = "nobody wants its result in INT8"
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,16 @@ class SkippedNode:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where Q/DQ goes. All quantized uses of one tensor share one Q/DQ pair."""
+    """Where Q/DQ goes. All quantized uses of one tensor share one Q/DQ pair.
+
+    `groups` are sets of tensors with one scale. A group may name tensors that have no pair of their own because
+    theirs moved across an op that commutes with it.
+    """
 
     edges: tuple[QuantizedEdge, ...]
     weights: tuple[QuantizedWeight, ...]
     skips: tuple[SkippedNode, ...]
+    groups: tuple[tuple[str, ...], ...] = ()
 
     @property
     def by_tensor(self) -> dict[str, list[Edge]]:
@@ -61,46 +67,122 @@ class Placement:
             "edges": [{**vars(item.edge), "rule": item.rule} for item in self.edges],
             "weights": [{**vars(item.use), "rule": item.rule} for item in self.weights],
             "skips": [vars(item) for item in self.skips],
+            "groups": [list(group) for group in self.groups],
         }
 
 
-def placement(graph: OpGraph, rules: Sequence[Rule], skip: Iterable[str] = ()) -> Placement:
-    """Apply `rules` in order to every node.
+def placement(
+    graph: OpGraph, rules: Sequence[Rule], skip: Iterable[str] = (), scaled: Container[str] | None = None
+) -> Placement:
+    """Apply `rules` to every node.
+
+    Requests that depend on others (`Match.when`, `Move`) are settled from the outputs towards the inputs, when
+    everything that reads a node's result has been.
 
     Args:
         graph: the float network.
-        rules: see `deploy.rules.RULES`. A `Keep` from any rule wins over a request from any other.
+        rules: see `deploy.profiles`. A `Keep` from any rule wins over a request from any other.
         skip: node-name patterns (fnmatch, module path with dots) whose inputs and weights stay float.
+        scaled: tensors that have a scale; a rule that needs another tensor does not fire. None: all have one.
     """
-    requested: dict[Edge, str] = {}
-    weights: dict[WeightUse, str] = {}
-    kept: set[Edge] = set()
-    skips: list[SkippedNode] = []
+    draft = _Draft(graph, scaled)
     patterns = tuple(skip)
+    waiting: list[tuple[Node, Rule, Match | Move]] = []
+    granted: list[tuple[Node, Rule, Match]] = []
     for node in graph.nodes:
         if any(matches(node, pattern) for pattern in patterns):
-            skips.append(SkippedNode(node.name, "config", "named in placement.skip"))
-            kept.update(Edge(tensor, node.name, index) for index, tensor in enumerate(node.inputs))
+            draft.skip(node, "config", "named in placement.skip")
+            draft.kept.update(Edge(tensor, node.name, index) for index, tensor in enumerate(node.inputs))
             continue
         for rule in rules:
             verdict = rule.match(graph, node)
-            if isinstance(verdict, Match):
-                for edge in verdict.edges:
-                    requested.setdefault(edge, rule.name)
-                for use in verdict.weights:
-                    weights.setdefault(use, rule.name)
-            elif isinstance(verdict, Keep):
-                kept.update(verdict.edges)
-                skips.append(SkippedNode(node.name, rule.name, verdict.why))
-            elif isinstance(verdict, Skip):
-                skips.append(SkippedNode(node.name, rule.name, verdict.why))
-    order = {node.name: position for position, node in enumerate(graph.nodes)}
-    edges = sorted(requested.keys() - kept, key=lambda edge: (order[edge.node], edge.index))
-    return Placement(
-        tuple(QuantizedEdge(edge, requested[edge]) for edge in edges),
-        tuple(QuantizedWeight(use, rule) for use, rule in weights.items()),
-        tuple(skips),
-    )
+            if isinstance(verdict, Keep | Skip):
+                draft.skip(node, rule.name, verdict.why)
+            if isinstance(verdict, Keep):
+                draft.kept.update(verdict.edges)
+            elif isinstance(verdict, Match) and not verdict.when:
+                granted.append((node, rule, verdict))
+            elif isinstance(verdict, Match | Move):
+                waiting.append((node, rule, verdict))
+    for node, rule, match in granted:
+        draft.grant(node, rule, match)
+    for node, rule, verdict in reversed(waiting):
+        if isinstance(verdict, Move):
+            draft.move(node, rule, verdict)
+        elif any(edge in draft.requested for edge in graph.uses(verdict.when)):
+            draft.grant(node, rule, verdict)
+        else:
+            draft.skip(node, rule.name, NO_READER)
+    return draft.finish()
+
+
+class _Draft:
+    """A placement while it is being decided."""
+
+    def __init__(self, graph: OpGraph, scaled: Container[str] | None) -> None:
+        self.graph = graph
+        self.scaled = scaled
+        self.requested: dict[Edge, str] = {}
+        self.weights: dict[WeightUse, str] = {}
+        self.kept: set[Edge] = set()
+        self.skips: list[SkippedNode] = []
+        self.ties: list[tuple[str, ...]] = []
+
+    def skip(self, node: Node, rule: str, why: str) -> None:
+        self.skips.append(SkippedNode(node.name, rule, why))
+
+    def grant(self, node: Node, rule: Rule, match: Match) -> None:
+        """Note what `match` asks for, unless a part of it is impossible."""
+        parts = [*match.edges, *(Edge(use.tensor, use.node, use.index) for use in match.weights)]
+        unscaled = sorted({part.tensor for part in parts if self.scaled is not None and part.tensor not in self.scaled})
+        kept = [part for part in parts if part in self.kept]
+        if unscaled:
+            self.skip(node, "scales", f"{rule.name}: no trained scale for {', '.join(unscaled)}")
+        elif kept:
+            self.skip(node, rule.name, f"input {kept[0].index} of {kept[0].node} stays float")
+        else:
+            for edge in match.edges:
+                self.requested.setdefault(edge, rule.name)
+            for use in match.weights:
+                self.weights.setdefault(use, rule.name)
+            self.ties += match.ties
+
+    def move(self, node: Node, rule: Rule, move: Move) -> None:
+        """Take the pair off `move.output` and put it on `move.source`, if nobody reads the output in float."""
+        uses = self.graph.uses(move.output)
+        wanted = [edge for edge in uses if edge in self.requested]
+        if not wanted:
+            self.skip(node, rule.name, NO_READER)
+        elif len(wanted) < len(uses) or move.output in self.graph.outputs:
+            self.skip(node, rule.name, "its result is also needed in float")
+        elif move.source in self.kept:
+            self.skip(node, rule.name, "its input stays float")
+        else:
+            for edge in wanted:
+                del self.requested[edge]
+            self.requested[move.source] = rule.name
+            self.ties.append((move.source.tensor, move.output))
+
+    def finish(self) -> Placement:
+        """Everything in graph order."""
+        order = {node.name: position for position, node in enumerate(self.graph.nodes)}
+        edges = sorted(self.requested, key=lambda edge: (order[edge.node], edge.index))
+        return Placement(
+            tuple(QuantizedEdge(edge, self.requested[edge]) for edge in edges),
+            tuple(QuantizedWeight(use, rule) for use, rule in self.weights.items()),
+            tuple(sorted(self.skips, key=lambda item: order[item.node])),
+            _merged(self.ties),
+        )
+
+
+def _merged(ties: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Groups of tensors that `ties` connect, sorted."""
+    groups: list[set[str]] = []
+    for tie in ties:
+        touching = [group for group in groups if group & set(tie)]
+        groups = [group for group in groups if group not in touching]
+        groups.append(set(tie).union(*touching))
+    return tuple(sorted(tuple(sorted(group)) for group in groups))
 
 
 def matches(node: Node, pattern: str) -> bool:

@@ -103,7 +103,7 @@ def insert(graph: gs.Graph, where: Placement, scales: Mapping[str, Scale]) -> No
     """Put one Q/DQ pair on every tensor that `where` quantizes and rewire the uses it names, in place.
 
     Activations become `x ─▶ Q ─▶ DQ`; weights are stored as int8 constants behind a DQ, a quarter of the size.
-    `scales` must hold every tensor of `where` (see `deploy.place.scaled`).
+    `scales` must hold every tensor of `where` (see `deploy.placement.placement`).
     """
     tensors = graph.tensors()
     nodes = {node.name: node for node in graph.nodes}

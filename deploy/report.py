@@ -14,6 +14,7 @@ from deploy.backends.base import LayerInfo
 from deploy.cpu import cpu_flags, cpu_model
 from deploy.pipeline import BuildOutcome
 from deploy.place import Placed
+from deploy.profiles import PROFILES
 from deploy.rules import RULES
 
 _out = Console(soft_wrap=True, highlight=False)
@@ -43,16 +44,21 @@ def print_placement(placed: Placed, *, detailed: bool) -> None:
         for skip in where.skips:
             skips.add_row(skip.node, skip.rule, skip.why)
         _out.print(skips)
+        for group in where.groups:
+            print(f"one scale: {', '.join(group)}")
     print(f"{len(where.by_tensor)} activations and {len(where.weights)} weights quantized, {len(where.skips)} skips")
+    if placed.widened:
+        print(f"{len(placed.widened)} scales grew to their group's largest: {', '.join(placed.widened[:5])}")
     if placed.unused:
         print(f"{len(placed.unused)} scales of the source are not used: {', '.join(placed.unused[:5])}")
 
 
 def print_rules() -> None:
-    """Every rule with its reason and source."""
-    table = Table("rule", "why", "source")
+    """Every rule with its reason and source, and the profiles it belongs to."""
+    table = Table("rule", "profiles", "why", "source")
     for rule in RULES:
-        table.add_row(rule.name, rule.reason, rule.source)
+        profiles = [name for name, rules in PROFILES.items() if rule in rules]
+        table.add_row(rule.name, ", ".join(profiles), rule.reason, rule.source)
     _out.print(table)
 
 

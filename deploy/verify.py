@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 
 from core.errors import UserError
 from deploy import onnx_graph
-from deploy.opgraph import WEIGHTED
+from deploy.opgraph import WEIGHTED, commutes
 from deploy.placement import Placement
 from deploy.qdq import DEQUANTIZE, QMAX, QUANTIZE
 
@@ -30,7 +30,7 @@ class Violation:
 def verify(path: Path, expected: Placement) -> None:
     """Raise `UserError` naming the first violations, if `path` breaks an invariant or lost a Q/DQ pair."""
     graph = onnx_graph.load(path)
-    found = list(violations(graph)) + list(_lost_pairs(graph, expected))
+    found = [*violations(graph), *_unequal_groups(graph, expected), *_lost_pairs(graph, expected)]
     if found:
         lines = "; ".join(f"{item.node}: {item.invariant} ({item.detail})" for item in found[:SHOWN])
         raise UserError(f"{path} breaks {len(found)} Q/DQ invariants", why=lines, fix="please report the model")
@@ -74,13 +74,29 @@ def _stored_weight(node: gs.Node) -> Iterator[Violation]:
 
 
 def _operands(node: gs.Node) -> Iterator[Violation]:
-    dequantized = [bool(tensor.inputs) and tensor.inputs[0].op == DEQUANTIZE for tensor in node.inputs]
+    sources = [_behind_copies(tensor) for tensor in node.inputs]
+    dequantized = [bool(tensor.inputs) and tensor.inputs[0].op == DEQUANTIZE for tensor in sources]
     if dequantized[0] != dequantized[1]:
         yield Violation("both operands are quantized or none", node.name, f"input and weight: {dequantized[:2]}")
     if len(dequantized) > 2 and dequantized[2]:
         yield Violation("biases stay float", node.name, node.inputs[2].name)
-    if dequantized[0] and node.inputs[0].inputs[0].inputs[1].values.size != 1:
+    if dequantized[0] and sources[0].inputs[0].inputs[1].values.size != 1:
         yield Violation("activations have one scale", node.name, node.inputs[0].name)
+
+
+def _behind_copies(tensor: gs.Tensor) -> gs.Tensor:
+    """What `tensor` is made of by ops that commute with Q/DQ, whose pair therefore stands in front of them."""
+    while tensor.inputs and commutes(onnx_graph.op_node(tensor.inputs[0])):
+        tensor = tensor.inputs[0].inputs[0]
+    return tensor
+
+
+def _unequal_groups(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:
+    scales = {node.inputs[0].name: node.inputs[1].values for node in graph.nodes if node.op == QUANTIZE}
+    for group in expected.groups:
+        found = {tensor: float(scales[tensor].max()) for tensor in group if tensor in scales}
+        if len(set(found.values())) > 1:
+            yield Violation("group scales are equal", next(iter(found)), f"scales: {found}")
 
 
 def _lost_pairs(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:

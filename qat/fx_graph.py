@@ -30,6 +30,10 @@ _MODULE_KINDS: dict[type[nn.Module], str] = {
     nn.ReLU: "Relu",
     nn.ReLU6: "Clip",
     nn.Sigmoid: "Sigmoid",
+    nn.ZeroPad2d: "Pad",
+    nn.ConstantPad2d: "Pad",
+    nn.ReflectionPad2d: "Pad",
+    nn.ReplicationPad2d: "Pad",
     nn.MaxPool2d: "MaxPool",
     nn.AvgPool2d: "AveragePool",
     nn.AdaptiveAvgPool2d: "GlobalAveragePool",
@@ -57,11 +61,34 @@ _FUNCTION_KINDS: dict[Any, str] = {
     F.max_pool2d: "MaxPool",
     F.avg_pool2d: "AveragePool",
     F.adaptive_avg_pool2d: "GlobalAveragePool",
+    F.pad: "Pad",
     torch.flatten: "Reshape",
+    torch.reshape: "Reshape",
+    torch.permute: "Transpose",
+    torch.transpose: "Transpose",
+    torch.squeeze: "Squeeze",
+    torch.unsqueeze: "Unsqueeze",
+    torch.sum: "ReduceSum",
     F.conv2d: "Conv",
     F.linear: "Gemm",
 }
-_METHOD_KINDS = {"add": "Add", "add_": "Add", "mul": "Mul", "relu": "Relu", "sigmoid": "Sigmoid", "view": "Reshape"}
+_METHOD_KINDS = {
+    "add": "Add",
+    "add_": "Add",
+    "mul": "Mul",
+    "sub": "Sub",
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "sum": "ReduceSum",
+    "view": "Reshape",
+    "reshape": "Reshape",
+    "flatten": "Reshape",
+    "permute": "Transpose",
+    "transpose": "Transpose",
+    "squeeze": "Squeeze",
+    "unsqueeze": "Unsqueeze",
+    "contiguous": "Identity",
+}
 _WEIGHTED_MODULES = (nn.modules.conv._ConvNd, nn.Linear)
 
 
@@ -159,15 +186,29 @@ def _node(traced: fx.GraphModule, node: fx.Node, name: str, constants: dict[str,
             attrs = {"groups": getattr(module, "groups", 1), "transB": 1}
         elif isinstance(module, nn.Upsample):
             attrs = {"mode": module.mode}
+        elif isinstance(module, nn.ConstantPad2d):
+            attrs = {"mode": "constant", "pad_value": module.value}
+        elif kind == "Pad":
+            attrs = {"mode": "edge"}
     elif node.op == "call_method":
         kind = _METHOD_KINDS.get(str(node.target), f"torch.{node.target}")
     else:
         kind = _FUNCTION_KINDS.get(node.target, _function_name(node.target))
         if kind == "Resize":
-            attrs = {"mode": node.kwargs.get("mode", "nearest")}
+            attrs = {"mode": _arguments(node, scale_factor=None, mode="nearest")["mode"]}
+        elif kind == "Pad":
+            attrs = _arguments(node, mode="constant", value=None)
+            attrs["pad_value"] = attrs.pop("value") or 0.0
         elif kind in ("Conv", "Gemm"):
-            attrs = {"groups": node.kwargs.get("groups", 1), "transB": 1}
+            geometry = _arguments(node, bias=None, stride=1, padding=0, dilation=1, groups=1)
+            attrs = {"groups": geometry["groups"], "transB": 1}
     return Node(name, kind, tuple(inputs), (node.name,), attrs)
+
+
+def _arguments(node: fx.Node, **defaults: Any) -> dict[str, Any]:
+    """The arguments after the second of a call, by name."""
+    positional = dict(zip(defaults, node.args[2:], strict=False))
+    return {**defaults, **positional, **{key: node.kwargs[key] for key in defaults if key in node.kwargs}}
 
 
 def _kind(module: type[nn.Module]) -> str:

@@ -19,7 +19,8 @@ QUANTIZERS = "quantizers"  # submodule of the model that holds the activation qu
 def insert(model: fx.GraphModule, rules: Iterable[Rule], skip: Iterable[str] = ()) -> Placement:
     """Add quantizers to a traced and annotated `model` (see `qat.fx_graph.trace`), in place.
 
-    Activations get one quantizer per tensor, shared by all uses that the rules quantize. Layers with quantized
+    Activations get one quantizer per tensor, shared by all uses that the rules quantize; tensors that the rules tie
+    share theirs, so they are calibrated and trained as one range. Layers with quantized
     weights keep their parameters and names, so FP32 checkpoints still load.
 
     Returns:
@@ -34,10 +35,12 @@ def insert(model: fx.GraphModule, rules: Iterable[Rule], skip: Iterable[str] = (
     by_name = {name: node for node, name in names.items()}
     by_value = {node.name: node for node in model.graph.nodes}
     model.add_submodule(QUANTIZERS, nn.ModuleDict())
+    holders = _holders(where)
     for tensor, edges in where.by_tensor.items():
         source = by_value[tensor]
-        target = f"{QUANTIZERS}.{tensor}"
-        model.add_submodule(target, activation_quantizer())
+        target = f"{QUANTIZERS}.{holders[tensor]}"
+        if holders[tensor] == tensor:
+            model.add_submodule(target, activation_quantizer())
         with model.graph.inserting_after(source):
             quantized = model.graph.call_module(target, (source,))
         for edge in edges:
@@ -47,6 +50,13 @@ def insert(model: fx.GraphModule, rules: Iterable[Rule], skip: Iterable[str] = (
     model.graph.lint()
     model.recompile()
     return where
+
+
+def _holders(where: Placement) -> dict[str, str]:
+    """For every quantized tensor the first, in graph order, that it shares a scale with: the quantizer is named so."""
+    group_of = {tensor: group for group in where.groups for tensor in group}
+    first: dict[tuple[str, ...], str] = {}
+    return {tensor: first.setdefault(group_of.get(tensor, (tensor,)), tensor) for tensor in where.by_tensor}
 
 
 def _quantize_weight(model: fx.GraphModule, use: WeightUse, node: fx.Node) -> None:

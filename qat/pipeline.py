@@ -15,7 +15,7 @@ from core.config import Config, section_dict
 from core.paths import RunPaths
 from core.stages import Stage
 from deploy.placement import RULE_SET_VERSION
-from deploy.rules import select
+from deploy.profiles import rules_of
 from qat import fx_graph
 from qat.approaches import finish, prepare
 from qat.checkpointing import save_weights
@@ -69,7 +69,7 @@ def ensure_quantized(config: Config) -> None:
     stage = Stage(
         name="qat",
         outputs=(paths.qat_checkpoint, paths.qdq_onnx, paths.simulated, paths.parity, paths.quantizers),
-        inputs=(paths.fp32_checkpoint,),
+        inputs=(paths.fp32_checkpoint, *config.placement.custom),
         params={
             "model": _model(config),
             "qat": section_dict(config.qat),
@@ -93,7 +93,7 @@ def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
 def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
     """The network with quantizers where the rules put them, FP32 weights and no ranges yet."""
     model = float_model(config, paths)
-    insert(model, select(config.placement.disable), config.placement.skip)
+    insert(model, rules_of(config.placement), config.placement.skip)
     return model
 
 

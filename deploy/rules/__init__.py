@@ -6,21 +6,33 @@ Q/DQ pair (fan-out), and only uses by nodes can be quantized, so a graph output 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from core.errors import UserError
-from deploy.rules import bias, conv_bn_act, residual_add, weighted
+from deploy.rules import (
+    average_pool,
+    bias,
+    commuting,
+    concat,
+    conv_bn_act,
+    gates,
+    pad_conv,
+    pre_activation_bn,
+    residual_add,
+    resize,
+    small_groups,
+    weighted,
+)
 from deploy.rules.base import Rule
 
-RULES: tuple[Rule, ...] = (weighted.RULE, bias.RULE, conv_bn_act.RULE, residual_add.RULE)
-
-
-def select(disable: Iterable[str] = ()) -> tuple[Rule, ...]:
-    """The rules without those named in `disable`; raises `UserError` for a name that is no rule."""
-    names = {rule.name for rule in RULES}
-    unknown = sorted(set(disable) - names)
-    if unknown:
-        raise UserError(
-            f"placement.disable names no rule: {', '.join(unknown)}", fix=f"rules: {', '.join(sorted(names))}"
-        )
-    return tuple(rule for rule in RULES if rule.name not in set(disable))
+RULES: tuple[Rule, ...] = (
+    weighted.RULE,
+    small_groups.RULE,
+    bias.RULE,
+    conv_bn_act.RULE,
+    pad_conv.RULE,
+    residual_add.RULE,
+    pre_activation_bn.RULE,
+    concat.RULE,
+    average_pool.RULE,
+    commuting.RULE,
+    resize.RULE,
+    gates.RULE,
+)

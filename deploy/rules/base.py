@@ -20,10 +20,27 @@ class WeightUse:
 
 @dataclass(frozen=True)
 class Match:
-    """The rule fires: these uses get Q/DQ."""
+    """The rule fires: these uses get Q/DQ, all of them or (when one has to stay float) none.
+
+    Attributes:
+        edges: uses of activations.
+        weights: uses of constants.
+        ties: groups of tensors that must share one scale.
+        when: the rule fires only if somebody wants this tensor in INT8; empty for always.
+    """
 
     edges: tuple[Edge, ...] = ()
     weights: tuple[WeightUse, ...] = ()
+    ties: tuple[tuple[str, ...], ...] = ()
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class Move:
+    """The op commutes with Q/DQ: where every reader wants `output` in INT8, one pair on `source` serves them all."""
+
+    source: Edge
+    output: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Skip:
     why: str
 
 
-Verdict = Match | Keep | Skip | None
+Verdict = Match | Move | Keep | Skip | None
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,19 @@
     broken   Conv ─▶ Q ─▶ DQ ─▶ BatchNorm ─▶ Relu
 
 Look-alike left alone: a BatchNorm or Relu whose input somebody else reads too. The convolution's bare output
-must then exist in memory, so a Q/DQ on it breaks no fusion.
+must then exist in memory, so a Q/DQ on it breaks no fusion. Nor is a BatchNorm behind the activation a part of it.
 """
 
 from __future__ import annotations
 
-from deploy.opgraph import ACTIVATIONS, Node, OpGraph, conv_branch
+from deploy.opgraph import ACTIVATIONS, Node, OpGraph, fused_into
 from deploy.rules.base import Keep, Rule, Verdict, input_edge
 
 
 def _match(graph: OpGraph, node: Node) -> Verdict:
     if node.kind != "BatchNormalization" and node.kind not in ACTIVATIONS:
         return None
-    if conv_branch(graph, node.inputs[0]) is None:
+    if fused_into(graph, node) is None:
         return None
     return Keep("fused into the convolution before it", (input_edge(node, 0),))
 

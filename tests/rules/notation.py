@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from deploy.opgraph import Node, OpGraph
@@ -12,8 +14,13 @@ from deploy.rules.base import Rule
 _LINE = re.compile(r"(\w+) = (\w+)\(([\w, ]*)\)")
 
 
-def net(text: str, outputs: str, **attrs: dict[str, Any]) -> OpGraph:
-    """The graph that `text` describes; a node is named after its output, `attrs` are given by that name."""
+def net(
+    text: str, outputs: str, shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}), **attrs: dict[str, Any]
+) -> OpGraph:
+    """The graph that `text` describes; a node is named after its output, `attrs` are given by that name.
+
+    `shapes` are those of constants that matter.
+    """
     nodes = []
     for line in filter(None, map(str.strip, text.splitlines())):
         found = _LINE.fullmatch(line)
@@ -22,7 +29,7 @@ def net(text: str, outputs: str, **attrs: dict[str, Any]) -> OpGraph:
         inputs = tuple(filter(None, arguments.replace(" ", "").split(",")))
         nodes.append(Node(name, kind, inputs, (name,), attrs.get(name, {})))
     read = {tensor for node in nodes for tensor in node.inputs}
-    constants = {tensor: (1,) for tensor in read if tensor[0] in "wb" or tensor.startswith("c_")}
+    constants = {tensor: shapes.get(tensor, (1,)) for tensor in read if tensor[0] in "wb" or tensor.startswith("c_")}
     inputs = read - constants.keys() - {node.name for node in nodes}
     return OpGraph(nodes, sorted(inputs), outputs.split(), constants)
 
@@ -35,3 +42,8 @@ def quantized(graph: OpGraph, *rules: Rule) -> set[tuple[str, str]]:
 def whys(graph: OpGraph, *rules: Rule) -> dict[str, str]:
     """Reason by node for everything `rules` skip."""
     return {skip.node: skip.why for skip in placement(graph, rules).skips}
+
+
+def groups(graph: OpGraph, *rules: Rule) -> tuple[tuple[str, ...], ...]:
+    """Tensors that `rules` let share a scale."""
+    return placement(graph, rules).groups

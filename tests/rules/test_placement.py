@@ -2,7 +2,8 @@ import pytest
 
 from core.errors import UserError
 from deploy.placement import module_path, placement
-from deploy.rules import RULES, select
+from deploy.profiles import select
+from deploy.rules import RULES
 from tests.rules.notation import net, quantized, whys
 
 BLOCK = """
@@ -34,12 +35,12 @@ def test_skip_pattern_leaves_the_node_float_and_says_so():
 
 
 def test_disabled_rule_does_not_fire():
-    assert ("x", "s") not in quantized(net(BLOCK, "y"), *select(["residual-add"]))
+    assert ("x", "s") not in quantized(net(BLOCK, "y"), *select(disable=["residual-add"]))
 
 
 def test_unknown_rule_name_is_refused():
     with pytest.raises(UserError, match="residual_add"):
-        select(["residual_add"])
+        select(disable=["residual_add"])
 
 
 def test_every_rule_has_reason_source_and_unique_name():

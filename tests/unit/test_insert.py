@@ -2,7 +2,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deploy.rules import RULES, select
+from deploy.profiles import select
+from deploy.rules import RULES
 from qat import fx_graph
 from qat.insert import insert
 from qat.quantizers import Mode, quantizers
@@ -15,7 +16,7 @@ def test_one_quantizer_a_tensor_and_one_a_weight():
     model = fx_graph.trace(residual_net(), EXAMPLE)
     where = insert(model, RULES)
     found = quantizers(model)
-    assert len(found) == len(where.by_tensor) + len(where.weights) == 6 + 6
+    assert len(found) == len(where.by_tensor) + len(where.weights) == 7 + 6
     assert "quantizers.stem" in found, "the stem feeds a convolution and a residual Add through one quantizer"
     stem = next(node for node in model.graph.nodes if node.target == "quantizers.stem")
     assert {user.name for user in stem.users} == {"blocks_0_conv1", "add"}
@@ -44,7 +45,7 @@ def test_float_mode_computes_exactly_what_the_float_model_does():
 
 def test_rules_and_skip_patterns_decide():
     model = fx_graph.trace(residual_net(), EXAMPLE)
-    insert(model, select(["residual-add"]), skip=["blocks.0.*", "head"])
+    insert(model, select(disable=["residual-add"]), skip=["blocks.0.*", "head"])
     names = quantizers(model)
     assert "head.weight_quantizer" not in names and "blocks.0.conv1.weight_quantizer" not in names
     assert "blocks.1.conv1.weight_quantizer" in names

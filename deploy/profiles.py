@@ -1,0 +1,56 @@
+"""Which rules apply: a profile for the engine that will run, minus what is switched off, plus the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from core.config import PlacementConfig
+from core.errors import UserError
+from deploy.custom import load_rules
+from deploy.rules import RULES, bias, commuting, conv_bn_act, gates, pad_conv, residual_add, resize, weighted
+from deploy.rules.base import Rule
+
+_PLAIN: tuple[Rule, ...] = (
+    weighted.RULE,
+    bias.RULE,
+    conv_bn_act.RULE,
+    pad_conv.RULE,
+    residual_add.RULE,
+    commuting.RULE,
+    resize.RULE,
+    gates.RULE,
+)
+
+PROFILES: dict[str, tuple[Rule, ...]] = {
+    "tensorrt": RULES,
+    "openvino": _PLAIN,
+    "onnxruntime": _PLAIN,
+}
+DEFAULT = "tensorrt"
+
+
+def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable[Path] = ()) -> tuple[Rule, ...]:
+    """The rules of `profile` and of the `custom` files, without those named in `disable`.
+
+    Raises:
+        UserError: no such profile, a name that is no rule, a file without rules, or two rules of one name.
+    """
+    if profile not in PROFILES:
+        raise UserError(f"no placement profile {profile!r}", fix=f"profiles: {', '.join(PROFILES)}")
+    own = tuple(rule for path in custom for rule in load_rules(path))
+    known = [rule.name for rule in RULES + own]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise UserError(f"two placement rules are called {twice[0]}", fix="rename the one in placement.custom")
+    unknown = sorted(set(disable) - set(known))
+    if unknown:
+        raise UserError(
+            f"placement.disable names no rule: {', '.join(unknown)}", fix=f"rules: {', '.join(sorted(known))}"
+        )
+    return tuple(rule for rule in PROFILES[profile] + own if rule.name not in set(disable))
+
+
+def rules_of(config: PlacementConfig) -> tuple[Rule, ...]:
+    """The rules of a run."""
+    return select(config.profile, config.disable, config.custom)

@@ -1,0 +1,86 @@
+"""The placement of known networks, as text to read in a review: `UPDATE_GOLDEN=1 pytest tests/golden` rewrites it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from deploy import onnx_graph
+from deploy.opgraph import Edge, commutes
+from deploy.placement import Placement, placement
+from deploy.rules import RULES
+from qat import fx_graph
+from qat.export import export_onnx
+from qat.models.pidnet import SIZES, PIDNet
+from tests.golden.canonical import facts
+from tests.nets.resnet import resnet18, resnet50
+
+FOLDER = Path(__file__).parent
+NETWORKS = {
+    **{name: lambda name=name: PIDNet(SIZES[name], 11, augment=False) for name in SIZES},
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+}
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("pidnet_m", "pidnet_l", "resnet50")]
+EXAMPLE = torch.zeros(1, 3, 64, 64)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    """(name, traced model)."""
+    torch.manual_seed(0)
+    return request.param, fx_graph.trace(NETWORKS[request.param](), EXAMPLE)
+
+
+def as_text(where: Placement) -> str:
+    """One line a tensor, then weights, groups and skips."""
+    rules = {item.edge: item.rule for item in where.edges}
+    lines = ["# tensor → reader [rule]"]
+    for tensor, edges in where.by_tensor.items():
+        lines.append(f"{tensor} → " + ", ".join(f"{edge.node} [{rules[edge]}]" for edge in edges))
+    lines += ["", "# weight, axis"] + [f"{item.use.tensor} {item.use.axis}" for item in where.weights]
+    lines += ["", "# one scale"] + [" = ".join(group) for group in where.groups]
+    lines += ["", "# left in float"] + [f"{skip.node} [{skip.rule}] {skip.why}" for skip in where.skips]
+    return "\n".join(lines) + "\n"
+
+
+def test_placement_is_the_golden_one(network):
+    name, model = network
+    text = as_text(placement(fx_graph.view(model), RULES))
+    golden = FOLDER / f"{name}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("network", ["pidnet_s", "resnet18", *LARGE], indirect=True)
+def test_onnx_view_gives_the_same_placement(network, tmp_path):
+    _, model = network
+    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
+    onnx_view = onnx_graph.view(onnx_graph.load(tmp_path / "m.onnx"))
+    fx_view = fx_graph.view(model)
+    assert facts(onnx_view, placement(onnx_view, RULES)) == facts(fx_view, placement(fx_view, RULES))
+
+
+def test_every_convolution_is_int8_and_every_residual_add_is_fed_int8(network):
+    _, model = network
+    view = fx_graph.view(model)
+    where = placement(view, RULES)
+    convs = {node.name for node in view.nodes if node.kind in ("Conv", "Gemm")}
+    assert {item.use.node for item in where.weights} == convs
+    skipped = {skip.node for skip in where.skips if skip.rule == "residual-add"}
+    quantized = {item.edge for item in where.edges}
+    residual = [node for node in view.nodes if node.kind == "Add" and node.name not in skipped]
+    assert residual and all(fed_int8(view, quantized, node) for node in residual)
+
+
+def fed_int8(view, quantized, node):
+    """Whether an input of `node` comes from a Q/DQ pair, maybe past ops that commute with it."""
+    for edge in (Edge(tensor, node.name, index) for index, tensor in enumerate(node.inputs)):
+        producer = view.producer(edge.tensor)
+        if edge in quantized or (producer and commutes(producer) and fed_int8(view, quantized, producer)):
+            return True
+    return False

@@ -1,0 +1,49 @@
+import pytest
+
+from deploy.placement import placement
+from deploy.rules.concat import RULE
+from deploy.rules.gates import RULE as GATES
+from deploy.rules.weighted import RULE as WEIGHTED
+from tests.rules.notation import groups, net, quantized, whys
+
+
+def test_inputs_and_output_are_quantized_with_one_scale():
+    graph = net("j = Concat(x, z)\ny = Conv(j, w)", "y")
+    assert quantized(graph, WEIGHTED, RULE) == {("x", "j"), ("z", "j"), ("j", "y")}
+    assert groups(graph, WEIGHTED, RULE) == (("j", "x", "z"),)
+
+
+def test_a_chain_of_concats_is_one_group():
+    graph = net("j = Concat(x, z)\nk = Concat(j, v)\ny = Conv(k, w)", "y")
+    assert groups(graph, WEIGHTED, RULE) == (("j", "k", "v", "x", "z"),)
+
+
+def test_groups_that_share_an_input_are_one():
+    graph = net("j = Concat(x, z)\nk = Concat(x, v)\np = Conv(j, w)\ny = Conv(k, w2)", "p y")
+    assert groups(graph, WEIGHTED, RULE) == (("j", "k", "v", "x", "z"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("j = Concat(x, c_one)\ny = Conv(j, w)", "one input is constant"),
+        ("j = Concat(x, z)\ny = Sigmoid(j)", "nobody wants its result in INT8"),
+    ],
+)
+def test_skips_say_why(text, why):
+    graph = net(text, "y")
+    assert not any(reader == "j" for _, reader in quantized(graph, WEIGHTED, RULE))
+    assert whys(graph, WEIGHTED, RULE)["j"] == why
+    assert groups(graph, WEIGHTED, RULE) == ()
+
+
+def test_an_input_without_a_trained_scale_leaves_all_of_them_float():
+    graph = net("j = Concat(x, z)\ny = Conv(j, w)", "y")
+    result = placement(graph, (WEIGHTED, RULE), scaled={"x", "j", "w"})
+    assert [item.edge.tensor for item in result.edges] == ["j"] and result.groups == ()
+    assert [skip.why for skip in result.skips] == ["concat: no trained scale for z"]
+
+
+def test_look_alike_add_shares_no_scale():
+    graph = net("j = Add(x, z)\ny = Conv(j, w)", "y")
+    assert groups(graph, WEIGHTED, RULE, GATES) == ()

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from core.config import PlacementConfig
+from core.errors import UserError
+from deploy.profiles import PROFILES, rules_of, select
+from deploy.rules import RULES
+from tests.rules.notation import net, quantized, whys
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_rule.py"
+HEAD = "from deploy.rules.base import Rule\n"
+
+
+def names(rules):
+    return [rule.name for rule in rules]
+
+
+def test_the_default_profile_holds_every_rule():
+    assert select() == RULES == PROFILES["tensorrt"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_are_subsets_that_keep_convolutions_int8_and_biases_float(profile):
+    assert set(PROFILES[profile]) <= set(RULES)
+    assert {"weighted-ops", "never-bias", "conv-bn-act"} <= set(names(PROFILES[profile]))
+
+
+def test_a_rule_outside_the_profile_may_be_named_in_disable():
+    outside = next(rule.name for rule in RULES if rule not in PROFILES["openvino"])
+    assert select("openvino", [outside]) == PROFILES["openvino"]
+
+
+def test_unknown_profile_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="tensorflow") as caught:
+        select("tensorflow")
+    assert "openvino" in caught.value.fix
+
+
+def test_config_selects():
+    chosen = rules_of(PlacementConfig(profile="openvino", custom=(EXAMPLE,), disable=("gates",)))
+    assert names(chosen) == [n for n in names(PROFILES["openvino"]) if n != "gates"] + ["attention-products"]
+
+
+def test_the_example_rule_fires_and_can_be_disabled():
+    graph = net("y = MatMul(x, z)", "y")
+    assert quantized(graph, *select(custom=[EXAMPLE])) == {("x", "y"), ("z", "y")}
+    assert quantized(graph, *select(custom=[EXAMPLE], disable=["attention-products"])) == set()
+
+
+def test_the_example_rule_skips_weights():
+    graph = net("y = MatMul(x, w)", "y")
+    assert quantized(graph, *select(custom=[EXAMPLE])) == set()
+    assert whys(graph, *select(custom=[EXAMPLE])) == {"y": "one operand is a weight"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "defines no RULES"),
+        ("RULES = ()", "defines no RULES"),
+        ("RULES = [1]", "defines no RULES"),
+        ("RULES = ('gates',)", "defines no RULES"),
+        ("import no_such_module_here", "ModuleNotFoundError: No module named 'no_such_module_here'"),
+        ("RULES = (", "SyntaxError"),
+        (HEAD + "RULES = (Rule('gates', '', '', lambda g, n: None),)", "two placement rules are called gates"),
+    ],
+)
+def test_a_file_without_usable_rules_is_refused(tmp_path, text, message):
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        select(custom=[tmp_path / "mine.py"])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["absent.py", "rules.txt", "."])
+def test_a_file_that_is_none_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="no Python file"):
+        select(custom=[tmp_path / name])
