@@ -40,7 +40,7 @@ def clean(graph: gs.Graph) -> gs.Graph:
     folded = gs.import_onnx(model)
     folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
     _resolve_constants(folded)
-    folded.cleanup().toposort()
+    sort_nodes(folded.cleanup())
     _name_nodes(folded)
     return folded
 
@@ -102,6 +102,26 @@ def replace_uses(graph: gs.Graph, old: gs.Tensor, new: gs.Tensor) -> None:
     for reader in list(old.outputs):
         reader.inputs = [new if tensor is old else tensor for tensor in reader.inputs]
     graph.outputs = [new if tensor is old else tensor for tensor in graph.outputs]
+
+
+def sort_nodes(graph: gs.Graph) -> None:
+    """Order nodes by walking up from the outputs, in place.
+
+    The order depends on the network alone, not on the order it came in: a graph that is placed twice is the same file.
+    """
+    if any(isinstance(value, gs.Graph) for node in graph.nodes for value in node.attrs.values()):
+        graph.toposort()  # bodies of If and Loop read tensors that their node does not list
+        return
+    done: dict[int, gs.Node] = {}
+    stack = [node for tensor in reversed(graph.outputs) for node in tensor.inputs]
+    while stack:
+        node = stack[-1]
+        waiting = [above for tensor in node.inputs for above in tensor.inputs if id(above) not in done]
+        if waiting:
+            stack += reversed(waiting)
+        else:
+            done.setdefault(id(stack.pop()), node)
+    graph.nodes = list(done.values())
 
 
 def _name_nodes(graph: gs.Graph) -> None:

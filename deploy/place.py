@@ -52,7 +52,7 @@ def place(source: Path, rules: Sequence[Rule], skip: Iterable[str] = ()) -> Plac
     graph = onnx_graph.clean(graph)
     view = onnx_graph.view(graph)
     scales = carry(view, trained)
-    where = placement(view, rules, skip, scales.keys())
+    where = placement(view, rules, skip, {name: float(scale.values.max()) for name, scale in scales.items()})
     scales, widened = unify(where.groups, scales)
     qdq.insert(graph, where, scales)
     used = {item.edge.tensor for item in where.edges} | {item.use.tensor for item in where.weights}

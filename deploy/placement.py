@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from deploy.opgraph import Edge, Node, OpGraph
 from deploy.rules.base import Keep, Match, Move, Rule, Skip, WeightUse
 
 RULE_SET_VERSION = 2
+MAX_SPREAD = 4.0  # sharing one scale may cost a tensor two of its eight bits, no more
 NO_READER = "nobody wants its result in INT8"
 
 
@@ -72,7 +73,7 @@ class Placement:
 
 
 def placement(
-    graph: OpGraph, rules: Sequence[Rule], skip: Iterable[str] = (), scaled: Container[str] | None = None
+    graph: OpGraph, rules: Sequence[Rule], skip: Iterable[str] = (), steps: Mapping[str, float] | None = None
 ) -> Placement:
     """Apply `rules` to every node.
 
@@ -83,9 +84,10 @@ def placement(
         graph: the float network.
         rules: see `deploy.profiles`. A `Keep` from any rule wins over a request from any other.
         skip: node-name patterns (fnmatch, module path with dots) whose inputs and weights stay float.
-        scaled: tensors that have a scale; a rule that needs another tensor does not fire. None: all have one.
+        steps: scale of every tensor that has one (its largest). A rule that needs another tensor does not fire, nor
+            does one that ties scales too far apart. None: scales are still to come, and ties decide them.
     """
-    draft = _Draft(graph, scaled)
+    draft = _Draft(graph, steps)
     patterns = tuple(skip)
     waiting: list[tuple[Node, Rule, Match | Move]] = []
     granted: list[tuple[Node, Rule, Match]] = []
@@ -119,9 +121,9 @@ def placement(
 class _Draft:
     """A placement while it is being decided."""
 
-    def __init__(self, graph: OpGraph, scaled: Container[str] | None) -> None:
+    def __init__(self, graph: OpGraph, steps: Mapping[str, float] | None) -> None:
         self.graph = graph
-        self.scaled = scaled
+        self.steps = steps
         self.requested: dict[Edge, str] = {}
         self.weights: dict[WeightUse, str] = {}
         self.kept: set[Edge] = set()
@@ -134,10 +136,13 @@ class _Draft:
     def grant(self, node: Node, rule: Rule, match: Match) -> None:
         """Note what `match` asks for, unless a part of it is impossible."""
         parts = [*match.edges, *(Edge(use.tensor, use.node, use.index) for use in match.weights)]
-        unscaled = sorted({part.tensor for part in parts if self.scaled is not None and part.tensor not in self.scaled})
+        unscaled = sorted({part.tensor for part in parts if self.steps is not None and part.tensor not in self.steps})
         kept = [part for part in parts if part in self.kept]
+        spread = max((self._spread(tie) for tie in match.ties), default=1.0)
         if unscaled:
             self.skip(node, "scales", f"{rule.name}: no trained scale for {', '.join(unscaled)}")
+        elif spread > MAX_SPREAD:
+            self.skip(node, "scales", f"{rule.name}: trained scales differ {spread:.1f}-fold, too far for one")
         elif kept:
             self.skip(node, rule.name, f"input {kept[0].index} of {kept[0].node} stays float")
         else:
@@ -146,6 +151,11 @@ class _Draft:
             for use in match.weights:
                 self.weights.setdefault(use, rule.name)
             self.ties += match.ties
+
+    def _spread(self, tie: tuple[str, ...]) -> float:
+        """Largest scale of `tie` over its smallest."""
+        steps = [self.steps[tensor] for tensor in tie if tensor in self.steps] if self.steps else []
+        return max(steps) / min(steps) if steps else 1.0
 
     def move(self, node: Node, rule: Rule, move: Move) -> None:
         """Take the pair off `move.output` and put it on `move.source`, if nobody reads the output in float."""

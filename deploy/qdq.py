@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from deploy.onnx_graph import replace_uses
+from deploy.onnx_graph import replace_uses, sort_nodes
 from deploy.placement import Placement
 
 QMAX = 127
@@ -117,7 +117,7 @@ def insert(graph: gs.Graph, where: Placement, scales: Mapping[str, Scale]) -> No
         if use.tensor not in stored:
             stored[use.tensor] = _add_weight(graph, tensors[use.tensor], scales[use.tensor])
         nodes[use.node].inputs[use.index] = stored[use.tensor]
-    graph.cleanup().toposort()
+    sort_nodes(graph.cleanup())
 
 
 def _add_pair(graph: gs.Graph, tensor: gs.Tensor, scale: Scale) -> gs.Variable:

@@ -39,9 +39,17 @@ def test_skips_say_why(text, why):
 
 def test_an_input_without_a_trained_scale_leaves_all_of_them_float():
     graph = net("j = Concat(x, z)\ny = Conv(j, w)", "y")
-    result = placement(graph, (WEIGHTED, RULE), scaled={"x", "j", "w"})
+    result = placement(graph, (WEIGHTED, RULE), steps=dict.fromkeys("xjw", 1.0))
     assert [item.edge.tensor for item in result.edges] == ["j"] and result.groups == ()
     assert [skip.why for skip in result.skips] == ["concat: no trained scale for z"]
+
+
+@pytest.mark.parametrize(("step", "fires"), [(4.0, True), (4.1, False), (0.2, False)])
+def test_trained_scales_far_apart_are_not_tied(step, fires):
+    graph = net("j = Concat(x, z)\ny = Conv(j, w)", "y")
+    result = placement(graph, (WEIGHTED, RULE), steps={"x": 1.0, "j": 1.0, "w": 1.0, "z": step})
+    assert bool(result.groups) == fires
+    assert [skip.why.partition(":")[0] for skip in result.skips] == ([] if fires else ["concat"])
 
 
 def test_look_alike_add_shares_no_scale():

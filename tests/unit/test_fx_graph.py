@@ -1,8 +1,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from core.errors import UserError
+from deploy.opgraph import commutes
 from qat import fx_graph
 from tests.nets.residual import residual_net
 
@@ -68,3 +70,23 @@ def test_a_module_called_twice_is_two_operators():
     graph = fx_graph.view(fx_graph.trace(Twice(), EXAMPLE))
     assert [node.name for node in graph.nodes] == ["conv", "conv_1"]
     assert graph.nodes[1].inputs[1] == "conv.weight"
+
+
+class Shapes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.zero, self.one, self.mirror = nn.ZeroPad2d(1), nn.ConstantPad2d(1, 1.0), nn.ReflectionPad2d(1)
+
+    def forward(self, x):
+        x = self.mirror(self.one(self.zero(x)))
+        x = F.pad(F.pad(x, (1, 1, 1, 1), "replicate"), (1, 1), value=2.0)
+        x = F.interpolate(F.interpolate(x, None, 2.0, "bilinear"), scale_factor=2)
+        x = F.conv2d(x, torch.ones(3, 1, 1, 1), None, 1, 0, 1, 3)
+        return x.permute(0, 2, 3, 1).flatten(1).sum(dim=1)
+
+
+def test_attributes_are_read_however_they_are_given():
+    nodes = [n for n in fx_graph.view(fx_graph.trace(Shapes(), EXAMPLE)).nodes if not n.kind.startswith("torch.")]
+    assert [node.kind for node in nodes] == ["Pad"] * 5 + ["Resize"] * 2 + ["Conv", "Transpose", "Reshape", "ReduceSum"]
+    assert [commutes(node) for node in nodes[:7]] == [True, False, True, True, False, False, True]
+    assert nodes[7].attrs["groups"] == 3

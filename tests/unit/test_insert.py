@@ -2,9 +2,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from deploy import onnx_graph
+from deploy.place import place
 from deploy.profiles import select
 from deploy.rules import RULES
+from deploy.verify import verify
 from qat import fx_graph
+from qat.approaches import finish
+from qat.export import export_onnx
 from qat.insert import insert
 from qat.quantizers import Mode, quantizers
 from tests.nets.residual import residual_net
@@ -80,3 +85,36 @@ def test_transposed_convolution_and_linear():
     for quantizer in found.values():
         quantizer.set_mode(Mode.FLOAT)
     torch.testing.assert_close(traced(torch.ones(1, 3, 8, 8)), expected)
+
+
+class Branches(nn.Module):
+    """Two convolutions joined in front of a third."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+        self.join = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        return self.join(torch.cat([self.left(x), 9 * self.right(x)], 1))
+
+
+def test_tied_tensors_share_one_quantizer_and_so_one_range(tmp_path):
+    model = fx_graph.trace(Branches(), EXAMPLE)
+    where = insert(model, RULES)
+    assert where.groups == (("cat", "left", "mul"),)
+    shared = [node for node in model.graph.nodes if node.target == "quantizers.left"]
+    assert {str(node.args[0]) for node in shared} == {"left", "mul", "cat"}
+    quantizer = quantizers(model)["quantizers.left"]
+    assert not {"quantizers.mul", "quantizers.cat"} & quantizers(model).keys()
+    for each in quantizers(model).values():
+        each.set_mode(Mode.TRACK)
+    model.train()(torch.randn(2, 3, 8, 8))
+    finish(model)
+    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
+    placed = place(tmp_path / "m.onnx", RULES)
+    onnx_graph.save(placed.graph, tmp_path / "placed.onnx")
+    verify(tmp_path / "placed.onnx", placed.placement)
+    assert len(placed.placement.groups) == 1 and placed.widened == () == placed.unused
+    steps = {float(node.inputs[1].values) for node in placed.graph.nodes if node.op == "QuantizeLinear"}
+    assert len(steps) == 2 and any(abs(step - float(quantizer.scale)) < 1e-9 for step in steps)

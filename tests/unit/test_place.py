@@ -1,4 +1,7 @@
 import hashlib
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -170,3 +173,29 @@ def test_int32_bias_behind_a_dq_becomes_float(tmp_path):
     placed = place(graphs.save(source, tmp_path / "m.onnx"), RULES)
     (conv,) = (node for node in placed.graph.nodes if node.op == "Conv")
     np.testing.assert_array_equal(conv.inputs[2].values, [0, 0.5, 1, 1.5])
+
+
+def test_a_scale_behind_a_pool_is_carried_to_the_pair_before_it(tmp_path):
+    x, w = graphs.image(), gs.Constant("w", graphs.weight())
+    relu = gs.Node("Relu", "r_Relu", {}, [x], [gs.Variable("r", np.float32, graphs.SHAPE)])
+    attrs = {"kernel_shape": [3, 3], "pads": [1] * 4}
+    pool = gs.Node("MaxPool", "p_MaxPool", attrs, relu.outputs, [gs.Variable("p", np.float32, graphs.SHAPE)])
+    pairs = [*graphs.pair(pool.outputs[0], 0.03, INT8, "p"), *graphs.pair(w, [0.1] * 4, np.zeros(4, np.int8), "w", 0)]
+    conv = graphs.conv(pairs[1].outputs[0], pairs[3].outputs[0])
+    source = graphs.save(graphs.graph([relu, pool, *pairs, conv], x, conv.outputs[0]), tmp_path / "m.onnx")
+    placed = place(source, RULES)
+    assert list(placed.placement.by_tensor) == ["r"] and placed.unused == ()
+    moved = placed_file(source, tmp_path / "placed.onnx")
+    verify(moved, placed.placement)
+    feeds = {"x": np.random.default_rng(3).standard_normal(graphs.SHAPE, dtype=np.float32) * 3}
+    np.testing.assert_allclose(reference(moved, feeds), reference(source, feeds), rtol=0, atol=1e-5)
+
+
+def test_commands_take_profile_and_custom_rules(exported, tmp_path):
+    example = Path(__file__).parents[2] / "examples" / "custom_rule.py"
+    command = [sys.executable, "-m", "deploy", "place", str(exported.qdq), str(tmp_path / "m.onnx")]
+    done = subprocess.run([*command, "--profile", "openvino", "--custom", str(example)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "6 activations and 6 weights" in done.stdout and "1 scales of the source are not used" in done.stdout
+    refused = subprocess.run([*command, "--profile", "tpu"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "no placement profile 'tpu'" in refused.stderr + refused.stdout

@@ -181,3 +181,11 @@ def test_long_lists_are_cut(exported, graph, tmp_path):
     with pytest.raises(UserError, match="breaks 7 Q/DQ") as caught:
         verify(write(graph, tmp_path / "m.onnx"), exported.placement)
     assert caught.value.why.count("symmetric int8") == 5
+
+
+def test_unequal_scales_in_a_group_are_noticed(exported):
+    first, second, *_ = exported.placement.by_tensor
+    tied = replace(exported.placement, groups=((first, second),))
+    with pytest.raises(UserError, match="breaks 1 Q/DQ") as caught:
+        verify(exported.placed, tied)
+    assert "group scales are equal" in caught.value.why
