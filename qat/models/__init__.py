@@ -24,13 +24,12 @@ def build_model(config: ModelConfig, *, augment: bool) -> nn.Module:
         augment: with PIDNet's auxiliary heads, for FP32 training; a custom model is the same either way.
 
     Raises:
-        UserError: the factory cannot be found or does not return a module.
+        UserError: the factory cannot be imported, wants other arguments or does not return a module.
     """
     if config.factory is None:
         return PIDNet(SIZES[config.name], config.num_classes, augment=augment)
     factory = load_function(config.factory)
-    accepts = inspect.signature(factory).parameters
-    model = factory(num_classes=config.num_classes) if "num_classes" in accepts else factory()
+    model = factory(**_arguments(factory, config))
     if not isinstance(model, nn.Module):
         raise UserError(f"{config.factory} returned {type(model).__name__}", why="it must return an nn.Module")
     return model
@@ -47,8 +46,24 @@ def load_function(reference: str) -> Callable[..., Any]:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise UserError(f"model.factory: {reference}", why=f"{file} cannot be imported: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"model.factory: {reference}", why=f"{file} has no function {name}")
     return function
+
+
+def _arguments(factory: Callable[..., Any], config: ModelConfig) -> dict[str, int]:
+    """`num_classes` where `factory` takes it by name, also through `**options`; nothing else is ever passed."""
+    signature = inspect.signature(factory)
+    for arguments in ({"num_classes": config.num_classes}, {}):
+        try:
+            signature.bind(**arguments)
+        except TypeError as error:
+            refusal = str(error)
+        else:
+            return arguments
+    raise UserError(f"model.factory: {config.factory}", why=refusal, fix="give its other arguments defaults")

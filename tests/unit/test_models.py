@@ -83,3 +83,26 @@ def test_reference_that_names_no_python_file(file, tmp_path):
 def test_factory_that_returns_no_module(file):
     with pytest.raises(UserError, match="returned list"):
         build_model(custom(f"{file}:no_module"), augment=False)
+
+
+def test_factory_that_takes_the_classes_among_its_options(tmp_path):
+    path = tmp_path / "options.py"
+    path.write_text("from torch import nn\ndef f(**options):\n    return nn.Conv2d(3, options['num_classes'], 1)\n")
+    assert build_model(custom(f"{path}:f"), augment=False).out_channels == 7
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("def f(width): ...", "'width'"),
+        ("def f(num_classes, /): ...", "'num_classes'"),
+        ("def f(:", "cannot be imported"),
+        ("import no_such_module_at_all", "cannot be imported"),
+    ],
+)
+def test_factory_that_cannot_be_called_or_imported(tmp_path, source, why):
+    path = tmp_path / "broken.py"
+    path.write_text(source + "\n")
+    with pytest.raises(UserError) as raised:
+        build_model(custom(f"{path}:f"), augment=False)
+    assert why in raised.value.why
