@@ -98,6 +98,7 @@ class PlacementConfig(Section):
     custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the profile
     disable: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) left in float
+    weights: Literal["int8", "float"] = "int8"  # stored as integers behind a DQ, or as float32 before Q and DQ
 
 
 class DeployConfig(Section):

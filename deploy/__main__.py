@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--custom", action="append", default=[], type=Path, metavar="FILE", help="rules of your own")
     place.add_argument("--disable", action="append", default=[], metavar="RULE")
     place.add_argument("--skip", action="append", default=[], metavar="PATTERN")
+    place.add_argument("--weights", choices=["int8", "float"], default="int8", help="how the file stores weights")
     place.add_argument("--report", action="store_true", help="print every quantized edge and every skip")
     place.add_argument("--debug", action="store_true")
     place.set_defaults(run=_place)
@@ -66,7 +67,7 @@ def _place(arguments: argparse.Namespace) -> None:
     from deploy.verify import verify
 
     rules = select(arguments.profile, arguments.disable, arguments.custom)
-    placed = place.place(arguments.source, rules, arguments.skip)
+    placed = place.place(arguments.source, rules, arguments.skip, arguments.weights)
     onnx_graph.save(placed.graph, arguments.target)
     verify(arguments.target, placed.placement)
     print_placement(placed, detailed=arguments.report)

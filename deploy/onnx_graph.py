@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import onnx.inliner
 import onnx_graphsurgeon as gs
 import onnxruntime
 
 from core.artifacts import write_atomic
 from core.errors import UserError
 from deploy.opgraph import Node, OpGraph
+from deploy.opset import raise_opset
 
 ERRORS_ONLY = 3
 FOLD_LIMIT_BYTES = 64 << 20  # constants larger than this are left to the engine
@@ -25,24 +27,31 @@ def load(path: Path) -> gs.Graph:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf raises its own DecodeError type, which differs between builds
         raise UserError(f"{path} cannot be read as ONNX", why=str(error)) from error
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
     graph = gs.import_onnx(model)
     _resolve_constants(graph)
     return graph
 
 
 def clean(graph: gs.Graph) -> gs.Graph:
-    """Fold shapes and constants, drop identities and dead nodes, name what is unnamed.
+    """Raise the opset, fold shapes and constants, drop identities and dead nodes, name what is unnamed.
 
-    Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.qdq.strip`).
+    Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.strip`).
     """
-    onnxruntime.set_default_logger_severity(ERRORS_ONLY)  # graphsurgeon folds with it, and it warns of its own passes
-    model = onnx.shape_inference.infer_shapes(gs.export_onnx(graph), data_prop=True)
+    quiet_runtime()
+    model = onnx.shape_inference.infer_shapes(raise_opset(gs.export_onnx(graph)), data_prop=True)
     folded = gs.import_onnx(model)
     folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
     _resolve_constants(folded)
     sort_nodes(folded.cleanup())
     _name_nodes(folded)
     return folded
+
+
+def quiet_runtime() -> None:
+    """Graphsurgeon folds constants with ONNX Runtime, which warns of its own passes."""
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
 
 
 def save(graph: gs.Graph, target: Path) -> None:
@@ -102,6 +111,23 @@ def replace_uses(graph: gs.Graph, old: gs.Tensor, new: gs.Tensor) -> None:
     for reader in list(old.outputs):
         reader.inputs = [new if tensor is old else tensor for tensor in reader.inputs]
     graph.outputs = [new if tensor is old else tensor for tensor in graph.outputs]
+
+
+def become_output(graph: gs.Graph, position: int, output: gs.Variable) -> bool:
+    """Give the tensor that replaced `output` as graph output number `position` the output's name and type.
+
+    A tensor that already has a name people know (a graph input, another output, a constant) keeps it and reaches the
+    output through an Identity. Returns whether the tensor was renamed.
+    """
+    source = graph.outputs[position]
+    others = [*graph.inputs, *graph.outputs[:position], *graph.outputs[position + 1 :]]
+    if isinstance(source, gs.Constant) or any(source is tensor for tensor in others):
+        graph.nodes.append(gs.Node("Identity", f"{output.name}_Identity", inputs=[source], outputs=[output]))
+        graph.outputs[position] = output
+        return False
+    source.name, output.name = output.name, source.name
+    source.dtype, source.shape = output.dtype, output.shape
+    return True
 
 
 def sort_nodes(graph: gs.Graph) -> None:

@@ -63,7 +63,7 @@ def ensure_placed(config: Config, paths: RunPaths) -> None:
 
 
 def _place(config: Config, paths: RunPaths) -> None:
-    placed = place.place(paths.qdq_onnx, rules_of(config.placement), config.placement.skip)
+    placed = place.place(paths.qdq_onnx, rules_of(config.placement), config.placement.skip, config.placement.weights)
     onnx_graph.save(placed.graph, paths.placed_onnx)
     verify(paths.placed_onnx, placed.placement)
     found = require_parity(paths.placed_onnx, paths.parity)

@@ -13,11 +13,12 @@ from deploy.qdq import Scale
 def carry(graph: OpGraph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
     """`scales` and, across ops that commute with Q/DQ, the scale of the other side where one side has none.
 
-    Backwards only past an op that alone reads its input: another reader's range may be larger.
+    Past a Relu only forwards: rounding before it or after it is the same, but what it cuts off is not in its result's
+    range. Backwards only past an op that alone reads its input: another reader's range may be larger.
     """
     known = dict(scales)
     movers = [node for node in graph.nodes if commutes(node)]
-    for node in movers:
+    for node in (node for node in graph.nodes if commutes(node) or node.kind == "Relu"):
         _copy(known, node.inputs[0], node.outputs[0])
     for node in reversed(movers):
         if graph.only_reader(node.inputs[0]) is not None:

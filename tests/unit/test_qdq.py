@@ -5,8 +5,9 @@ import pytest
 from core.errors import UserError
 from deploy import onnx_graph, qdq
 from deploy.placement import placement
-from deploy.qdq import Scale, quantize_array, strip
+from deploy.qdq import Scale, quantize_array
 from deploy.rules import RULES
+from deploy.strip import strip
 from tests.nets import qdq_graphs as graphs
 from tests.nets.exported import image, reference
 

@@ -1,0 +1,29 @@
+"""Raise a float ONNX model to the opset that the rules and the backends are written for."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import version_converter
+
+from core.errors import UserError
+
+LEAST_OPSET = 17
+
+
+def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` at `LEAST_OPSET`; itself when it is there or beyond.
+
+    Raises:
+        UserError: an operator that ONNX's converter cannot bring there.
+    """
+    version = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), LEAST_OPSET)
+    if version >= LEAST_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, LEAST_OPSET)
+    except RuntimeError as error:  # the converter's own error type derives from it
+        raise UserError(
+            f"opset {version} cannot be raised to {LEAST_OPSET}",
+            why=str(error).strip().splitlines()[-1],
+            fix=f"export the model with opset {LEAST_OPSET} or later",
+        ) from error
