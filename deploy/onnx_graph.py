@@ -101,9 +101,21 @@ def _resolve_constants(graph: gs.Graph) -> None:
             constant = node.outputs[0]
             node.outputs.clear()
             constant.to_constant(node.attrs["value"].values)
-        elif node.op == "Identity" and node.outputs[0] not in graph.outputs:
-            replace_uses(graph, node.outputs[0], node.inputs[0])
+        elif node.op == "Identity":
+            _remove_identity(graph, node)
     graph.cleanup()
+
+
+def _remove_identity(graph: gs.Graph, node: gs.Node) -> None:
+    """Unless it is what gives a graph output its name (see `become_output`)."""
+    source, result = node.inputs[0], node.outputs[0]
+    positions = [position for position, tensor in enumerate(graph.outputs) if tensor is result]
+    if positions and (isinstance(source, gs.Constant) or source in [*graph.inputs, *graph.outputs]):
+        return
+    replace_uses(graph, result, source)
+    node.outputs.clear()
+    if positions:
+        become_output(graph, positions[0], result)
 
 
 def replace_uses(graph: gs.Graph, old: gs.Tensor, new: gs.Tensor) -> None:

@@ -19,7 +19,7 @@ RESHAPES = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 def carry_to_folded(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
-    """`scales`, and those of what Transposes and reshapes of quantized constants will fold into.
+    """`scales`, with those of constants that Transposes and reshapes fold away moved to what they fold into.
 
     Shapes must be inferred. A reshape that splits or merges the channels of a scale ends its way.
     """
@@ -33,6 +33,8 @@ def carry_to_folded(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, S
         if moved is not None:
             known.setdefault(node.outputs[0].name, moved)
             constants.add(node.outputs[0].name)
+            if len(node.inputs[0].outputs) == 1:
+                del known[node.inputs[0].name]
     return known
 
 
