@@ -8,6 +8,8 @@ from onnx import version_converter
 from core.errors import UserError
 
 LEAST_OPSET = 17
+# What ONNX's converter raises, by operator.
+FAILURES = (RuntimeError, ValueError, onnx.shape_inference.InferenceError, version_converter.ConvertError)
 
 
 def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -21,9 +23,9 @@ def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     try:
         return version_converter.convert_version(model, LEAST_OPSET)
-    except RuntimeError as error:  # the converter's own error type derives from it
+    except FAILURES as error:
         raise UserError(
             f"opset {version} cannot be raised to {LEAST_OPSET}",
-            why=str(error).strip().splitlines()[-1],
+            why=str(error).strip().splitlines()[-1].rpartition("failed: ")[2],
             fix=f"export the model with opset {LEAST_OPSET} or later",
         ) from error

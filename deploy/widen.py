@@ -17,13 +17,13 @@ from deploy.onnx_graph import become_output, replace_uses
 
 HALF = {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}
 HALF_CODES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-FLOATS = HALF | {np.dtype(np.float32)}
 
 
 def widen(graph: gs.Graph) -> gs.Graph:
     """`graph` with all half-precision tensors in float32, its inputs and outputs too; itself when it has none."""
     if not any(_is_half(tensor) for tensor in graph.tensors().values()):
         return graph
+    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(gs.export_onnx(graph)))  # the types that Casts read
     for node in list(graph.nodes):
         if node.op == "Cast" and _code(node) in HALF_CODES | {onnx.TensorProto.FLOAT} and _from_float(node):
             _remove(graph, node)
@@ -38,7 +38,9 @@ def widen(graph: gs.Graph) -> gs.Graph:
 
 
 def _is_half(tensor: gs.Tensor) -> bool:
-    return tensor.dtype in HALF or (tensor.dtype in HALF_CODES and not isinstance(tensor.dtype, np.dtype))
+    """Graphsurgeon gives types that NumPy itself does not have, such as bfloat16, by ONNX number."""
+    dtype = tensor.dtype
+    return dtype in HALF_CODES if isinstance(dtype, int) else dtype is not None and np.dtype(dtype) in HALF
 
 
 def _code(node: gs.Node) -> int:
@@ -48,7 +50,8 @@ def _code(node: gs.Node) -> int:
 
 
 def _from_float(node: gs.Node) -> bool:
-    return node.inputs[0].dtype is not None and np.dtype(node.inputs[0].dtype) in FLOATS
+    source = node.inputs[0]
+    return _is_half(source) or source.dtype == np.float32
 
 
 def _remove(graph: gs.Graph, node: gs.Node) -> None:

@@ -1,15 +1,18 @@
 """One small residual network in the Q/DQ form of each toolkit, as its real exports of PIDNet-S look.
 
-    image ─▶ c1 ─▶ Relu ─▶ c2 ─▶ Add ─▶ Relu ─▶ c3 ─▶ logits
-                      └────────────▶
+image ─▶ c1 ─▶ Relu ─▶ c2 ─▶ Add ─▶ Relu ─▶ c3 ─▶ logits
+                  └────────────▶
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.foreign.builder import BIASES, WEIGHTS, Builder, per_channel, symmetric
 
@@ -24,7 +27,10 @@ def scale(name: str, steps: int = 127) -> np.float32:
 def modelopt_onnx() -> Builder:
     """Symmetric int8 pairs, float weights behind Q/DQ, one Q feeding several DQs, the residual input quantized."""
     b = Builder()
-    w = {name: b.pair(b.const(name + "_w", WEIGHTS[name]), per_channel(WEIGHTS[name]), np.zeros(len(WEIGHTS[name]), np.int8), name + "_wd", axis=0) for name in WEIGHTS}  # fmt: skip
+    w = {}
+    for name, values in WEIGHTS.items():
+        zeros = np.zeros(len(values), np.int8)
+        w[name] = b.pair(b.const(f"{name}_w", values), per_channel(values), zeros, f"{name}_wd", axis=0)
     bias = {name: b.const(name + "_b", value) for name, value in BIASES.items()}
     b.conv(b.pair("image", scale("image"), INT8, "image_d"), w["c1"], "c1", bias["c1"])
     b.add("Relu", ["c1"], "r1")
@@ -73,9 +79,7 @@ def torch_exporter() -> Builder:
     return b
 
 
-def _constant_node(name: str, value: np.ndarray):
-    from onnx import helper
-
+def _constant_node(name: str, value: NDArray[Any]) -> onnx.NodeProto:
     return helper.make_node("Constant", [], [name], name=f"{name}_Constant", value=numpy_helper.from_array(value))
 
 
@@ -86,11 +90,11 @@ def onnx_runtime(weight_type: type = np.int8, channels: bool = True) -> Builder:
     def layer(x: str, x_scale: np.float32, name: str) -> str:
         values = WEIGHTS[name]
         if weight_type == np.uint8:
-            step, zero, stored_zero = np.float32(np.ptp(values) / 255), np.uint8(round(-values.min() / (np.ptp(values) / 255))), None  # fmt: skip
+            step = np.float32(np.ptp(values) / 255)
+            zero = np.uint8(round(float(-values.min() / step)))
         else:
             step = per_channel(values) if channels else symmetric(values)
-            zero, stored_zero = np.zeros(np.shape(step), np.int8), None
-        assert stored_zero is None
+            zero = np.zeros(np.shape(step), np.int8)
         shaped = np.reshape(step, (-1, 1, 1, 1)) if np.ndim(step) else step
         limits = np.iinfo(weight_type)
         stored = np.clip(np.rint(values / shaped) + zero.astype(np.float32).max(), limits.min, limits.max)
@@ -142,7 +146,9 @@ def tf2onnx(channels: bool = True) -> Builder:
         values = np.ascontiguousarray(WEIGHTS[name].transpose(2, 3, 1, 0))
         step = per_channel(values, 3) if channels else symmetric(values)
         axis = {"axis": 3} if channels else {}
-        weight = b.pair(b.const(f"{name}/kernel", values), step, np.zeros(np.shape(step), np.int8), f"{name}_wd", **axis)
+        weight = b.pair(
+            b.const(f"{name}/kernel", values), step, np.zeros(np.shape(step), np.int8), f"{name}_wd", **axis
+        )
         weight = b.add("Transpose", [weight], f"{name}_wt", perm=[3, 2, 0, 1])
         return b.conv(x, weight, name, b.const(f"{name}/bias", BIASES[name]))
 
