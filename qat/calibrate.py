@@ -39,7 +39,7 @@ def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]
     for quantizer in quantizers(model).values():
         quantizer.set_mode(Mode.FLOAT)
     found = activation_quantizers(model)
-    histograms = {name: Histogram() for name in found}
+    histograms = {name: Histogram(name) for name in found}
     handles = [q.register_forward_hook(partial(_record, histograms[name])) for name, q in found.items()]
     try:
         with torch.no_grad():

@@ -13,6 +13,7 @@ from core.errors import UserError
 
 BINS = 2048
 CHUNK = 1 << 24  # torch.histc counts in float32, which holds every integer up to here and no further
+LARGEST = 2.0**117  # from here on, torch.histc's value times BINS overflows float32
 
 
 class Histogram:
@@ -22,20 +23,32 @@ class Histogram:
     a bin that does not hold it, and histograms of any two data sets can be merged exactly.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "a tensor") -> None:
+        """`name` is what errors call the tensor."""
+        self.name = name
         self.counts = torch.zeros(BINS, dtype=torch.float64)
         self.limit = 0.0  # 0 until a non-zero value was seen; zeros are counted apart until then
         self.zeros = 0
         self.amax = 0.0
 
     def update(self, x: Tensor) -> None:
-        """Count every value of `x` (float, any shape); raises `UserError` for NaN or infinity."""
+        """Count every value of `x` (float, any shape).
+
+        Raises:
+            UserError: NaN, infinity, or a magnitude of 2^117 or more.
+        """
         magnitudes = x.detach().abs().float().reshape(-1)
         if not magnitudes.numel():
             return
         largest = float(magnitudes.max())
         if not math.isfinite(largest):
-            raise UserError("the network produces NaN or infinity on a training image", fix="check the FP32 weights")
+            raise UserError(f"{self.name} is NaN or infinity on a training image", fix="check the FP32 weights")
+        if largest >= LARGEST:
+            raise UserError(
+                f"{self.name} reaches {largest:.3g} on a training image",
+                why="the network diverges there",
+                fix="check the FP32 weights and the normalisation (data.mean, data.std)",
+            )
         self.amax = max(self.amax, largest)
         if largest > 0.0:
             self._cover(largest)

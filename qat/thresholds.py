@@ -28,8 +28,8 @@ def amax_from(histogram: Histogram, method: Method, percentile: float) -> float:
         return histogram.amax
     if method == "percentile":
         return min(_percentile(histogram, percentile), histogram.amax)
-    cost = _squared_error if method == "mse" else _divergence
-    return min(_cheapest(histogram, cost), histogram.amax)
+    costs = squared_errors if method == "mse" else divergences
+    return min(_cheapest(histogram, costs), histogram.amax)
 
 
 def _percentile(histogram: Histogram, percentile: float) -> float:
@@ -42,40 +42,61 @@ def _percentile(histogram: Histogram, percentile: float) -> float:
     return float((index + inside) * histogram.bin_width)
 
 
-def _cheapest(histogram: Histogram, cost: Callable[[Tensor, int], float]) -> float:
+def _cheapest(histogram: Histogram, costs: Callable[[Tensor, Tensor], Tensor]) -> float:
     """The range with the least cost among `CANDIDATES` evenly spaced ones, at least `LEVELS` bins wide.
 
     The largest value lies in the upper half of the bins, since the limit only doubles when it must.
     """
     used = int(histogram.counts.nonzero().max()) + 1
-    ends = sorted({int(end) for end in torch.linspace(LEVELS, used, CANDIDATES).round().tolist()})
-    costs = [cost(histogram.counts[:used], end) for end in ends]
-    return ends[costs.index(min(costs))] * histogram.bin_width
+    ends = torch.linspace(LEVELS, used, CANDIDATES).round().long().unique()
+    return int(ends[costs(histogram.counts[:used], ends).argmin()]) * histogram.bin_width
 
 
-def _squared_error(counts: Tensor, end: int) -> float:
-    """Summed squared error, in bins, of quantizing bin centres with amax at the end of bin `end - 1`."""
-    centres = torch.arange(counts.numel(), dtype=counts.dtype) + 0.5
-    step = end / (LEVELS - 1)
-    quantized = (centres / step).round().clamp_max(LEVELS - 1) * step
-    return float((counts * (centres - quantized) ** 2).sum())
+def squared_errors(counts: Tensor, ends: Tensor) -> Tensor:
+    """Summed squared error, in bins, of quantizing bin centres with amax at each of `ends`.
 
-
-def _divergence(counts: Tensor, end: int) -> float:
-    """KL divergence of the clipped distribution from its `LEVELS`-level version.
-
-    The first bin is left out, as ReLU fills it with zeros, which every range represents exactly.
+    Args:
+        counts: float64, one count a bin.
+        ends: int64; a range of `end` covers the bins before that index.
     """
-    reference = counts[1:end].clone()
-    sliced = reference.clone()
-    reference[-1] += counts[end:].sum()
-    group = (torch.arange(sliced.numel()) * LEVELS) // sliced.numel()
-    filled = (reference > 0).to(counts.dtype)
-    mass = torch.zeros(LEVELS, dtype=counts.dtype).index_add_(0, group, sliced)
-    members = torch.zeros(LEVELS, dtype=counts.dtype).index_add_(0, group, filled)
-    spread = (mass / members.clamp_min(1))[group] * filled
-    if spread.sum() == 0:
-        return float("inf")
-    p, q = reference / reference.sum(), spread / spread.sum()
-    used = p > 0
-    return float((p[used] * (p[used] / q[used].clamp_min(1e-12)).log()).sum())
+    centres = torch.arange(counts.numel(), dtype=counts.dtype) + 0.5
+    steps = ends.to(counts.dtype).unsqueeze(1) / (LEVELS - 1)
+    quantized = (centres / steps).round_().clamp_max_(LEVELS - 1).mul_(steps)
+    return quantized.sub_(centres).square_() @ counts
+
+
+def divergences(counts: Tensor, ends: Tensor) -> Tensor:
+    """KL divergence of the distribution clipped at each of `ends` from its `LEVELS`-level version.
+
+    What is clipped counts for the last bin inside. The first bin is left out, as ReLU fills it with zeros, which every
+    range represents exactly. Levels are runs of bins, so sums over them are differences of prefix sums: with P the
+    true distribution and Q constant on each level's non-empty bins, KL = sum(P log P) - sum over levels of P log Q.
+
+    Args:
+        counts: float64, one count a bin.
+        ends: int64 index behind the last bin inside.
+    """
+    last, widths = ends - 1, ends - 1
+    tail = counts.sum() - counts.cumsum(0)[last]
+    raised = counts[last] + tail
+    added = (counts[last] == 0) & (tail > 0)  # the last bin holds nothing but what was clipped
+    edges = 1 + -(-torch.arange(LEVELS + 1) * widths.unsqueeze(1) // LEVELS)
+    mass = _between(counts, edges)
+    rows, clipped_level = torch.arange(ends.numel()), (widths - 1) * LEVELS // widths
+    members = _between((counts > 0).to(counts.dtype), edges)
+    members[rows, clipped_level] += added
+    true_mass = mass.clone()
+    true_mass[rows, clipped_level] += tail
+    total = mass.sum(1, keepdim=True)
+    level = (mass / members.clamp_min(1) / total).clamp_min(1e-12)
+    true_total = true_mass.sum(1)
+    entropies = _between(torch.xlogy(counts, counts), torch.stack([torch.ones_like(last), last], 1))[:, 0]
+    entropies = (entropies + torch.xlogy(raised, raised)) / true_total - true_total.log()
+    cost = entropies - (true_mass * level.log()).sum(1) / true_total
+    return cost.where(total[:, 0] > 0, torch.inf)
+
+
+def _between(values: Tensor, edges: Tensor) -> Tensor:
+    """Sums of `values` from each of `edges` (rows of indices) to the next."""
+    prefix = torch.cat([values.new_zeros(1), values.cumsum(0)])
+    return prefix[edges].diff(dim=1)

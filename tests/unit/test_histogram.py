@@ -78,6 +78,14 @@ def test_values_that_are_not_finite_are_refused(value):
     assert_equal(found, histogram([1.0]))
 
 
+def test_magnitudes_that_cannot_be_counted_are_refused_by_name():
+    found = Histogram("layer1.0")
+    with pytest.raises(UserError, match=r"layer1.0 reaches 1.66e\+35"):
+        found.update(torch.tensor([0.5, 2.0**117]))
+    found.update(torch.tensor([0.5, 2.0**116]))
+    assert found.counts.sum() == 2 and found.counts[BINS // 2] == 1
+
+
 def test_more_values_in_a_bin_than_float32_can_count():
     found = Histogram()
     found.update(torch.ones(1).expand(CHUNK + 3))

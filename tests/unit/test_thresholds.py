@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from qat.histogram import Histogram
-from qat.thresholds import CANDIDATES, LEVELS, amax_from
+from qat.thresholds import CANDIDATES, LEVELS, amax_from, divergences, squared_errors
+from tests.unit import threshold_oracle
 
 SAMPLES = 100_000
 METHODS = ("max", "percentile", "entropy", "mse")
@@ -106,3 +110,32 @@ def test_constant_and_nearly_empty_tensors(method):
         found = amax_from(histogram(np.asarray(values, np.float32)), method, 100.0)
         assert 0 < found <= np.float32(max(values))
     assert amax_from(histogram(np.full(9, 0.7, np.float32)), method, 100.0) == pytest.approx(0.7, rel=0.01)
+
+
+SPREADS = st.sampled_from([5.0, 40.0, 400.0, 1e4])  # bins over which counts fall e-fold
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(128, 2048), SPREADS, st.floats(0.01, 1), st.integers(0, 2**31))
+def test_costs_of_all_candidates_equal_those_of_each(bins, spread, filled, seed):
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.poisson(1e4 * torch.exp(-torch.arange(bins) / spread), generator=generator).double()
+    counts *= torch.rand(bins, generator=generator) < filled
+    counts[-1] = 1
+    ends = torch.tensor([LEVELS, LEVELS + 1, *torch.randint(LEVELS, bins + 1, (8,), generator=generator), bins])
+    ends = ends.clamp_max(bins)
+    for fast, slow in ((squared_errors, "squared_error"), (divergences, "divergence")):
+        expected = torch.tensor([getattr(threshold_oracle, slow)(counts, int(end)) for end in ends]).double()
+        torch.testing.assert_close(fast(counts, ends), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "student", "relu", "uniform"])
+@pytest.mark.parametrize("method", ["mse", "entropy"])
+def test_ranges_are_those_of_one_candidate_at_a_time(name, method):
+    found = histogram(draw(name))
+    used = int(found.counts.nonzero().max()) + 1
+    ends = sorted({int(end) for end in torch.linspace(LEVELS, used, CANDIDATES).round().tolist()})
+    cost = threshold_oracle.squared_error if method == "mse" else threshold_oracle.divergence
+    costs = [cost(found.counts[:used], end) for end in ends]
+    expected = min(ends[costs.index(min(costs))] * found.bin_width, found.amax)
+    assert amax_from(found, method, 99.9) == expected
