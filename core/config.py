@@ -74,6 +74,22 @@ class CalibrationConfig(Section):
     percentile: float = Field(default=99.99, gt=0, le=100)
 
 
+class DistillConfig(Section):
+    """What fine-tuning learns from the FP32 network besides the labels."""
+
+    weight: float = Field(default=0.0, ge=0)  # of the distance between the logits; 0: no distillation
+    temperature: float = Field(default=1.0, gt=0)
+    features: tuple[str, ...] = ()  # module-path patterns (fnmatch) whose outputs are compared, too
+    feature_weight: float = Field(default=1.0, ge=0)
+    labels: bool = True  # False: masks are not used at all
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> DistillConfig:
+        if self.weight == 0 and (self.features or not self.labels):
+            raise ValueError("`features` and `labels: false` need a `weight` above 0")
+        return self
+
+
 class QatConfig(Section):
     """Quantization-aware fine-tuning; `epochs: 0` is post-training quantization."""
 
@@ -83,12 +99,24 @@ class QatConfig(Section):
     lr: float = Field(default=1e-4, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    batch_norm_steps: int = Field(default=0, ge=0)  # BatchNorm statistics move for these first steps, then freeze
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)  # None: the weights themselves are exported
+    early_stop_epochs: int | None = Field(default=None, gt=0)  # None: train to the end, keep the last epoch
+    distill: DistillConfig = DistillConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     learned_scales: bool = False  # LSQ for `calibrate`/`stats_only`; `direct` always learns
-    freeze_last_epochs: int = Field(default=1, ge=0)  # stats_only: the EMA stops for these
+    freeze_last_epochs: float = Field(default=0.5, ge=0)  # stats_only: the EMA stops for these
     observe_steps: int = Field(default=20, gt=0)  # direct: steps whose EMA gives the first range
     scale_min: float = Field(default=0.75, gt=0)
     scale_max: float = Field(default=1.5, gt=0)
+
+    @model_validator(mode="after")
+    def _follows_before_it_freezes(self) -> QatConfig:
+        if self.approach == "stats_only" and 0 < self.epochs <= self.freeze_last_epochs:
+            raise ValueError("stats_only would never follow a range: `freeze_last_epochs` must be less than `epochs`")
+        return self
 
 
 class PlacementConfig(Section):

@@ -3,7 +3,7 @@
 | approach     | before training                          | during training                                        |
 |--------------|------------------------------------------|--------------------------------------------------------|
 | `calibrate`  | histograms, then a calibration threshold | ranges fixed (or learned, by option)                   |
-| `stats_only` | the same pass, the raw observed range    | an EMA of the range; the last k epochs fixed (or learned) |
+| `stats_only` | the same pass, the raw observed range    | an EMA; for the last k epochs fixed (or learned)       |
 | `direct`     | nothing                                  | the first N steps' EMA, then learned (LSQ)             |
 
 Weights keep the exact range of their channel all along, or are learned where activations are.
@@ -12,6 +12,7 @@ Weights keep the exact range of their channel all along, or are learned where ac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -19,25 +20,33 @@ from core.config import QatConfig
 from core.errors import UserError
 from qat.calibrate import calibrate, collect, observe_range
 from qat.hooks import NoHooks
-from qat.quantized_layers import WEIGHT_QUANTIZER
-from qat.quantizers import Mode, Quantizer, quantizers
+from qat.quantized_layers import refresh_weight_ranges
+from qat.quantizers import Mode, quantizers
 
-Schedule = Callable[[int, int], Mode]  # (step, epoch) → mode of the activation quantizers
+Schedule = Callable[[int, float], Mode]  # (step, epochs done before it) → mode of the activation quantizers
 
 
 class RangeSchedule(NoHooks):
-    """Training hooks: set every quantizer's mode before each step, and keep BatchNorm statistics frozen.
+    """Training hooks: set every quantizer's mode before each step, and freeze BatchNorm statistics.
 
-    The modes are a function of step and epoch alone, so a resumed training needs no state of its own. BatchNorm
+    The modes are a function of the step alone, so a resumed training needs no state of its own. By default BatchNorm
     uses its running statistics from the first step, since that is what is folded into the engine's weights.
     """
 
-    def __init__(self, model: nn.Module, mode_at: Schedule) -> None:
-        self.model, self.mode_at = model, mode_at
+    def __init__(self, model: nn.Module, mode_at: Schedule, batch_norm_steps: int = 0) -> None:
+        """`batch_norm_steps`: first steps in which BatchNorm normalises by the batch and updates its statistics."""
+        self.model, self.mode_at, self.batch_norm_steps = model, mode_at, batch_norm_steps
+        self.steps_per_epoch = 1
+
+    def on_training_start(self, steps_per_epoch: int) -> None:
+        """Note how long an epoch is."""
+        self.steps_per_epoch = steps_per_epoch
 
     def on_step_start(self, step: int, epoch: int) -> None:
-        """Prepare the model for step `step` of `epoch`, both counted from 0."""
-        set_modes(self.model, self.mode_at(step, epoch))
+        """Prepare the model for step `step`, counted from 0."""
+        set_modes(self.model, self.mode_at(step, step / self.steps_per_epoch))
+        if step < self.batch_norm_steps:
+            return
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
@@ -60,27 +69,25 @@ def prepare(model: nn.Module, config: QatConfig, images: Iterable[Tensor]) -> Ra
     Raises:
         UserError: `direct` with too few epochs to see any data.
     """
+    scheduled = partial(RangeSchedule, model, batch_norm_steps=config.batch_norm_steps)
     if config.approach == "direct":
         if config.epochs == 0:
             raise UserError("qat.approach: direct needs training", why="qat.epochs is 0", fix="use approach calibrate")
-        return RangeSchedule(model, lambda step, _: Mode.TRACK if step < config.observe_steps else Mode.LEARN)
+        return scheduled(lambda step, _: Mode.TRACK if step < config.observe_steps else Mode.LEARN)
     histograms = collect(model, images)
     settled = Mode.LEARN if config.learned_scales else Mode.QUANTIZE
     if config.approach == "calibrate":
         calibrate(model, histograms, config.calibration)
-        return RangeSchedule(model, lambda _step, _epoch: settled)
+        return scheduled(lambda _step, _epochs: settled)
     observe_range(model, histograms)
     frozen_from = config.epochs - config.freeze_last_epochs
-    return RangeSchedule(model, lambda _, epoch: settled if epoch >= frozen_from else Mode.TRACK)
+    return scheduled(lambda _, epochs: settled if epochs >= frozen_from else Mode.TRACK)
 
 
 def finish(model: nn.Module) -> None:
     """Fix all ranges where training left them, for evaluation and export."""
     model.eval()
-    for layer in model.modules():
-        follower = getattr(layer, WEIGHT_QUANTIZER, None)
-        if isinstance(follower, Quantizer) and isinstance(layer.weight, Tensor) and follower.mode is Mode.TRACK:
-            follower.observe(layer.weight)  # the last optimizer step moved the weight, too
+    refresh_weight_ranges(model)  # the last optimizer step moved the weights, too
     for quantizer in quantizers(model).values():
         if quantizer.mode is Mode.LEARN:
             quantizer.set_amax(quantizer.amax.detach().abs(), "learned")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,10 +15,19 @@ from core.config import DataConfig
 from core.console import track
 from qat.data import SegmentationDataset, normalize
 from qat.data.base import Sample
+from qat.distributed import global_sum, rank, world_size
 from qat.losses import Outputs, final_logits, upsample
 from qat.metrics import ConfusionMatrix, SegmentationScore
 
 Predictor = nn.Module | Callable[[Tensor], Outputs]
+
+
+class Samples(Protocol):
+    """A list of samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 def evaluate(
@@ -39,8 +49,34 @@ def evaluate(
     return matrix.score(dataset.class_names)
 
 
+def miou_over_processes(
+    model: nn.Module, dataset: SegmentationDataset, data_cfg: DataConfig, num_classes: int
+) -> float:
+    """mIoU in percent as `evaluate` finds it; several processes share the images, and all get the number."""
+    matrix = ConfusionMatrix(num_classes)
+    mine = _Every(dataset, rank(), world_size())
+    for sample, prediction in predictions(model, mine, data_cfg):
+        matrix.update(prediction, sample.label)
+    counts = torch.from_numpy(matrix.counts).to(_device(model))
+    matrix.counts = global_sum(counts).cpu().numpy()
+    return matrix.score(dataset.class_names).miou
+
+
+class _Every:
+    """Samples `first`, `first + step`, … of a data set."""
+
+    def __init__(self, dataset: SegmentationDataset, first: int, step: int) -> None:
+        self.dataset, self.indices = dataset, range(first, len(dataset), step)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.indices[index]]
+
+
 def predictions(
-    model: Predictor, dataset: SegmentationDataset, data_cfg: DataConfig, batch_size: int = 1
+    model: Predictor, dataset: Samples, data_cfg: DataConfig, batch_size: int = 1
 ) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
     """Every sample with the class (uint8, H×W of its label) that `model` gives each pixel; see `evaluate`."""
     device = _device(model)
@@ -52,7 +88,7 @@ def predictions(
             yield from zip(samples, logits.argmax(dim=1).to(torch.uint8).cpu().numpy(), strict=True)
 
 
-def _batches(dataset: SegmentationDataset, size: int) -> Iterator[list[Sample]]:
+def _batches(dataset: Samples, size: int) -> Iterator[list[Sample]]:
     for start in range(0, len(dataset), size):
         yield [dataset[index] for index in range(start, min(start + size, len(dataset)))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,12 +23,15 @@ from qat.checkpointing import save_weights
 from qat.data import SegmentationDataset, build_dataset
 from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
+from qat.distill import distilled
+from qat.evaluate import miou_over_processes
 from qat.export import export_onnx
 from qat.insert import insert
 from qat.losses import PIDNetLoss
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.process_stages import is_main, on_all_processes
+from qat.recipe import Recipe
 from qat.simulate import save_parity, save_predictions
 from qat.train import fit
 from qat.train_plan import TrainPlan
@@ -111,10 +115,15 @@ def _fp32_weights(config: Config, paths: RunPaths) -> None:
 
 def _quantize(config: Config, paths: RunPaths) -> None:
     train = build_dataset(config.data, "train", seed=config.seed)
+    teacher = float_model(config, paths)
     model = quantized_model(config, paths)
-    hooks = prepare(model, config.qat, _calibration_images(config, train))
+    ranges = prepare(model, config.qat, _calibration_images(config, train))
+    val = build_dataset(config.data, "val", seed=config.seed)
+    score = partial(miou_over_processes, model, val, config.data, config.model.num_classes)
+    recipe = Recipe(model, config.qat, ranges, score)
     batches = TrainingBatches.of_qat(train, config)
-    fit(model, batches, PIDNetLoss(config.train), TrainPlan.of_qat(config, paths), hooks)
+    with distilled(PIDNetLoss(config.train), model, teacher, config.qat.distill) as loss:
+        fit(model, batches, loss, TrainPlan.of_qat(config, paths), recipe)
     finish(model)
     if not is_main():
         return

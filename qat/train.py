@@ -74,8 +74,10 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
     batches = EpochBatches(len(data(0)), plan.batch_size, plan.seed, process.process_index, process.num_processes)
     bf16 = uses_bf16(plan.precision, process.device)
     _place(model, process.device, torch.channels_last if bf16 else torch.contiguous_format)
+    hooks = hooks or NoHooks()
     with synchronised_batch_norm(model):
-        _run(model, data, batches, _Stepper(model, loss, plan, process, bf16), plan, hooks or NoHooks())
+        _run(model, data, batches, _Stepper(model, loss, plan, process, bf16), plan, hooks)
+        hooks.on_training_end()
     _place(model, process.device, torch.contiguous_format)
     if process.is_main_process:
         save_weights(plan.weights, model)
@@ -104,10 +106,18 @@ class _Stepper:
         self.optimizer.zero_grad()
         losses["loss"].backward()
         average_gradients(self.model)
+        self._clip()
         self.optimizer.step()
         broadcast_statistics(self.model)
         means = global_sum(torch.stack([value.detach() for value in losses.values()])) / world_size()
         return dict(zip(losses, means.tolist(), strict=True))
+
+    def _clip(self) -> None:
+        """Weights and scales apart: gradients of scales are of another order of magnitude."""
+        if self.plan.clip_norm is None:
+            return
+        for group in self.optimizer.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], self.plan.clip_norm)
 
 
 def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: _Stepper, plan: TrainPlan, hooks: Hooks) -> None:
@@ -117,14 +127,18 @@ def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: _Stepper,
     parts: dict[str, Stateful] = {"model": model, "optimizer": stepper.optimizer, "hooks": hooks}
     done = load_checkpoint(plan.resume, key, parts, process.device)
     broadcast_weights(model)
+    hooks.on_training_start(batches.steps_per_epoch)
     log = MetricsFile(plan.metrics, plan.stage, done, enabled=process.is_main_process)
     progress = Progress(plan.stage, done, total, enabled=process.is_main_process)
     clock_s = time.monotonic()
     for epoch, batch in _batches_from(done, data, batches, plan, process.device):
+        if hooks.stopped:
+            return
         model.train()
         hooks.on_step_start(done, epoch)
-        lr = learning_rate(plan.schedule, plan.lr, done, total, plan.poly_power)
+        lr = learning_rate(plan.schedule, plan.lr, done, total, plan.poly_power, plan.warmup_steps)
         losses = stepper.step(batch, done, lr)
+        hooks.on_step_end(done)
         done += 1
         _check_finite(losses, done, plan)
         now_s = time.monotonic()

@@ -30,6 +30,8 @@ class TrainPlan:
         weights: where the final state dict goes; the resume checkpoint lies beside it until then.
         metrics: JSON-lines file that is appended to.
         schedule: learning rate per step; `poly_power` belongs to "poly".
+        warmup_steps: first steps, in which the rate rises linearly to `lr`.
+        clip_norm: largest norm of a step's gradient, None for any.
         precision: bf16 is autocast with channels-last memory; "auto" takes it where the hardware computes in it.
         seed: of data order and of the model's randomness.
         checkpoint_every_steps: a checkpoint is also written after every epoch.
@@ -48,6 +50,8 @@ class TrainPlan:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     schedule: Schedule = "poly"
     poly_power: float = 0.9
+    warmup_steps: int = 0
+    clip_norm: float | None = None
     precision: Precision = "auto"
     seed: int = 0
     checkpoint_every_steps: int = 200
@@ -91,6 +95,8 @@ class TrainPlan:
             weights=paths.qat_checkpoint,
             metrics=paths.metrics,
             schedule="cosine",
+            warmup_steps=section.warmup_steps,
+            clip_norm=section.clip_norm,
             precision=config.train.precision,
             seed=config.seed,
             checkpoint_every_steps=config.train.checkpoint_every_steps,

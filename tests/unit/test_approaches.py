@@ -153,10 +153,19 @@ def test_stats_only_starts_from_the_observed_range_and_follows_until_the_last_ep
     assert found.origins() == {"activations": {"ema"}, "weights": {"max"}}
 
 
-def test_stats_only_that_never_tracks_keeps_the_observed_range(tmp_path):
-    found = Outcome(tmp_path, approach="stats_only", freeze_last_epochs=2)
-    assert moved(found) == [False] * 2 * STEPS_PER_EPOCH
-    assert found.origins()["activations"] == {"observed-range"}
+def test_stats_only_freezes_for_a_part_of_an_epoch(tmp_path):
+    found = Outcome(tmp_path, approach="stats_only", epochs=1)
+    assert QatConfig(epochs=1).freeze_last_epochs == 0.5
+    assert found.modes == [{Mode.TRACK}] * 2 + [{Mode.QUANTIZE}]
+    assert found.origins()["activations"] == {"ema"}
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_stats_only_that_would_never_follow_a_range_is_refused(epochs):
+    with pytest.raises(ValueError, match="never follow a range"):
+        QatConfig(approach="stats_only", epochs=epochs, freeze_last_epochs=2)
+    QatConfig(approach="stats_only", epochs=0, freeze_last_epochs=2)
+    QatConfig(approach="calibrate", epochs=epochs, freeze_last_epochs=2)
 
 
 def test_calibration_clips_where_the_observed_range_does_not(tmp_path):
@@ -234,3 +243,16 @@ def test_batch_norm_normalises_by_its_running_statistics_from_the_first_step(tmp
     assert len(norms) == 5
     assert not any(norm.training for norm in norms)
     assert model.training
+
+
+def test_batch_norm_statistics_move_for_the_first_steps_on_request(tmp_path):
+    assert Outcome(tmp_path, approach="calibrate", batch_norm_steps=1).statistics_moved
+    model = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
+    insert(model, RULES)
+    hooks = prepare(model, QatConfig(epochs=1, batch_norm_steps=2), Calibration())
+    training = []
+    for step in range(4):
+        model.train()
+        hooks.on_step_start(step, 0)
+        training.append({module.training for module in model.modules() if isinstance(module, nn.BatchNorm2d)})
+    assert training == [{True}, {True}, {False}, {False}]

@@ -69,7 +69,7 @@ def test_pass_leaves_no_trace(model, images):
 
 
 def test_hooks_are_removed_after_a_failure(model):
-    with pytest.raises(UserError, match="quantizers.x is NaN or infinity"):
+    with pytest.raises(UserError, match=r"quantizers\.x is NaN or infinity"):
         collect(model, [torch.full(SHAPE, float("nan"))])
     assert not any(quantizer._forward_hooks for quantizer in quantizers(model).values())
 

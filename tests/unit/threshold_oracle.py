@@ -1,4 +1,4 @@
-"""The costs of calibration ranges one candidate at a time, as their definitions read: what the fast forms must equal."""
+"""The costs of calibration ranges, one candidate at a time and as defined: what the fast forms must equal."""
 
 from __future__ import annotations
 
