@@ -106,6 +106,7 @@ class QatConfig(Section):
     early_stop_epochs: int | None = Field(default=None, gt=0)  # None: train to the end, keep the last epoch
     distill: DistillConfig = DistillConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+    seed: int | None = None  # order and augmentation of the images; None: the run's
     learned_scales: bool = False  # LSQ for `calibrate`/`stats_only`; `direct` always learns
     freeze_last_epochs: float = Field(default=0.5, ge=0)  # stats_only: the EMA stops for these
     observe_steps: int = Field(default=20, gt=0)  # direct: steps whose EMA gives the first range
@@ -167,6 +168,11 @@ class Config(Section):
         if self.model.name != "custom" and (self.data.height_px % 8 or self.data.width_px % 8):
             raise ValueError("PIDNet needs data.height_px and data.width_px to be multiples of 8")
         return self
+
+    @property
+    def fine_tuning_seed(self) -> int:
+        """Of the order and augmentation of images in fine-tuning."""
+        return self.seed if self.qat.seed is None else self.qat.seed
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:

@@ -45,7 +45,7 @@ def ensure(config: Config) -> list[BuildOutcome]:
     outcomes = []
     for name in config.deploy.backends:
         backend = get_backend(name)
-        outcomes += [_build(config, paths, backend, precision) for precision in backend.precisions]
+        outcomes += [ensure_engine(config, paths, backend, precision) for precision in backend.precisions]
     return outcomes
 
 
@@ -73,7 +73,8 @@ def _place(config: Config, paths: RunPaths) -> None:
     say(f"place: {found.agreement:.2%} of pixels as the trained model has them, SNR {found.snr_db:.1f} dB")
 
 
-def _build(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:
+def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:
+    """Build one engine from the run's graph of that precision if it is missing or stale; failing is an outcome, too."""
     missing = backend.available(precision)
     if missing is not None:
         say(f"engine {backend.name}-{precision}: unavailable: {missing.why}")

@@ -84,6 +84,11 @@ def prepare(model: nn.Module, config: QatConfig, images: Iterable[Tensor]) -> Ra
     return scheduled(lambda _, epochs: settled if epochs >= frozen_from else Mode.TRACK)
 
 
+def float_schedule(model: nn.Module, config: QatConfig) -> RangeSchedule:
+    """The same treatment of BatchNorm for a network without quantizers."""
+    return RangeSchedule(model, lambda _step, _epochs: Mode.FLOAT, config.batch_norm_steps)
+
+
 def finish(model: nn.Module) -> None:
     """Fix all ranges where training left them, for evaluation and export."""
     model.eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,15 +22,13 @@ from qat.checkpointing import save_weights
 from qat.data import SegmentationDataset, build_dataset
 from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
-from qat.distill import distilled
-from qat.evaluate import miou_over_processes
 from qat.export import export_onnx
+from qat.fine_tune import fine_tune
 from qat.insert import insert
 from qat.losses import PIDNetLoss
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.process_stages import is_main, on_all_processes
-from qat.recipe import Recipe
 from qat.simulate import save_parity, save_predictions
 from qat.train import fit
 from qat.train_plan import TrainPlan
@@ -75,16 +72,23 @@ def ensure_quantized(config: Config) -> None:
         outputs=(paths.qat_checkpoint, paths.qdq_onnx, paths.simulated, paths.parity, paths.quantizers),
         inputs=(paths.fp32_checkpoint, *config.placement.custom),
         params={
-            "model": _model(config),
-            "qat": section_dict(config.qat),
             "placement": section_dict(config.placement),
             "rule_set_version": RULE_SET_VERSION,
-            "loss": {key: getattr(config.train, key) for key in ("ohem_threshold", "ohem_min_kept")},
             "opset": config.deploy.opset,
-            **_data(config, "train", "val"),
+            **fine_tuning_params(config),
         },
     )
     on_all_processes(stage, paths.manifest, lambda: _quantize(config, paths))
+
+
+def fine_tuning_params(config: Config) -> dict[str, object]:
+    """What the weights after fine-tuning depend on, besides those before and placement."""
+    return {
+        "model": _model(config),
+        "qat": section_dict(config.qat),
+        "loss": {key: getattr(config.train, key) for key in ("ohem_threshold", "ohem_min_kept")},
+        **_data(config, "train", "val"),
+    }
 
 
 def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
@@ -115,15 +119,9 @@ def _fp32_weights(config: Config, paths: RunPaths) -> None:
 
 def _quantize(config: Config, paths: RunPaths) -> None:
     train = build_dataset(config.data, "train", seed=config.seed)
-    teacher = float_model(config, paths)
     model = quantized_model(config, paths)
     ranges = prepare(model, config.qat, _calibration_images(config, train))
-    val = build_dataset(config.data, "val", seed=config.seed)
-    score = partial(miou_over_processes, model, val, config.data, config.model.num_classes)
-    recipe = Recipe(model, config.qat, ranges, score)
-    batches = TrainingBatches.of_qat(train, config)
-    with distilled(PIDNetLoss(config.train), model, teacher, config.qat.distill) as loss:
-        fit(model, batches, loss, TrainPlan.of_qat(config, paths), recipe)
+    fine_tune(model, float_model(config, paths), ranges, config, TrainPlan.of_qat(config, paths))
     finish(model)
     if not is_main():
         return

@@ -98,7 +98,7 @@ class TrainPlan:
             warmup_steps=section.warmup_steps,
             clip_norm=section.clip_norm,
             precision=config.train.precision,
-            seed=config.seed,
+            seed=config.fine_tuning_seed,
             checkpoint_every_steps=config.train.checkpoint_every_steps,
             workers=_workers(),
             identity=_identity(config, "train", "qat", "placement"),

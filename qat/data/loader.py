@@ -52,18 +52,19 @@ class TrainingBatches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     @classmethod
     def of_fp32(cls, dataset: SegmentationDataset, config: Config) -> Callable[[int], TrainingBatches]:
         """What FP32 training sees, by epoch."""
-        return partial(cls._epoch_of, dataset, config, (config.train.scale_min, config.train.scale_max))
+        return partial(cls._epoch_of, dataset, config, config.seed, (config.train.scale_min, config.train.scale_max))
 
     @classmethod
     def of_qat(cls, dataset: SegmentationDataset, config: Config) -> Callable[[int], TrainingBatches]:
         """What quantization-aware training sees, by epoch: a narrower range of scales."""
-        return partial(cls._epoch_of, dataset, config, (config.qat.scale_min, config.qat.scale_max))
+        scales = config.qat.scale_min, config.qat.scale_max
+        return partial(cls._epoch_of, dataset, config, config.fine_tuning_seed, scales)
 
     @classmethod
     def _epoch_of(
-        cls, dataset: SegmentationDataset, config: Config, scale_range: tuple[float, float], epoch: int
+        cls, dataset: SegmentationDataset, config: Config, seed: int, scale_range: tuple[float, float], epoch: int
     ) -> TrainingBatches:
-        return cls(dataset, config.data, config.train, seed=config.seed, epoch=epoch, scale_range=scale_range)
+        return cls(dataset, config.data, config.train, seed=seed, epoch=epoch, scale_range=scale_range)
 
     def __len__(self) -> int:
         return len(self._dataset)

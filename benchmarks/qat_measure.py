@@ -1,0 +1,101 @@
+"""One row of the QAT table: train it, build its engine, and score that engine and the simulation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.accuracy import Accuracy, evaluate
+from benchmarks.qat_rows import RowSpec
+from benchmarks.results import Record
+from core.artifacts import read_json, sha256_file, sha256_json, write_json
+from core.config import Config, section_dict
+from core.console import say
+from core.errors import UserError
+from core.paths import RunPaths
+from deploy.backends import get_backend
+from deploy.backends.base import Precision
+from deploy.pipeline import ensure_engine, ensure_placed
+from deploy.placement import RULE_SET_VERSION
+from qat import float_baseline, pipeline
+from qat.data import build_dataset, normalize
+
+FILE_NAME = "qat_row.json"
+
+
+class QatRow(Record):
+    """What one row and seed came to.
+
+    Attributes:
+        key: hash of config, FP32 weights and rule set: a row with the same key is not run again.
+        engine: scores of the engine, the artifact that ships.
+        simulated_miou: of the fake-quantized network in PyTorch, percent; None for rows without quantizers.
+        train_minutes: time in optimizer steps; data loading between them included, calibration and scoring not.
+    """
+
+    name: str
+    seed: int
+    key: str
+    backend: str
+    precision: Precision
+    engine: Accuracy
+    simulated_miou: float | None
+    train_minutes: float
+
+
+def ensure_row(spec: RowSpec, config: Config, backend: str) -> QatRow:
+    """The row as measured before, or measured now.
+
+    Args:
+        config: of this row and seed: named after it, and starting from FP32 weights in `model.checkpoint`.
+    """
+    paths = RunPaths(config.run)
+    stored = paths.results / FILE_NAME
+    assert config.model.checkpoint is not None
+    settings = {**section_dict(config), "model": config.model.model_dump(mode="json", exclude={"checkpoint"})}
+    key = sha256_json([settings, sha256_file(config.model.checkpoint), RULE_SET_VERSION, backend])
+    if stored.is_file() and (found := QatRow.model_validate(read_json(stored))).key == key:
+        say(f"{spec.name} seed {config.fine_tuning_seed}: {found.engine.miou:.2f} % (kept)")
+        return found
+    say(f"{spec.name} seed {config.fine_tuning_seed}: running")
+    precision: Precision = "int8" if spec.kind in ("ptq", "qat") else "fp32"
+    if spec.kind == "fp32_extra":
+        trained = float_baseline.ensure_trained_on(config)
+        config = config.model_copy(update={"model": config.model.model_copy(update={"checkpoint": trained})})
+    pipeline.ensure_fp32(config)
+    if precision == "int8":
+        pipeline.ensure_quantized(config)
+        ensure_placed(config, paths)
+    row = QatRow(
+        name=spec.name,
+        seed=config.fine_tuning_seed,
+        key=key,
+        backend=backend,
+        precision=precision,
+        engine=_score(config, paths, backend, precision),
+        simulated_miou=read_json(paths.quantizers)["simulated"]["miou"] if precision == "int8" else None,
+        train_minutes=train_minutes(paths.metrics, config.qat.batch_size) if spec.trains else 0.0,
+    )
+    write_json(stored, row.model_dump(mode="json"))
+    say(f"{spec.name} seed {row.seed}: {row.engine.miou:.2f} %")
+    return row
+
+
+def _score(config: Config, paths: RunPaths, name: str, precision: Precision) -> Accuracy:
+    backend = get_backend(name)
+    outcome = ensure_engine(config, paths, backend, precision)
+    if outcome.bundle is None:
+        raise UserError(f"no {name} {precision} engine of {config.run}", why=outcome.reason)
+    data = build_dataset(config.data, "val", seed=config.seed)
+    with backend.open(outcome.bundle) as session:
+        scores = evaluate(
+            {name: session}, {}, data, lambda image: normalize(image, config.data), config.model.num_classes
+        )
+    return scores[name]
+
+
+def train_minutes(metrics: Path, global_batch: int) -> float:
+    """Minutes in the fine-tuning steps that `metrics` records; steps that a resume did again count once."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    rates = [line["images_per_s"] for line in lines if line["stage"] == "qat" and "images_per_s" in line]
+    return sum(global_batch / rate for rate in rates) / 60

@@ -1,0 +1,85 @@
+"""Whether QAT earns its place: rows of FP32, PTQ and QAT trained one after another, judged by their engines.
+
+python benchmarks/qat_table.py --config FILE [--set a.b=c] --rows fp32,fp32_extra,ptq:mse,qat:calibrate --seeds 0,1,2
+
+Rows that were measured before with the same settings are kept; a run that was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from core.bootstrap import use_project_environment
+
+    use_project_environment()
+
+from benchmarks.qat_rows import FORMS, RowSpec, parse
+from core.artifacts import write_json, write_text
+from core.cli import add_config_options
+from core.config import load_config
+from core.console import say
+from core.errors import UserError, run_cli
+from core.paths import RunPaths
+
+ROWS = "fp32,fp32_extra,ptq:max,ptq:percentile:99.99,ptq:entropy,ptq:mse,qat:calibrate,qat:stats_only,qat:direct"
+
+
+def main() -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python benchmarks/qat_table.py", description=__doc__.partition("\n")[0])
+    add_config_options(parser)
+    parser.add_argument("--rows", default=ROWS, help=f"comma-separated: {FORMS} (default: {ROWS})")
+    parser.add_argument("--seeds", default="0", help="comma-separated; rows that train are run with each (default: 0)")
+    parser.add_argument("--backend", default="openvino", help="whose engines are scored (default: openvino)")
+    arguments = parser.parse_args()
+    return run_cli(lambda: run(arguments), debug=arguments.debug)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Make every row and write the tables after each, so that an interrupted run leaves what it has."""
+    specs = [parse(text) for text in arguments.rows.split(",")]
+    seeds = _seeds(arguments.seeds)
+    base = load_config(arguments.config, arguments.overrides)
+    configs = [
+        (spec, _overrides(spec, base.run, seed)) for spec in specs for seed in (seeds if spec.trains else seeds[:1])
+    ]
+    for _, overrides in configs:  # a wrong row is told before hours of training
+        load_config(arguments.config, [*arguments.overrides, *overrides])
+    from benchmarks.qat_measure import ensure_row  # brings torch
+    from benchmarks.qat_report import markdown
+    from qat import pipeline
+
+    pipeline.ensure_fp32(base)
+    checkpoint = f"model.checkpoint={RunPaths(base.run).fp32_checkpoint}"
+    folder = RunPaths(base.run).results
+    command = shlex.join(["python", "benchmarks/qat_table.py", *sys.argv[1:]])
+    rows = []
+    for spec, overrides in configs:
+        config = load_config(arguments.config, [*arguments.overrides, checkpoint, *overrides])
+        rows.append(ensure_row(spec, config, arguments.backend))
+        write_json(
+            folder / "qat_table.json", {"command": command, "rows": [row.model_dump(mode="json") for row in rows]}
+        )
+        write_text(folder / "qat_table.md", markdown(rows, command))
+    print(markdown(rows, command))
+    say(f"written: {folder / 'qat_table.md'} and {folder / 'qat_table.json'}")
+
+
+def _overrides(spec: RowSpec, base: str, seed: int) -> list[str]:
+    return [f"run={spec.run(base, seed)}", f"qat.seed={seed}", *spec.overrides]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds {text}", why="not whole numbers separated by commas") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
