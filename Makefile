@@ -23,9 +23,10 @@ VENV_ARGS    :=
 REQUIREMENTS := requirements/cpu.txt requirements/dev.txt
 endif
 
-READY   := $(VENV)/.ready
-RUN     := $(VENV)/bin/python
-OPTIONS  = --config '$(CONFIG)' $(if $(DATA),--set 'data.root=$(DATA)') \
+READY    := $(VENV)/.ready
+TOOLKITS := $(VENV)/.toolkits
+RUN      := $(VENV)/bin/python
+OPTIONS   = --config '$(CONFIG)' $(if $(DATA),--set 'data.root=$(DATA)') \
            $(if $(CKPT),--set 'model.checkpoint=$(CKPT)') $(ARGS)
 
 # The vendors' builders get a process of their own, and a process that dies of a signal (128 and up; seen twice in
@@ -33,7 +34,7 @@ OPTIONS  = --config '$(CONFIG)' $(if $(DATA),--set 'data.root=$(DATA)') \
 fast_tests = pytest() { $(RUN) -m pytest -m "not slow and not gpu" $(1) $(ARGS); }; \
     pytest || { test $$? -ge 128 && echo 'pytest crashed, once more:' && pytest; }
 
-.PHONY: help setup qat engine bench report test test-slow lint doctor clean
+.PHONY: help setup qat engine bench peers report test test-slow lint doctor clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +51,9 @@ engine: qat ## build the INT8 engines and their float peers
 
 bench: $(READY) ## the whole line: engines, then latency and mIoU against FP32
 	$(RUN) benchmarks/run.py $(OPTIONS)
+
+peers: $(TOOLKITS) ## install NNCF and ModelOpt too, then compare their INT8, and ONNX Runtime's, with ours
+	$(RUN) benchmarks/peers.py $(OPTIONS)
 
 report: $(READY) ## write report.html again from the last results
 	$(RUN) -m benchmarks.report $(OPTIONS)
@@ -81,4 +85,9 @@ $(READY): $(wildcard requirements/*.txt) pyproject.toml
 	$(PYTHON) -m venv $(VENV_ARGS) $(VENV)
 	$(RUN) -m pip install $(PIP_ARGS) $(addprefix -r ,$(REQUIREMENTS))
 	$(RUN) -m pip install --no-deps -e .
+	@touch $@
+
+# All requirements together: a toolkit that would change a pinned package is refused, not obeyed.
+$(TOOLKITS): $(READY) requirements/peers.txt
+	$(RUN) -m pip install $(PIP_ARGS) $(addprefix -r ,$(REQUIREMENTS) requirements/peers.txt)
 	@touch $@

@@ -120,7 +120,7 @@ def _fp32_weights(config: Config, paths: RunPaths) -> None:
 def _quantize(config: Config, paths: RunPaths) -> None:
     train = build_dataset(config.data, "train", seed=config.seed)
     model = quantized_model(config, paths)
-    ranges = prepare(model, config.qat, _calibration_images(config, train))
+    ranges = prepare(model, config.qat, calibration_images(config, train))
     fine_tune(model, float_model(config, paths), ranges, config, TrainPlan.of_qat(config, paths))
     finish(model)
     if not is_main():
@@ -136,7 +136,7 @@ def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
         export_onnx(model, _example(config), target, config.deploy.opset)
 
 
-def _calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:
+def calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:
     """Evenly spaced images of the training split, one a batch, as the engine will see them."""
     count = min(config.qat.calibration.images, len(train))
     for index in range(count):

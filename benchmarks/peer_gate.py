@@ -1,0 +1,53 @@
+"""Whether our INT8 holds against the best peer: the limits behind `peers.py --gate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.peer_results import PeerRow, backends_of, best_float, best_peer, ours_on
+
+WORST_CLASSES = 3
+
+
+def missed(rows: Sequence[PeerRow], max_drop_points: float) -> list[str]:
+    """Every limit that our engines miss, in words; an empty list means the gate is passed.
+
+    On each backend ours must be no slower than the fastest float engine and the fastest peer that keeps its mIoU,
+    and not be below that peer's mIoU by more than `max_drop_points`. A backend without such a peer is not judged,
+    but one must be.
+    """
+    pairs = [(backend, best_peer(rows, backend, max_drop_points)) for backend in backends_of(rows)]
+    reasons = [
+        reason
+        for backend, peer in pairs
+        if peer is not None
+        for reason in _missed_on(backend, ours_on(rows, backend), peer, best_float(rows, backend), max_drop_points)
+    ]
+    return reasons if any(peer is not None for _, peer in pairs) else ["no peer was measured"]
+
+
+def _missed_on(
+    backend: str, ours: PeerRow | None, peer: PeerRow, baseline: PeerRow | None, max_drop_points: float
+) -> list[str]:
+    if ours is None or ours.latency_ms is None:
+        return [f"{backend}: ours was not measured: {ours.reason if ours else 'it is not among the engines'}"]
+    reasons = [
+        f"{ours.name} takes {ratio.value:.2f} times as long as {other.tool}"
+        for other in (peer, baseline)
+        if other is not None and (ratio := other.ours_over_this) is not None and ratio.value > 1
+    ]
+    if ours.miou is not None and peer.miou is not None and peer.miou - ours.miou > max_drop_points:
+        worst = ", ".join(f"{name} {change:+.1f}" for name, change in _worst_classes(ours, peer))
+        below = f"{peer.miou - ours.miou:.2f} points of mIoU below {peer.tool}, limit {max_drop_points:g}"
+        reasons.append(f"{ours.name} is {below} (worst classes: {worst})")
+    return reasons
+
+
+def _worst_classes(ours: PeerRow, peer: PeerRow) -> list[tuple[str, float]]:
+    theirs = peer.per_class_iou or {}
+    changes = [
+        (name, iou - other)
+        for name, iou in (ours.per_class_iou or {}).items()
+        if iou is not None and (other := theirs.get(name)) is not None
+    ]
+    return sorted(changes, key=lambda pair: pair[1])[:WORST_CLASSES]
