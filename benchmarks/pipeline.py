@@ -7,10 +7,11 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from benchmarks import environment, results
+from benchmarks import conditions, environment, results
 from benchmarks.measure import Outcome, Validation, measure
 from benchmarks.report import write_report
 from benchmarks.results import NamedColor, Results
+from benchmarks.throughput import with_throughput
 from core.artifacts import sha256_file
 from core.config import Config, section_dict
 from core.console import say
@@ -33,8 +34,12 @@ def bench(config: Config, command: str) -> Results:
     paths = RunPaths(config.run)
     validation = validation_of(config, paths)
     backends = {outcome.backend: get_backend(outcome.backend) for outcome in outcomes}
+    before = conditions.look()
     rows, strip = measure(outcomes, backends, validation, config.bench, paths.results)
+    meanwhile = conditions.between(before, conditions.look())
     dataset = validation.dataset
+    image = validation.prepare(dataset[0].image)[np.newaxis]
+    rows = with_throughput(rows, outcomes, image, machine.cpu_threads, config.bench.throughput_ms)
     found = Results(
         run=config.run,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -48,6 +53,8 @@ def bench(config: Config, command: str) -> Results:
         val_images=len(dataset),
         rows=tuple(rows),
         strip=strip,
+        conditions=meanwhile,
+        caveats=tuple(conditions.caveats(rows, meanwhile, machine.load_1min, machine.cpu_threads)),
     )
     say(f"results: {results.save(found, paths.results)}")
     say(f"report: {write_report(found, paths.results)}")

@@ -25,13 +25,28 @@ class Record(BaseModel):
 
 
 class Latency(Record):
-    """Milliseconds per inference, and the coefficient of variation (standard deviation / mean)."""
+    """Milliseconds per inference.
+
+    Attributes:
+        cv: coefficient of variation, standard deviation / mean.
+        drift: change of the median from the first third of the rounds to the last, as a share.
+    """
 
     p50: float
     p90: float
     p99: float
     mean: float
     cv: float
+    drift: float = 0.0
+
+
+class Throughput(Record):
+    """Images per second with every CPU busy: `requests` inferences at a time on `threads` threads in all."""
+
+    images_per_s: float
+    requests: int
+    threads: int
+    images: int
 
 
 class Speedup(Record):
@@ -57,6 +72,7 @@ class Row(Record):
         engine_sha256: of the whole bundle.
         convs_total, convs_int8: convolutions of the built engine, and those whose kernel computes in INT8.
         throughput_per_s: images per second, one at a time.
+        throughput: images per second, as many at a time as the machine takes; None where it was not measured.
         speedup_vs_fp32: over the FP32 engine of the same backend.
         speedup_vs_float: over the fastest float engine of the same backend, for INT8.
         miou, pixel_accuracy, per_class_iou: percent, over the validation set; None for a class it lacks.
@@ -75,6 +91,7 @@ class Row(Record):
     convs_int8: int | None = None
     latency_ms: Latency | None = None
     throughput_per_s: float | None = None
+    throughput: Throughput | None = None
     speedup_vs_fp32: Speedup | None = None
     speedup_vs_float: FloatSpeedup | None = None
     miou: float | None = None
@@ -139,6 +156,31 @@ class Environment(Record):
     variables: dict[str, str]
 
 
+class MachineState(Record):
+    """The machine at one moment; clocks are means over all CPUs, of the first GPU.
+
+    Attributes:
+        at_s: monotonic clock.
+        own_cpu_s, busy_cpu_s: CPU time of this process so far; of all processes since boot.
+    """
+
+    at_s: float
+    load_1min: float | None
+    cpu_mhz: float | None
+    gpu_mhz: float | None
+    process_threads: int | None
+    own_cpu_s: float
+    busy_cpu_s: float | None
+
+
+class Conditions(Record):
+    """The machine before and after engines were measured, and the CPUs that other processes kept busy meanwhile."""
+
+    before: MachineState
+    after: MachineState
+    others_cpus: float | None
+
+
 class Results(Record):
     """Everything results.json holds.
 
@@ -148,6 +190,7 @@ class Results(Record):
         config: the resolved run config.
         artifacts: SHA-256 of every file the numbers come from, by path.
         val_images: how many images mIoU was computed on.
+        caveats: what asks for caution with the latencies, in words.
     """
 
     schema_version: Literal[1] = 1
@@ -161,6 +204,8 @@ class Results(Record):
     val_images: int
     rows: tuple[Row, ...]
     strip: Strip | None = None
+    conditions: Conditions | None = None
+    caveats: tuple[str, ...] = ()
 
 
 def find_row(rows: Iterable[Row], backend: str, precision: str) -> Row | None:

@@ -20,8 +20,9 @@ from rich.console import Console
 
 from benchmarks import gate
 from benchmarks.table import print_table
-from core.cli import add_config_options, config_from
+from core.cli import add_config_options, config_from, reproducing
 from core.errors import GateMissed, run_cli
+from core.paths import RunPaths
 
 
 def main() -> int:
@@ -43,23 +44,22 @@ def run(arguments: argparse.Namespace) -> None:
     config = config_from(arguments)
     from benchmarks.pipeline import bench  # brings torch: a wrong option or config is told before that loads
 
-    found = bench(config, shlex.join(["python", "benchmarks/run.py", *reproducing(arguments)]))
+    options = shlex.join(reproducing(arguments))
+    found = bench(config, f"python benchmarks/run.py {options}")
+    if config.bench.sweep.enabled:
+        from benchmarks.report import write_report
+        from benchmarks.sweep import sweep
+
+        sweep(config, f"python benchmarks/sweep.py {options}")
+        write_report(found, RunPaths(config.run).results)
     if arguments.json:
         print(found.model_dump_json(indent=2))
     else:
-        print_table(found.rows, Console(highlight=False))
+        print_table(found.rows, Console(highlight=False), found.caveats)
     missed = gate.missed(found.rows, config.bench.gate_miou_drop)
     if arguments.gate and missed:
         fix = "find the layers that cost most with sensitivity_analysis.py, or set bench.gate_miou_drop"
         raise GateMissed("INT8 misses a limit", why="; ".join(missed), fix=fix)
-
-
-def reproducing(arguments: argparse.Namespace) -> list[str]:
-    """The options that decide the numbers."""
-    options = ["--config", arguments.config.as_posix()]
-    for override in arguments.overrides:
-        options += ["--set", override]
-    return options
 
 
 if __name__ == "__main__":

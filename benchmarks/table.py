@@ -9,7 +9,18 @@ from rich.table import Table
 
 from benchmarks.results import Row
 
-COLUMNS = ("engine", "p50 ms", "p99 ms", "img/s", "speed vs FP32", "mIoU %", "Δ mIoU", "size", "INT8 convs")
+COLUMNS = (
+    "engine",
+    "p50 ms",
+    "p99 ms",
+    "img/s",
+    "img/s, all CPUs",
+    "speed vs FP32",
+    "mIoU %",
+    "Δ mIoU",
+    "size",
+    "INT8 convs",
+)
 MISSING, BASELINE = "–", "baseline"
 MIB = 1 << 20
 
@@ -22,6 +33,7 @@ def cells(row: Row) -> tuple[str, ...]:
         MISSING if latency is None else f"{latency.p50:.2f}",
         MISSING if latency is None else f"{latency.p99:.2f}",
         MISSING if row.throughput_per_s is None else f"{row.throughput_per_s:.1f}",
+        MISSING if row.throughput is None else f"{row.throughput.images_per_s:.1f}",
         _speed(row),
         MISSING if row.miou is None else f"{row.miou:.2f}",
         _delta(row),
@@ -55,8 +67,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return [f"{row.name}: {row.status}: {row.reason}" for row in rows if row.status != "ok"]
 
 
-def print_table(rows: Sequence[Row], console: Console) -> None:
-    """Write the table, then the notes."""
+def print_table(rows: Sequence[Row], console: Console, caveats: Sequence[str] = ()) -> None:
+    """Write the table, then the notes and what asks for caution."""
     if console.is_terminal:
         table = Table(*COLUMNS)
         for column in table.columns[1:]:
@@ -67,7 +79,7 @@ def print_table(rows: Sequence[Row], console: Console) -> None:
     else:
         for line in plain_lines(rows):
             console.print(line, markup=False, soft_wrap=True)
-    for note in notes(rows):
+    for note in [*notes(rows), *(f"caution: {caveat}" for caveat in caveats)]:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -18,3 +18,11 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 def config_from(arguments: argparse.Namespace) -> Config:
     """The config those options name."""
     return load_config(arguments.config, arguments.overrides)
+
+
+def reproducing(arguments: argparse.Namespace) -> list[str]:
+    """The config options as given, for a command that does the same again."""
+    options = ["--config", arguments.config.as_posix()]
+    for override in arguments.overrides:
+        options += ["--set", override]
+    return options

@@ -138,15 +138,34 @@ class DeployConfig(Section):
     workspace_mib: int = Field(default=4096, gt=0)
 
 
+class SweepConfig(Section):
+    """Points of the cost curves; one network is exported and built for each, from the run's weights."""
+
+    enabled: bool = False  # `make bench` sweeps too; `python benchmarks/sweep.py` always does
+    backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = ("openvino",)
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16)  # at the size of `data`
+    sizes_px: tuple[tuple[int, int], ...] = ((256, 512), (360, 480), (512, 1024), (768, 1536), (1024, 2048))
+    rounds: int = Field(default=5, gt=0)
+    runs_per_round: int = Field(default=2, gt=0)
+
+    @model_validator(mode="after")
+    def _positive(self) -> SweepConfig:
+        if min((*self.batches, *(side for size in self.sizes_px for side in size)), default=1) < 1:
+            raise ValueError("batches and sides are at least 1")
+        return self
+
+
 class BenchConfig(Section):
     """How engines are timed and judged."""
 
     rounds: int = Field(default=20, gt=0)  # interleaved A B A B rounds
     runs_per_round: int = Field(default=5, gt=0)
-    warmup_ms: int = Field(default=500, ge=0)
+    warmup_ms: int = Field(default=5000, ge=0)  # at most; it ends when the engine is steady
+    throughput_ms: int = Field(default=3000, ge=0)  # 0: throughput is not measured
     threads: int = Field(default=1, gt=0)
     strip_images: int = Field(default=4, gt=0)
     gate_miou_drop: float = Field(default=1.0, ge=0)  # points below FP32 that --gate allows
+    sweep: SweepConfig = SweepConfig()
 
 
 class Config(Section):

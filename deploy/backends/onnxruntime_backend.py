@@ -51,7 +51,7 @@ class ONNXRuntimeBackend:
 
         def fill(folder: Path) -> Mapping[str, Any]:
             shutil.copyfile(onnx, folder / MODEL)
-            _session(folder / MODEL, options.threads)
+            open_session(folder / MODEL, options.threads)
             return {"threads": options.threads}
 
         return write_bundle(out, self.name, self.version(), options, onnx, fill)
@@ -60,14 +60,14 @@ class ONNXRuntimeBackend:
     def open(self, bundle: Bundle) -> Iterator[ONNXRuntimeSession]:
         """Check the hash, then open a session."""
         check_bundle(bundle, self.version())
-        yield ONNXRuntimeSession(_session(bundle.dir / MODEL, bundle.manifest["threads"]))
+        yield ONNXRuntimeSession(open_session(bundle.dir / MODEL, bundle.manifest["threads"]))
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
         """Operators of the graph as ONNX Runtime has optimised and fused it."""
         check_bundle(bundle, self.version())
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
-            _session(bundle.dir / MODEL, bundle.manifest["threads"], save_to=optimized)
+            open_session(bundle.dir / MODEL, bundle.manifest["threads"], save_to=optimized)
             graph = onnx_package.load(str(optimized)).graph
         return [_layer(node) for node in graph.node]
 
@@ -100,7 +100,8 @@ class ONNXRuntimeSession:
         return samples
 
 
-def _session(model: Path, threads: int, save_to: Path | None = None) -> Any:
+def open_session(model: Path, threads: int, save_to: Path | None = None) -> Any:
+    """An `InferenceSession` on the CPU, `threads` wide; `save_to` gets the optimised graph."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

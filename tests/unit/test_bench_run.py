@@ -21,7 +21,14 @@ CONFIG = {
     "data": {"name": "streets", "height_px": HEIGHT, "width_px": WIDTH},
     "train": {"epochs": 0, "crop_height_px": HEIGHT, "crop_width_px": WIDTH},
     "qat": {"epochs": 0},
-    "bench": {"rounds": 3, "runs_per_round": 2, "warmup_ms": 0, "strip_images": 1, "gate_miou_drop": 50.0},
+    "bench": {
+        "rounds": 3,
+        "runs_per_round": 2,
+        "warmup_ms": 0,
+        "throughput_ms": 0,
+        "strip_images": 1,
+        "gate_miou_drop": 50.0,
+    },
 }
 
 
@@ -62,6 +69,13 @@ def test_table_on_stdout_and_files_beside_it(line, monkeypatch, capsys):
     assert found.val_images == 5 and found.strip is not None
     assert found.artifacts.keys() >= {"runs/squares/qdq.onnx", "engines/onnxruntime-int8/engine.bin"}
     assert (RunPaths("squares").results / "report.html").is_file()
+
+
+def test_what_the_machine_did_meanwhile_is_written_down(line, monkeypatch):
+    assert called(monkeypatch) == 0
+    conditions = load("squares").conditions
+    assert conditions.before.at_s < conditions.after.at_s
+    assert conditions.before.own_cpu_s <= conditions.after.own_cpu_s
 
 
 def test_json_on_stdout_is_results_json(line, monkeypatch, capsys):

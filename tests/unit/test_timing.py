@@ -13,21 +13,27 @@ def test_engines_take_turns_and_the_first_run_of_a_turn_does_not_count():
     sessions = {"a": FakeSession("a", clock=(9.0, 1.0, 1.0), log=log), "b": FakeSession("b", clock=(9, 2, 2), log=log)}
     plan = BenchConfig(rounds=2, runs_per_round=2, warmup_ms=0)
     samples = time_in_turns(sessions, {"a": {}, "b": {}}, plan)
-    assert log == ["a 1", "a 2", "b 1", "b 2"] * 2
+    assert log == ["a 1", "a 2", "b 1", "b 2", "b 1", "b 2", "a 1", "a 2"], "every other round backwards"
     assert samples["a"].tolist() == [[1, 1], [1, 1]]
     assert samples["b"].tolist() == [[2, 2], [2, 2]]
 
 
-def test_warm_up_stops_when_two_blocks_agree():
-    session = FakeSession(clock=[50.0] * 5 + [20.0] * 5 + [10.0] * 10 + [99.0])
-    assert warm_up(session, {}, limit_ms=10_000) == 50 * 5 + 20 * 5 + 10 * 10
-    assert session.runs == 20
+def test_warm_up_stops_when_three_blocks_agree():
+    session = FakeSession(clock=[50.0] * 3 + [20.0] * 3 + [10.0] * 9 + [99.0])
+    assert warm_up(session, {}, limit_ms=10_000)
+    assert session.runs == 15
+
+
+def test_warm_up_sees_a_slow_drift_that_two_blocks_would_miss():
+    session = FakeSession(clock=[10 * 0.985 ** (run // 3) for run in range(300)])
+    assert not warm_up(session, {}, limit_ms=500)
 
 
 def test_warm_up_that_never_settles_ends_at_its_limit():
-    session = FakeSession(clock=[10.0] * 5 + [20.0] * 5)
-    assert warm_up(session, {}, limit_ms=900) == 900
-    assert warm_up(session, {}, limit_ms=0) == 0
+    session = FakeSession(clock=[10.0] * 3 + [20.0] * 3)
+    assert not warm_up(session, {}, limit_ms=900)
+    assert session.runs == 60
+    assert not warm_up(session, {}, limit_ms=0)
 
 
 def test_summary_is_over_all_runs_of_all_rounds():
@@ -37,6 +43,7 @@ def test_summary_is_over_all_runs_of_all_rounds():
     assert latency.p90 == pytest.approx(90.1)
     assert latency.p99 == pytest.approx(99.01)
     assert latency.cv == pytest.approx(samples.std() / 50.5)
+    assert latency.drift == pytest.approx(85.5 / 15.5 - 1), "six rounds of twenty at either end"
 
 
 def test_throughput_counts_images_not_batches():

@@ -1,0 +1,129 @@
+"""benchmarks/sweep.py, reshape.py: one network at many shapes; what fails at one of them is a point with its reason."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from benchmarks import curve, reshape, sweep
+from core.config import Config
+from core.errors import UserError
+from core.paths import ROOT, RunPaths
+from deploy.backends.base import Bundle
+from qat import pipeline
+from qat.approaches import finish, set_modes
+from qat.checkpointing import save_weights
+from qat.quantizers import Mode
+from tests.unit.bench_fakes import FakeBackend, FakeSession
+
+CONFIG = {
+    "run": "curves",
+    "model": {"name": "custom", "factory": f"{ROOT}/tests/nets/residual.py:residual_net", "num_classes": 5},
+    "data": {"name": "streets", "height_px": 32, "width_px": 32},
+    "train": {"epochs": 0, "crop_height_px": 32, "crop_width_px": 32},
+    "qat": {"epochs": 0},
+    "bench": {
+        "warmup_ms": 0,
+        "sweep": {"backends": ["onnxruntime"], "batches": [1, 2], "sizes_px": [[32, 32], [64, 32]], "rounds": 3},
+    },
+}
+
+
+class Building(FakeBackend):
+    """Builds nothing, but refuses INT8 at one resolution."""
+
+    def build(self, onnx, out, options):
+        if options.precision == "int8" and onnx.read_text() == "(1, 64, 32)":
+            raise RuntimeError("no kernel\nfor this")
+        return Bundle(out, self.name, options.precision)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Config:
+    monkeypatch.chdir(tmp_path)
+    paths = RunPaths("curves")
+    paths.dir.mkdir(parents=True)
+    for path in (paths.qat_checkpoint, paths.qdq_onnx):
+        path.write_bytes(b"here")
+    return Config.model_validate(CONFIG)
+
+
+@pytest.fixture
+def fakes(run, monkeypatch):
+    def export_at(config, paths, shape, folder):
+        source = folder / "graph.onnx"
+        source.write_text(str(shape))
+        return {"fp32": source, "int8": source}
+
+    backend = Building("onnxruntime", {"fp32": FakeSession(clock=(40.0,)), "int8": FakeSession(clock=(10.0,))})
+    monkeypatch.setattr(reshape, "export_at", export_at)
+    monkeypatch.setattr(sweep, "get_backend", lambda name: backend)
+    return run
+
+
+def test_every_shape_is_a_pair_of_points(fakes):
+    found = sweep.sweep(fakes, "command")
+    assert [(point.batch, point.precision, point.ms_per_image) for point in found.batches] == [
+        (1, "fp32", 40),
+        (1, "int8", 10),
+        (2, "fp32", 20),
+        (2, "int8", 5),
+    ]
+    assert found.batches[1].speedup_vs_fp32.value == 4 and found.batches[0].speedup_vs_fp32 is None
+    assert curve.load(RunPaths("curves").results) == found
+    assert not list(RunPaths("curves").dir.glob(".sweep.*")), "engines of the points are not kept"
+
+
+def test_what_does_not_build_keeps_its_point(fakes):
+    last = sweep.sweep(fakes, "command").sizes[-1]
+    assert (last.height_px, last.precision, last.status, last.reason) == (
+        *(64, "int8", "failed"),
+        "RuntimeError: no kernel for this",
+    )
+    assert [name for name, points in curve.engines([last]).items()] == []
+
+
+def test_a_shape_the_network_does_not_take_does_not_stop_the_rest(fakes, monkeypatch):
+    def refuse(config, paths, shape, folder):
+        raise ValueError("too small")
+
+    monkeypatch.setattr(reshape, "export_at", refuse)
+    assert {point.reason for point in sweep.sweep(fakes, "command").batches} == {"ValueError: too small"}
+
+
+def test_command_prints_a_line_per_point(fakes, monkeypatch, capsys):
+    (RunPaths("curves").dir / "c.yaml").write_text(json.dumps(fakes.model_dump(mode="json")))
+    monkeypatch.setattr(sys, "argv", ["sweep.py", "--config", "runs/curves/c.yaml"])
+    assert sweep.main() == 0
+    out = capsys.readouterr().out
+    assert "2 × 32×32  onnxruntime int8" in out and "5.00 ms per image  4.00× [4.00, 4.00]" in out
+
+
+def test_an_untrained_run_is_refused(run):
+    RunPaths("curves").qat_checkpoint.unlink()
+    with pytest.raises(UserError, match=r"qat\.pt"):
+        sweep.sweep(run, "command")
+
+
+def test_exported_again_the_network_computes_what_was_trained(run, tmp_path):
+    paths = RunPaths("curves")
+    torch.manual_seed(0)
+    save_weights(paths.fp32_checkpoint, pipeline.build_model(run.model, augment=False))
+    trained = pipeline.quantized_model(run, paths)
+    set_modes(trained, Mode.TRACK)
+    image = torch.randn(2, 3, 64, 48)
+    trained(image)
+    finish(trained)
+    save_weights(paths.qat_checkpoint, trained)
+    sources = reshape.export_at(run, paths, (2, 64, 48), tmp_path)
+    with torch.inference_mode():
+        expected = {"fp32": pipeline.float_model(run, paths).eval()(image), "int8": trained.eval()(image)}
+    for precision, source in sources.items():
+        session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+        (logits,) = session.run(None, {"image": image.numpy()})
+        wanted = expected[precision].numpy()
+        assert logits.shape == wanted.shape
+        assert np.abs(logits - wanted).mean() < 0.01 * np.abs(wanted).max()
