@@ -17,6 +17,7 @@ from core.config import Config, section_dict
 from core.console import say
 from core.paths import RunPaths
 from deploy.backends import get_backend
+from deploy.dialects import DIALECTS
 from deploy.pipeline import ensure as ensure_engines
 from qat.data import build_dataset, normalize
 from qat.pipeline import ensure as ensure_onnx
@@ -77,7 +78,9 @@ def validation_of(config: Config, paths: RunPaths) -> Validation:
 
 def artifact_hashes(paths: RunPaths, outcomes: Iterable[Outcome]) -> dict[str, str]:
     """SHA-256 by path of the ONNX files and of everything in the bundles."""
-    files = [path for path in (paths.fp32_onnx, paths.qdq_onnx, paths.placed_onnx) if path.is_file()]
+    files = [
+        path for path in (paths.fp32_onnx, paths.qdq_onnx, *(paths.placed(name) for name in DIALECTS)) if path.is_file()
+    ]
     for outcome in outcomes:
         if outcome.bundle is not None:
             files += sorted(path for path in outcome.bundle.dir.rglob("*") if path.is_file())

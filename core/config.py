@@ -123,7 +123,9 @@ class QatConfig(Section):
 class PlacementConfig(Section):
     """Which placement rules apply; names as `python -m deploy rules` lists them."""
 
-    profile: Literal["tensorrt", "openvino", "onnxruntime"] = "tensorrt"
+    profile: Literal["auto", "tensorrt", "openvino", "onnxruntime"] = (
+        "auto"  # auto: trained as tensorrt, built as each engine likes
+    )
     custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the profile
     disable: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) left in float

@@ -62,12 +62,17 @@ class RunPaths:
         return self.dir / "quantizers.json"
 
     @property
-    def placed_onnx(self) -> Path:
-        return self.dir / "placed.onnx"
+    def calibration(self) -> Path:
+        """Images of the training split, for scales that training did not need (see `deploy.observe`)."""
+        return self.dir / "calibration.npz"
 
-    @property
-    def placement(self) -> Path:
-        return self.dir / "placement.json"
+    def placed(self, dialect: str) -> Path:
+        """The Q/DQ graph in the form of a dialect."""
+        return self.dir / f"placed-{dialect}.onnx"
+
+    def placement(self, dialect: str) -> Path:
+        """What is quantized in `placed(dialect)`, and every skip with its why."""
+        return self.dir / f"placement-{dialect}.json"
 
     @property
     def metrics(self) -> Path:

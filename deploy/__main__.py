@@ -33,6 +33,13 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--custom", action="append", default=[], type=Path, metavar="FILE", help="rules of your own")
     place.add_argument("--disable", action="append", default=[], metavar="RULE")
     place.add_argument("--skip", action="append", default=[], metavar="PATTERN")
+    place.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="images for scales that the source lacks: .npy float32 NCHW, "
+        "ready to feed, or a run's calibration.npz; with them a float model is quantized, too",
+    )
     place.add_argument("--weights", choices=["int8", "float"], default="int8", help="how the file stores weights")
     place.add_argument("--report", action="store_true", help="print every quantized edge and every skip")
     place.add_argument("--debug", action="store_true")
@@ -62,14 +69,16 @@ def _build(arguments: argparse.Namespace) -> int | None:
 
 def _place(arguments: argparse.Namespace) -> None:
     from deploy import onnx_graph, place
+    from deploy.dialects import dialect_of
     from deploy.profiles import select
     from deploy.report import print_placement
     from deploy.verify import verify
 
     rules = select(arguments.profile, arguments.disable, arguments.custom)
-    placed = place.place(arguments.source, rules, arguments.skip, arguments.weights)
+    dialect = dialect_of(arguments.profile)
+    placed = place.place(arguments.source, rules, arguments.skip, arguments.weights, dialect, arguments.calibration)
     onnx_graph.save(placed.graph, arguments.target)
-    verify(arguments.target, placed.placement)
+    verify(arguments.target, placed.placement, dialect.unsigned)
     print_placement(placed, detailed=arguments.report)
 
 

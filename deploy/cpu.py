@@ -30,6 +30,11 @@ def computes_bf16() -> bool:
     return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})
 
 
+def multiplies_uint8() -> bool:
+    """Whether products of uint8 and int8 are summed in 32 bits (VNNI, AMX, or an ARM CPU), so that none overflows."""
+    return not cpu_flags().isdisjoint({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
 def _cpuinfo() -> list[tuple[str, str]]:
     if not _CPUINFO.exists():
         return []

@@ -18,6 +18,7 @@ from deploy.backends import get_backend
 from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
 from deploy.bundle import read_bundle
 from deploy.cast import to_fp16
+from deploy.dialects import dialect_of
 from deploy.parity import require_parity
 from deploy.placement import RULE_SET_VERSION
 from deploy.profiles import rules_of
@@ -41,36 +42,50 @@ def ensure(config: Config) -> list[BuildOutcome]:
     A backend that is not available or fails to build is an outcome like any other: it never stops the rest.
     """
     paths = RunPaths(config.run)
-    ensure_placed(config, paths)
-    outcomes = []
-    for name in config.deploy.backends:
-        backend = get_backend(name)
-        outcomes += [ensure_engine(config, paths, backend, precision) for precision in backend.precisions]
-    return outcomes
+    backends = [get_backend(name) for name in config.deploy.backends]
+    for dialect in dict.fromkeys(backend.dialect for backend in backends):
+        ensure_placed(config, paths, dialect)
+    wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
+    return [ensure_engine(config, paths, backend, precision) for backend, precision in wanted]
 
 
-def ensure_placed(config: Config, paths: RunPaths) -> None:
-    """Make `placed.onnx` and `placement.json` from `qdq.onnx` if anything they depend on changed."""
+def ensure_placed(config: Config, paths: RunPaths, dialect: str) -> None:
+    """Make the dialect's Q/DQ graph and its placement report from `qdq.onnx` if anything they depend on changed."""
     if not paths.qdq_onnx.is_file():
         raise UserError(f"no {paths.qdq_onnx}", why="the QAT stage has not run", fix="run `make qat`")
+    spelling = dialect_of(dialect)
     stage = Stage(
-        name="place",
-        outputs=(paths.placed_onnx, paths.placement),
-        inputs=(paths.qdq_onnx, paths.parity, *config.placement.custom),
-        params={"placement": section_dict(config.placement), "rule_set_version": RULE_SET_VERSION},
+        name=f"place {dialect}",
+        outputs=(paths.placed(dialect), paths.placement(dialect)),
+        inputs=(paths.qdq_onnx, paths.parity, paths.calibration, *config.placement.custom),
+        params={
+            "placement": section_dict(config.placement),
+            "rule_set_version": RULE_SET_VERSION,
+            "rewrites": [rewrite.__name__ for rewrite in spelling.rewrites],
+            "unsigned": spelling.unsigned,
+        },
     )
-    ensure_stage(stage, paths.manifest, lambda: _place(config, paths))
+    ensure_stage(stage, paths.manifest, lambda: _place(config, paths, dialect))
 
 
-def _place(config: Config, paths: RunPaths) -> None:
-    placed = place.place(paths.qdq_onnx, rules_of(config.placement), config.placement.skip, config.placement.weights)
-    onnx_graph.save(placed.graph, paths.placed_onnx)
-    verify(paths.placed_onnx, placed.placement)
-    found = require_parity(paths.placed_onnx, paths.parity)
-    scales = {"unused_scales": list(placed.unused), "widened_scales": list(placed.widened)}
-    write_json(paths.placement, {**placed.placement.to_json(), **scales, "parity": vars(found)})
-    say(f"place: {len(placed.placement.by_tensor)} activations and {len(placed.placement.weights)} weights in INT8")
-    say(f"place: {found.agreement:.2%} of pixels as the trained model has them, SNR {found.snr_db:.1f} dB")
+def _place(config: Config, paths: RunPaths, name: str) -> None:
+    dialect = dialect_of(name)
+    options = config.placement
+    rules = rules_of(options, name)
+    placed = place.place(paths.qdq_onnx, rules, options.skip, options.weights, dialect, paths.calibration)
+    target = paths.placed(name)
+    onnx_graph.save(placed.graph, target)
+    verify(target, placed.placement, dialect.unsigned)
+    found = require_parity(target, paths.parity)
+    scales = {
+        "unused_scales": list(placed.unused),
+        "widened_scales": list(placed.widened),
+        "observed_scales": list(placed.observed),
+    }
+    write_json(paths.placement(name), {**placed.placement.to_json(), **scales, "parity": vars(found)})
+    where = placed.placement
+    say(f"place {name}: {len(where.by_tensor)} activations and {len(where.weights)} weights in INT8")
+    say(f"place {name}: {found.agreement:.2%} of pixels as the trained model has them, SNR {found.snr_db:.1f} dB")
 
 
 def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:
@@ -80,7 +95,7 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
         say(f"engine {backend.name}-{precision}: unavailable: {missing.why}")
         reason = f"{missing.why}; fix: {missing.fix}" if missing.fix else missing.why
         return BuildOutcome(backend.name, precision, None, "unavailable", reason)
-    source = _source(paths, precision)
+    source = _source(paths, precision, backend.dialect)
     out = paths.bundle(backend.name, precision)
     options = BuildOptions(precision, threads=config.bench.threads, workspace_mib=config.deploy.workspace_mib)
     stage = Stage(
@@ -97,13 +112,13 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
     return BuildOutcome(backend.name, precision, read_bundle(out), "ok")
 
 
-def _source(paths: RunPaths, precision: Precision) -> Path:
+def _source(paths: RunPaths, precision: Precision, dialect: str) -> Path:
     """The graph that holds `precision`; only FP16 needs one of its own, made here."""
     if precision == "fp16":
         stage = Stage("cast fp16", outputs=(paths.fp16_onnx,), inputs=(paths.fp32_onnx,))
         ensure_stage(stage, paths.manifest, lambda: to_fp16(paths.fp32_onnx, paths.fp16_onnx))
         return paths.fp16_onnx
-    return paths.placed_onnx if precision == "int8" else paths.fp32_onnx
+    return paths.placed(dialect) if precision == "int8" else paths.fp32_onnx
 
 
 def _build_bundle(backend: Backend, source: Path, out: Path, options: BuildOptions) -> None:

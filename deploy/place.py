@@ -10,11 +10,15 @@ import onnx_graphsurgeon as gs
 
 from core.errors import UserError
 from deploy import onnx_graph, qdq
-from deploy.fold_bn import fold_bn
+from deploy.algebra.fold_bn import fold_bn
+from deploy.dialects import PLAIN, Dialect
 from deploy.foreign import to_pairs
+from deploy.observe import observe
+from deploy.opgraph import OpGraph
 from deploy.placement import Placement, placement
 from deploy.rules.base import Rule
 from deploy.scales import carry, unify
+from deploy.signedness import respell
 from deploy.strip import strip
 from deploy.weight_layout import carry_to_folded
 
@@ -28,44 +32,85 @@ class Placed:
         placement: what is quantized, and every skip with its reason.
         unused: tensors that had a scale in the source but that no rule quantizes.
         widened: tensors whose scale became the larger one of the group they share it with.
+        observed: tensors whose scale comes from calibration images, because the source has none.
     """
 
     graph: gs.Graph
     placement: Placement
     unused: tuple[str, ...]
     widened: tuple[str, ...]
+    observed: tuple[str, ...] = ()
 
 
-def place(source: Path, rules: Sequence[Rule], skip: Iterable[str] = (), weights: qdq.StoredAs = "int8") -> Placed:
+def place(
+    source: Path,
+    rules: Sequence[Rule],
+    skip: Iterable[str] = (),
+    weights: qdq.StoredAs = "int8",
+    dialect: Dialect = PLAIN,
+    calibration: Path | None = None,
+) -> Placed:
     """Strip the Q/DQ pairs of `source`, clean the float graph, and insert pairs where `rules` say.
 
-    A scale is never invented: a rule that needs one the source does not have does not fire, and the skip says so.
+    A scale is never invented: a rule that needs one that is neither in the source nor observed on `calibration` does
+    not fire, and the skip says so.
 
     Args:
-        source: an ONNX file with Q/DQ nodes.
+        source: an ONNX file, with Q/DQ nodes or (with `calibration`) without.
         rules: from `deploy.profiles.select`.
         skip: node-name patterns that stay float.
         weights: how weights are stored (see `deploy.qdq.insert`).
+        dialect: the form that the engine wants.
+        calibration: images for tensors that have no scale (see `deploy.observe.read_images`).
 
     Raises:
-        UserError: no Q/DQ in the graph, or pairs that cannot be re-placed (see `deploy.foreign` and `deploy.strip`).
+        UserError: no Q/DQ in the graph and no images, or pairs that cannot be re-placed (see `deploy.foreign` and
+            `deploy.strip`).
     """
     graph = to_pairs(onnx_graph.load(source))
     trained = strip(graph)
-    if not trained:
-        raise UserError(f"{source} has no Q/DQ nodes", why="there are no scales to place", fix="run `make qat` first")
+    if not trained and calibration is None:
+        raise UserError(
+            f"{source} has no Q/DQ nodes",
+            why="there are no scales to place",
+            fix="run `make qat` first, or give calibration images",
+        )
+    is_float = not trained
     trained = carry_to_folded(graph, trained)
     graph = onnx_graph.clean(graph)
     trained = fold_bn(graph, trained)
+    for rewrite in dialect.rewrites:
+        trained = rewrite(graph, trained)
     view = onnx_graph.view(graph)
+    if is_float:
+        trained |= _weight_scales(graph, placement(view, rules, skip))
     scales = carry(view, trained)
+    observed = () if calibration is None else _without_scale(view, rules, skip, scales)
+    if calibration is not None and observed:
+        scales |= observe(graph, observed, calibration)
     where = placement(view, rules, skip, {name: float(scale.values.max()) for name, scale in scales.items()})
     scales, widened = unify(where.groups, scales)
     _check_axes(where, scales)
     qdq.insert(graph, where, scales, weights)
+    respell(graph, dialect.unsigned)
     used = {item.edge.tensor for item in where.edges} | {item.use.tensor for item in where.weights}
     unused = trained.keys() - used.union(*where.groups)
-    return Placed(graph, where, tuple(sorted(unused)), widened)
+    return Placed(graph, where, tuple(sorted(unused)), widened, observed)
+
+
+def _without_scale(
+    view: OpGraph, rules: Sequence[Rule], skip: Iterable[str], scales: Mapping[str, qdq.Scale]
+) -> tuple[str, ...]:
+    """Activations that the rules would quantize if they had a scale."""
+    wanted = placement(view, rules, skip)
+    tensors = dict.fromkeys([*wanted.by_tensor, *(name for group in wanted.groups for name in group)])
+    return tuple(name for name in tensors if name not in scales)
+
+
+def _weight_scales(graph: gs.Graph, wanted: Placement) -> dict[str, qdq.Scale]:
+    """Scales of float weights: the largest magnitude of each output channel is 127 steps."""
+    tensors = graph.tensors()
+    return {item.use.tensor: qdq.max_scale(tensors[item.use.tensor].values, item.use.axis) for item in wanted.weights}
 
 
 def _check_axes(where: Placement, scales: Mapping[str, qdq.Scale]) -> None:

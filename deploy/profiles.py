@@ -1,4 +1,7 @@
-"""Which rules apply: a profile for the engine that will run, minus what is switched off, plus the user's own."""
+"""Which rules apply: a profile for the engine that will run, minus what is switched off, plus the user's own.
+
+`auto` trains with TensorRT's rules and builds with those of each engine's own profile.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,24 @@ from pathlib import Path
 from core.config import PlacementConfig
 from core.errors import UserError
 from deploy.custom import load_rules
-from deploy.rules import RULES, bias, commuting, conv_bn_act, gates, pad_conv, residual_add, resize, weighted
+from deploy.rules import (
+    OTHERS,
+    RULES,
+    bias,
+    commuting,
+    conv_bn_act,
+    gates,
+    integer_pointwise,
+    pad_conv,
+    residual_add,
+    resize,
+    weighted,
+)
 from deploy.rules.base import Rule
 
 # PIDNet-S on OpenVINO: the rules that are not here cost 0 to 0.4 % of the time together and gain nothing, while
 # residual-add gains 2.6 % (table in docs/placement.md). The others hold on any engine.
-_CPU: tuple[Rule, ...] = (
+_OPENVINO: tuple[Rule, ...] = (
     weighted.RULE,
     bias.RULE,
     conv_bn_act.RULE,
@@ -26,10 +41,11 @@ _CPU: tuple[Rule, ...] = (
 
 PROFILES: dict[str, tuple[Rule, ...]] = {
     "tensorrt": RULES,
-    "openvino": _CPU,
-    "onnxruntime": _CPU,
+    "openvino": _OPENVINO,
+    "onnxruntime": (weighted.RULE, bias.RULE, commuting.RULE, integer_pointwise.RULE),
 }
 DEFAULT = "tensorrt"
+AUTO = "auto"
 
 
 def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable[Path] = ()) -> tuple[Rule, ...]:
@@ -41,7 +57,7 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
     if profile not in PROFILES:
         raise UserError(f"no placement profile {profile!r}", fix=f"profiles: {', '.join(PROFILES)}")
     own = tuple(rule for path in custom for rule in load_rules(path))
-    known = [rule.name for rule in RULES + own]
+    known = [rule.name for rule in RULES + OTHERS + own]
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:
         raise UserError(f"two placement rules are called {twice[0]}", fix="rename the one in placement.custom")
@@ -53,6 +69,6 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
     return tuple(rule for rule in PROFILES[profile] + own if rule.name not in set(disable))
 
 
-def rules_of(config: PlacementConfig) -> tuple[Rule, ...]:
-    """The rules of a run."""
-    return select(config.profile, config.disable, config.custom)
+def rules_of(config: PlacementConfig, engine: str = DEFAULT) -> tuple[Rule, ...]:
+    """The rules of a run: for training, or for the engine family whose own profile is `engine`."""
+    return select(engine if config.profile == AUTO else config.profile, config.disable, config.custom)

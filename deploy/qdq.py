@@ -75,6 +75,12 @@ def _add_weight(graph: gs.Graph, weight: gs.Constant, scale: Scale) -> gs.Variab
     return floats
 
 
+def max_scale(values: NDArray[np.float32], axis: int) -> Scale:
+    """The scale of a weight whose largest magnitude along each slice of `axis` becomes 127 steps."""
+    largest = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis))
+    return Scale(np.maximum(largest / QMAX, np.finfo(np.float32).tiny).astype(np.float32), axis)
+
+
 def quantize_array(values: NDArray[np.float32], scale: Scale) -> NDArray[np.int8]:
     """Round to the nearest even integer and clip to ±127, the narrow range that symmetric kernels assume."""
     steps = np.rint(values / broadcast(scale.values, scale.axis, values.ndim))

@@ -15,7 +15,7 @@ from deploy.cpu import cpu_flags, cpu_model
 from deploy.pipeline import BuildOutcome
 from deploy.place import Placed
 from deploy.profiles import PROFILES
-from deploy.rules import RULES
+from deploy.rules import OTHERS, RULES
 
 _out = Console(soft_wrap=True, highlight=False)
 
@@ -49,6 +49,8 @@ def print_placement(placed: Placed, *, detailed: bool) -> None:
     print(f"{len(where.by_tensor)} activations and {len(where.weights)} weights quantized, {len(where.skips)} skips")
     if placed.widened:
         print(f"{len(placed.widened)} scales grew to their group's largest: {', '.join(placed.widened[:5])}")
+    if placed.observed:
+        print(f"{len(placed.observed)} scales observed on the calibration images: {', '.join(placed.observed[:5])}")
     if placed.unused:
         print(f"{len(placed.unused)} scales of the source are not used: {', '.join(placed.unused[:5])}")
 
@@ -56,7 +58,7 @@ def print_placement(placed: Placed, *, detailed: bool) -> None:
 def print_rules() -> None:
     """Every rule with its reason and source, and the profiles it belongs to."""
     table = Table("rule", "profiles", "why", "source")
-    for rule in RULES:
+    for rule in RULES + OTHERS:
         profiles = [name for name, rules in PROFILES.items() if rule in rules]
         table.add_row(rule.name, ", ".join(profiles), rule.reason, rule.source)
     _out.print(table)

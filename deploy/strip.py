@@ -12,6 +12,7 @@ from deploy.non_negative import non_negative
 from deploy.onnx_graph import become_output, replace_uses
 from deploy.opgraph import WEIGHTED
 from deploy.qdq import DEQUANTIZE, QMAX, QUANTIZE, Scale, broadcast
+from deploy.signedness import UINT8_MIDDLE
 
 SUPPORTED_ZERO_POINTS = {np.dtype(np.int8), np.dtype(np.uint8)}
 SAME = 0.01  # scales of one tensor this close are one scale, calibrated twice
@@ -122,7 +123,9 @@ def _symmetric(node: gs.Node) -> Scale:
     zero_points = _zero_points(node)
     if zero_points.dtype not in SUPPORTED_ZERO_POINTS:
         raise UserError(f"{node.name}: element type {zero_points.dtype} is not supported", why="INT8 engines only")
-    if zero_points.dtype == np.int8 and not zero_points.any():
+    shifted_int8 = zero_points.dtype == np.uint8 and (zero_points == UINT8_MIDDLE).all()
+    is_weight = isinstance(node.inputs[0], gs.Constant)  # in ±127, where uint8's lowest value has no place
+    if (zero_points.dtype == np.int8 and not zero_points.any()) or (shifted_int8 and not is_weight):
         return Scale(values.reshape(()) if per_tensor else values, axis)
     limits = np.iinfo(zero_points.dtype)
     low = np.abs(limits.min - zero_points.astype(np.float64))

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from core.errors import UserError
 from deploy import onnx_graph
+from deploy.non_negative import non_negative
 from deploy.opgraph import WEIGHTED, commutes
 from deploy.placement import Placement
 from deploy.qdq import DEQUANTIZE, QMAX, QUANTIZE
+from deploy.rules.weighted import weight_axis
+from deploy.signedness import UINT8_MIDDLE, Unsigned
 
 SHOWN = 5
 
@@ -27,21 +32,25 @@ class Violation:
     detail: str
 
 
-def verify(path: Path, expected: Placement) -> None:
+def verify(path: Path, expected: Placement, unsigned: Unsigned = "never") -> None:
     """Raise `UserError` naming the first violations, if `path` breaks an invariant or lost a Q/DQ pair."""
     graph = onnx_graph.load(path)
-    found = [*violations(graph), *_unequal_groups(graph, expected), *_lost_pairs(graph, expected)]
+    found = [*violations(graph, unsigned), *_lost_pairs(graph, expected)]
+    found = found or list(_unequal_groups(graph, expected))
     if found:
         lines = "; ".join(f"{item.node}: {item.invariant} ({item.detail})" for item in found[:SHOWN])
         raise UserError(f"{path} breaks {len(found)} Q/DQ invariants", why=lines, fix="please report the model")
 
 
-def violations(graph: gs.Graph) -> Iterator[Violation]:
-    """Every broken invariant of a Q/DQ graph: symmetric int8, one pair a tensor, nothing on biases and outputs."""
+def violations(graph: gs.Graph, unsigned: Unsigned = "never") -> Iterator[Violation]:
+    """Every broken invariant of a Q/DQ graph: symmetric INT8, one pair a tensor, nothing on biases and outputs."""
     pairs: dict[str, str] = {}
     for node in graph.nodes:
         if node.op in (QUANTIZE, DEQUANTIZE):
-            yield from _parameters(node)
+            if not all(isinstance(tensor, gs.Constant) for tensor in node.inputs[1:]):
+                yield Violation("scales and zero-points are constants", node.name, "one is computed")
+                continue
+            yield from _parameters(node, unsigned)
         if node.op == QUANTIZE:
             source = node.inputs[0].name
             if source in pairs:
@@ -50,6 +59,7 @@ def violations(graph: gs.Graph) -> Iterator[Violation]:
             readers = {reader.op for reader in node.outputs[0].outputs}
             if readers != {DEQUANTIZE}:
                 yield Violation("a Q feeds only its DQ", node.name, f"readers: {sorted(readers)}")
+            yield from _unequal_pair(node)
         if node.op == DEQUANTIZE:
             if node.outputs[0] in graph.outputs:
                 yield Violation("graph outputs stay float", node.name, node.outputs[0].name)
@@ -58,13 +68,38 @@ def violations(graph: gs.Graph) -> Iterator[Violation]:
             yield from _operands(node)
 
 
-def _parameters(node: gs.Node) -> Iterator[Violation]:
+def _parameters(node: gs.Node, unsigned: Unsigned) -> Iterator[Violation]:
     scale = node.inputs[1].values
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         yield Violation("scales are finite and positive", node.name, f"min {scale.min()}, max {scale.max()}")
     zero_point = node.inputs[2].values if len(node.inputs) > 2 else None
-    if zero_point is None or zero_point.dtype != np.int8 or zero_point.any():
-        yield Violation("symmetric int8", node.name, "the zero-point is not int8 zero")
+    if zero_point is None or not _is_symmetric(node, zero_point, unsigned):
+        kinds = "int8 with zero-point 0" if unsigned == "never" else f"int8 or uint8 ({unsigned})"
+        yield Violation("symmetric INT8", node.name, f"the element type and zero-point are not {kinds}")
+
+
+def _is_symmetric(node: gs.Node, zero_point: NDArray[Any], unsigned: Unsigned) -> bool:
+    """int8 around 0; where `unsigned` allows it uint8 around 128, or from 0 on a tensor without negative values."""
+    if zero_point.dtype == np.int8:
+        return not zero_point.any()
+    if zero_point.dtype != np.uint8 or unsigned == "never":
+        return False
+    quantize = node if node.op == QUANTIZE else node.inputs[0].inputs[0] if node.inputs[0].inputs else None
+    if not zero_point.any():
+        return quantize is not None and non_negative(quantize.inputs[0])
+    return unsigned == "always" and bool((zero_point == UINT8_MIDDLE).all())
+
+
+def _unequal_pair(node: gs.Node) -> Iterator[Violation]:
+    for reader in node.outputs[0].outputs:
+        if reader.op == DEQUANTIZE and not all(map(_same, node.inputs[1:], reader.inputs[1:])):
+            yield Violation("Q and DQ have the same scale and zero-point", node.name, reader.name)
+
+
+def _same(one: gs.Tensor, other: gs.Tensor) -> bool:
+    if one is other or not (isinstance(one, gs.Constant) and isinstance(other, gs.Constant)):
+        return one is other
+    return bool(one.values.dtype == other.values.dtype and np.array_equal(one.values, other.values))
 
 
 def _stored_weight(node: gs.Node) -> Iterator[Violation]:
@@ -80,8 +115,18 @@ def _operands(node: gs.Node) -> Iterator[Violation]:
         yield Violation("both operands are quantized or none", node.name, f"input and weight: {dequantized[:2]}")
     if len(dequantized) > 2 and dequantized[2]:
         yield Violation("biases stay float", node.name, node.inputs[2].name)
-    if dequantized[0] and sources[0].inputs[0].inputs[1].values.size != 1:
+    if dequantized[0] and _scale_count(sources[0].inputs[0]) != 1:
         yield Violation("activations have one scale", node.name, node.inputs[0].name)
+    if dequantized[1] and sources[1] is node.inputs[1]:
+        pair = sources[1].inputs[0]
+        axis, wanted = int(pair.attrs.get("axis", 1)), weight_axis(onnx_graph.op_node(node))
+        if _scale_count(pair) > 1 and axis != wanted:
+            yield Violation("a weight has its scales per output channel", node.name, f"axis {axis}, not {wanted}")
+
+
+def _scale_count(node: gs.Node) -> int:
+    scale = node.inputs[1]
+    return int(scale.values.size) if isinstance(scale, gs.Constant) else 1
 
 
 def _behind_copies(tensor: gs.Tensor) -> gs.Tensor:
@@ -92,11 +137,19 @@ def _behind_copies(tensor: gs.Tensor) -> gs.Tensor:
 
 
 def _unequal_groups(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:
-    scales = {node.inputs[0].name: node.inputs[1].values for node in graph.nodes if node.op == QUANTIZE}
+    members = {tensor for group in expected.groups for tensor in group}
+    quantizers = [node for node in graph.nodes if node.op == QUANTIZE and node.inputs[0].name in members]
+    largest = {node.inputs[0].name: _largest(node) for node in quantizers}
     for group in expected.groups:
-        found = {tensor: float(scales[tensor].max()) for tensor in group if tensor in scales}
-        if len(set(found.values())) > 1:
-            yield Violation("group scales are equal", next(iter(found)), f"scales: {found}")
+        found = {tensor: largest[tensor] for tensor in group if tensor in largest}
+        if found and not np.allclose(list(found.values()), next(iter(found.values())), rtol=1e-6, atol=0):
+            yield Violation("a group has one range", next(iter(found)), f"largest values: {found}")
+
+
+def _largest(node: gs.Node) -> float:
+    """Largest value that a Q can represent, which is the same in every spelling of a scale."""
+    scale, zero_point = (tensor.values for tensor in node.inputs[1:])
+    return float(scale.max()) * (np.iinfo(zero_point.dtype).max - int(zero_point.max()))
 
 
 def _lost_pairs(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:

@@ -29,7 +29,7 @@ from qat.losses import PIDNetLoss
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.process_stages import is_main, on_all_processes
-from qat.simulate import save_parity, save_predictions
+from qat.simulate import save_calibration, save_parity, save_predictions
 from qat.train import fit
 from qat.train_plan import TrainPlan
 
@@ -69,7 +69,14 @@ def ensure_quantized(config: Config) -> None:
     paths = RunPaths(config.run)
     stage = Stage(
         name="qat",
-        outputs=(paths.qat_checkpoint, paths.qdq_onnx, paths.simulated, paths.parity, paths.quantizers),
+        outputs=(
+            paths.qat_checkpoint,
+            paths.qdq_onnx,
+            paths.simulated,
+            paths.parity,
+            paths.calibration,
+            paths.quantizers,
+        ),
         inputs=(paths.fp32_checkpoint, *config.placement.custom),
         params={
             "placement": section_dict(config.placement),
@@ -129,6 +136,7 @@ def _quantize(config: Config, paths: RunPaths) -> None:
     _export(config, model, paths.qdq_onnx)
     save_predictions(model, config, paths)
     save_parity(model, config, paths)
+    save_calibration(config, paths)
 
 
 def _export(config: Config, model: fx.GraphModule, target: Path) -> None:

@@ -17,6 +17,7 @@ from qat.metrics import ConfusionMatrix
 from qat.quantizers import quantizers
 
 PARITY_IMAGES = 2
+CALIBRATION_IMAGES = 8
 
 
 def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
@@ -47,3 +48,13 @@ def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:
         logits = model(torch.from_numpy(images)).numpy()
     with write_atomic(paths.parity) as temporary:
         np.savez(temporary, images=images, logits=logits)
+
+
+def save_calibration(config: Config, paths: RunPaths) -> None:
+    """Write evenly spaced images of train, for scales that only some engines want (`deploy.observe`)."""
+    data = build_dataset(config.data, "train", seed=config.seed)
+    count = min(CALIBRATION_IMAGES, len(data))
+    images = np.stack([data[index * len(data) // count].image for index in range(count)])
+    mean, std = (np.asarray(values, np.float32) for values in (config.data.mean, config.data.std))
+    with write_atomic(paths.calibration) as temporary:
+        np.savez(temporary, images=images, mean=mean, std=std)

@@ -84,6 +84,7 @@ class Backend(Protocol):
     """One inference engine family."""
 
     name: str
+    dialect: str  # key of `deploy.dialects.DIALECTS` and `deploy.profiles.PROFILES`
     precisions: tuple[Precision, ...]
 
     def version(self) -> str:

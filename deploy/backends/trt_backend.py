@@ -23,6 +23,7 @@ class TRTBackend:
     """The engine file is TensorRT's plan; the builder's verbose log beside it holds the layer proof."""
 
     name = "trt"
+    dialect = "tensorrt"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
     def version(self) -> str:

@@ -1,5 +1,7 @@
 """The placement rules, in the order reports list them. Rules do not depend on each other: a Keep always wins.
 
+RULES are TensorRT's; OTHERS belong to engines that want pairs where TensorRT does not.
+
 Two rules of the design are not here because the data model already holds them: all uses of a tensor share one
 Q/DQ pair (fan-out), and only uses by nodes can be quantized, so a graph output never is.
 """
@@ -13,6 +15,7 @@ from deploy.rules import (
     concat,
     conv_bn_act,
     gates,
+    integer_pointwise,
     pad_conv,
     pre_activation_bn,
     residual_add,
@@ -36,3 +39,4 @@ RULES: tuple[Rule, ...] = (
     resize.RULE,
     gates.RULE,
 )
+OTHERS: tuple[Rule, ...] = (integer_pointwise.RULE,)

@@ -39,7 +39,7 @@ def net(num_classes):
     return ResidualNet(num_classes)
 """
 FLOAT = {"fp32 weights", "fp32 export", "engine openvino-fp32", "engine onnxruntime-fp32"}
-QUANTIZED = {"qat", "place", "engine openvino-int8", "engine onnxruntime-int8"}
+QUANTIZED = {"qat", "place openvino", "place onnxruntime", "engine openvino-int8", "engine onnxruntime-int8"}
 DEPENDS_ON_CPU = {"engine openvino-bf16"}  # built only where the CPU has BF16 arithmetic; float, too
 
 

@@ -3,7 +3,7 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from deploy import onnx_graph
-from deploy.fold_bn import fold_bn
+from deploy.algebra.fold_bn import fold_bn
 from deploy.qdq import Scale, quantize_array
 from tests.foreign.builder import BIASES, WEIGHTS, Builder
 from tests.foreign.test_toolkits import image

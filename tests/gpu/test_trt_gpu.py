@@ -22,7 +22,7 @@ def engine(request, exported, tmp_path_factory):
     missing = backend.runnable(precision)
     if missing is not None:
         pytest.skip(f"trt-{precision}: {missing.why}; fix: {missing.fix}")
-    source = exported.source(precision)
+    source = exported.source(precision, "tensorrt")
     out = tmp_path_factory.mktemp("engines") / precision
     return backend, backend.build(source, out, BuildOptions(precision)), source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from deploy import onnx_graph
 from deploy.cast import to_fp16
+from deploy.dialects import DIALECTS
 from deploy.place import place
 from deploy.placement import Placement
+from deploy.profiles import select
 from deploy.rules import RULES
+from deploy.verify import verify
 from qat import fx_graph
 from qat.approaches import finish, set_modes
 from qat.export import export_onnx
@@ -35,10 +39,11 @@ class Exported:
     qdq: Path
     placed: Path
     placement: Placement
+    dialects: Mapping[str, Path]
 
-    def source(self, precision: str) -> Path:
+    def source(self, precision: str, dialect: str) -> Path:
         """What an engine of `precision` is built from."""
-        return {"int8": self.placed, "fp16": self.fp16}.get(precision, self.fp32)
+        return {"int8": self.dialects[dialect], "fp16": self.fp16}.get(precision, self.fp32)
 
 
 def export(folder: Path) -> Exported:
@@ -59,13 +64,24 @@ def export(folder: Path) -> Exported:
     export_onnx(model, example, folder / "qdq.onnx", OPSET)
     placed = place(folder / "qdq.onnx", RULES)
     onnx_graph.save(placed.graph, folder / "placed.onnx")
+    np.save(folder / "calibration.npy", image())
+    dialects = {name: _in_dialect(folder, name) for name in DIALECTS}
     return Exported(
         fp32=folder / "fp32.onnx",
         fp16=folder / "fp16.onnx",
         qdq=folder / "qdq.onnx",
         placed=folder / "placed.onnx",
         placement=placed.placement,
+        dialects=dialects,
     )
+
+
+def _in_dialect(folder: Path, name: str) -> Path:
+    target = folder / f"placed-{name}.onnx"
+    placed = place(folder / "qdq.onnx", select(name), dialect=DIALECTS[name], calibration=folder / "calibration.npy")
+    onnx_graph.save(placed.graph, target)
+    verify(target, placed.placement, DIALECTS[name].unsigned)
+    return target
 
 
 def image(seed: int = 2) -> NDArray[np.float32]:

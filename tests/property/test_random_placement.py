@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from deploy import onnx_graph
+from deploy.dialects import DIALECTS
 from deploy.place import place
 from deploy.profiles import PROFILES, select
 from deploy.verify import verify
@@ -46,6 +47,39 @@ def test_many_networks(profile, graph):
     check(graph, select(profile))
 
 
+@settings(REPEATABLE, max_examples=12)
+@given(graph=networks())
+def test_a_few_networks_in_the_dialects_of_cpu_engines(graph):
+    for name in ("openvino", "onnxruntime"):
+        check_dialect(graph, name)
+
+
+@pytest.mark.slow
+@settings(REPEATABLE, max_examples=200)
+@given(graph=networks())
+def test_many_networks_in_the_dialects_of_cpu_engines(graph):
+    for name in ("openvino", "onnxruntime"):
+        check_dialect(graph, name)
+
+
+def check_dialect(graph, name):
+    dialect = DIALECTS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target, calibration = (Path(folder) / name for name in ("source.onnx", "placed.onnx", "c.npy"))
+        onnx.save(gs.export_onnx(quantize_everything(graph, feeds())), str(source))
+        np.save(calibration, feeds()["x"])
+        placed = place(source, select(name), dialect=dialect, calibration=calibration)
+        onnx_graph.save(placed.graph, target)
+        verify(target, placed.placement, dialect.unsigned)
+        close(run(graph, feeds()), run(onnx_graph.load(target), feeds()))
+
+
+def close(expected, got):
+    assert expected.keys() == got.keys()
+    for name, values in expected.items():
+        assert np.sqrt(np.mean((got[name] - values) ** 2)) <= ERROR * np.sqrt(np.mean(values**2)) + 1e-3, name
+
+
 def check(graph, rules):
     with tempfile.TemporaryDirectory() as folder:
         source, once, twice = (Path(folder) / f"{name}.onnx" for name in ("source", "once", "twice"))
@@ -54,10 +88,7 @@ def check(graph, rules):
         again = placed_file(once, twice, rules)
         assert once.read_bytes() == twice.read_bytes()
         assert again.unused == again.widened == ()
-        expected, got = run(graph, feeds()), run(onnx_graph.load(once), feeds())
-    assert expected.keys() == got.keys()
-    for name, values in expected.items():
-        assert np.sqrt(np.mean((got[name] - values) ** 2)) <= ERROR * np.sqrt(np.mean(values**2)) + 1e-3, name
+        close(run(graph, feeds()), run(onnx_graph.load(once), feeds()))
     narrow = {skip.node for skip in placed.placement.skips if skip.rule == "small-groups"}
     weighted = {node.name for node in graph.nodes if node.op in ("Conv", "Gemm")}
     assert {item.use.node for item in placed.placement.weights} == weighted - narrow

@@ -5,7 +5,7 @@ import pytest
 from core.config import PlacementConfig
 from core.errors import UserError
 from deploy.profiles import PROFILES, rules_of, select
-from deploy.rules import RULES
+from deploy.rules import OTHERS, RULES
 from tests.rules.notation import net, quantized, whys
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_rule.py"
@@ -22,8 +22,15 @@ def test_the_default_profile_holds_every_rule():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_are_subsets_that_keep_convolutions_int8_and_biases_float(profile):
-    assert set(PROFILES[profile]) <= set(RULES)
-    assert {"weighted-ops", "never-bias", "conv-bn-act"} <= set(names(PROFILES[profile]))
+    assert set(PROFILES[profile]) <= set(RULES + OTHERS)
+    assert {"weighted-ops", "never-bias"} <= set(names(PROFILES[profile]))
+
+
+def test_auto_trains_as_tensorrt_and_builds_as_the_engine_likes():
+    assert rules_of(PlacementConfig()) == RULES
+    assert rules_of(PlacementConfig(), "onnxruntime") == PROFILES["onnxruntime"]
+    fixed = PlacementConfig(profile="openvino")
+    assert rules_of(fixed) == rules_of(fixed, "onnxruntime") == PROFILES["openvino"]
 
 
 def test_a_rule_outside_the_profile_may_be_named_in_disable():

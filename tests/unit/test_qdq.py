@@ -76,7 +76,14 @@ def test_missing_zero_point_means_uint8():
 
 @pytest.mark.parametrize(
     ("zero_point", "amax_steps"),
-    [(np.uint8(128), 128), (np.uint8(100), 155), (np.uint8(255), 255), (np.int8(-128), 255), (np.int8(10), 138)],
+    [
+        (np.uint8(128), 127),
+        (np.uint8(127), 128),
+        (np.uint8(100), 155),
+        (np.uint8(255), 255),
+        (np.int8(-128), 255),
+        (np.int8(10), 138),
+    ],
 )
 def test_asymmetric_range_is_covered_by_the_symmetric_one(zero_point, amax_steps):
     scale = strip(graphs.one_conv(0.01, zero_point))["x"]

@@ -108,10 +108,34 @@ def widest_weight(graph):
     stored.values = values
 
 
+def unequal_pair(graph):
+    q = first(graph, "QuantizeLinear")
+    dq = q.outputs[0].outputs[0]
+    dq.inputs = [dq.inputs[0], gs.Constant("other", np.array(q.inputs[1].values * 2)), dq.inputs[2]]
+
+
+def computed_scale(graph):
+    q = first(graph, "QuantizeLinear")
+    computed = gs.Variable("computed", np.float32, ())
+    graph.nodes.append(gs.Node("Abs", "abs", inputs=[q.inputs[1]], outputs=[computed]))
+    for node in (q, q.outputs[0].outputs[0]):
+        node.inputs = [node.inputs[0], computed, node.inputs[2]]
+
+
+def weight_along_its_inputs(graph):
+    conv(graph).inputs[1].inputs[0].attrs["axis"] = 1
+
+
 BREAKS = {
-    "zero-point of 3": (zero_point(np.array(3, np.int8)), "symmetric int8"),
-    "uint8": (zero_point(np.array(0, np.uint8)), "symmetric int8"),
-    "no zero-point, which means uint8": (no_zero_point, "symmetric int8"),
+    "Q and DQ differ": (unequal_pair, "Q and DQ have the same scale and zero-point"),
+    "computed scale": (computed_scale, "scales and zero-points are constants"),
+    "weight scales along the input channels": (
+        weight_along_its_inputs,
+        "a weight has its scales per output channel",
+    ),
+    "zero-point of 3": (zero_point(np.array(3, np.int8)), "symmetric INT8"),
+    "uint8": (zero_point(np.array(0, np.uint8)), "symmetric INT8"),
+    "no zero-point, which means uint8": (no_zero_point, "symmetric INT8"),
     "nan scale": (scale_of(np.nan), "scales are finite and positive"),
     "infinite scale": (scale_of(np.inf), "scales are finite and positive"),
     "zero scale": (scale_of(0), "scales are finite and positive"),
@@ -149,6 +173,30 @@ def test_verify_refuses_the_file_and_names_the_invariant(exported, graph, tmp_pa
     assert invariant in caught.value.why
 
 
+@pytest.mark.parametrize(
+    ("unsigned", "value", "allowed"),
+    [
+        ("non-negative", np.uint8(0), False),  # the image has negative values
+        ("non-negative", np.uint8(128), False),
+        ("always", np.uint8(128), True),
+        ("always", np.uint8(0), False),
+        ("always", np.uint8(127), False),
+    ],
+)
+def test_unsigned_types_of_a_signed_tensor(graph, unsigned, value, allowed):
+    zero_point(np.array(value))(graph)
+    assert {item.invariant for item in violations(graph, unsigned)} == (set() if allowed else {"symmetric INT8"})
+
+
+def test_unsigned_type_of_a_relu(graph):
+    q = next(
+        n for n in graph.nodes if n.op == "QuantizeLinear" and n.inputs[0].inputs and n.inputs[0].inputs[0].op == "Relu"
+    )
+    q.inputs[2].values = np.array(0, np.uint8)
+    assert list(violations(graph, "non-negative")) == []
+    assert {item.invariant for item in violations(graph)} == {"symmetric INT8"}
+
+
 def test_violation_names_its_node(graph):
     widest_weight(graph)
     (found,) = violations(graph)
@@ -180,7 +228,7 @@ def test_long_lists_are_cut(exported, graph, tmp_path):
             node.inputs = node.inputs[:2]
     with pytest.raises(UserError, match="breaks 7 Q/DQ") as caught:
         verify(write(graph, tmp_path / "m.onnx"), exported.placement)
-    assert caught.value.why.count("symmetric int8") == 5
+    assert caught.value.why.count("symmetric INT8") == 5
 
 
 def test_unequal_scales_in_a_group_are_noticed(exported):
@@ -188,4 +236,4 @@ def test_unequal_scales_in_a_group_are_noticed(exported):
     tied = replace(exported.placement, groups=((first, second),))
     with pytest.raises(UserError, match="breaks 1 Q/DQ") as caught:
         verify(exported.placed, tied)
-    assert "group scales are equal" in caught.value.why
+    assert "a group has one range" in caught.value.why

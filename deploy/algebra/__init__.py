@@ -1,0 +1,1 @@
+"""Exact rewrites of the float graph that let more of it run as integer kernels; each keeps the scales it can."""
