@@ -22,6 +22,7 @@ Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to
 Mask = NDArray[np.uint8]
 Reference = Session | NDArray[np.uint8]  # an engine, or stored masks (images, H, W)
 
+NAMED = 3  # more engines than this are counted, not named, in the line of progress
 METHOD_VERSION = 1  # raise when the way accuracy is computed changes: cached numbers are then computed again
 
 
@@ -69,7 +70,8 @@ def evaluate(
     matrices = {name: ConfusionMatrix(num_classes) for name in sessions}
     equal = {name: dict.fromkeys(references, 0) for name in sessions}
     pixels = 0
-    for index in track(range(len(dataset)), f"mIoU of {', '.join(sessions)}", total=len(dataset)):
+    names = ", ".join(sessions) if len(sessions) <= NAMED else f"{len(sessions)} engines"
+    for index in track(range(len(dataset)), f"mIoU of {names}", total=len(dataset)):
         sample = dataset[index]
         image = prepare(sample.image)
         masks = {name: predict(session, image, sample.label) for name, session in running.items()}

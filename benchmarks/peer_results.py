@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from benchmarks.results import Environment, Latency, Record, Speedup, Status
 from core.artifacts import read_json, write_json
-from core.paths import RunPaths
 from deploy.backends.base import Precision
 
 FILE_NAME = "peers.json"
@@ -113,9 +112,9 @@ def save(results: PeerResults, folder: Path) -> Path:
     return target
 
 
-def load_if_any(run: str) -> PeerResults | None:
-    """The run's last comparison; None when there is none or another version of this project wrote it."""
-    path = RunPaths(run).results / FILE_NAME
+def load_if_any(folder: Path) -> PeerResults | None:
+    """The last comparison kept in a run's results; None when there is none or another schema wrote it."""
+    path = folder / FILE_NAME
     if not path.is_file():
         return None
     content = read_json(path)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peer_results import OURS, PeerRow, backends_of, best_float, best_peer, ours_on
+from benchmarks.peer_results import OURS, PeerResults, PeerRow, backends_of, best_float, best_peer, ours_on
 from benchmarks.results import Speedup
 from benchmarks.table import MIB, MISSING, signed
 
@@ -56,6 +57,21 @@ def notes(rows: Sequence[PeerRow], max_drop_points: float) -> list[str]:
     return absent + weak
 
 
+def report_section(found: PeerResults | None) -> dict[str, Any]:
+    """What `peers.html.j2` shows; without a comparison it shows nothing."""
+    return {
+        "peers": found,
+        "peer_columns": COLUMNS,
+        "peer_cells": cells,
+        "peer_notes": sentences(found.rows, found.max_drop_points) if found else [],
+    }
+
+
+def sentences(rows: Sequence[PeerRow], max_drop_points: float) -> list[str]:
+    """What the table says, then its notes."""
+    return verdicts(rows, max_drop_points) + notes(rows, max_drop_points)
+
+
 def print_table(rows: Sequence[PeerRow], max_drop_points: float, console: Console) -> None:
     """Write the table, then what it says, then the notes."""
     if console.is_terminal:
@@ -68,7 +84,7 @@ def print_table(rows: Sequence[PeerRow], max_drop_points: float, console: Consol
     else:
         for line in plain_lines(rows):
             console.print(line, markup=False, soft_wrap=True)
-    for line in verdicts(rows, max_drop_points) + notes(rows, max_drop_points):
+    for line in sentences(rows, max_drop_points):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

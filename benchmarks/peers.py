@@ -18,10 +18,11 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
 
 from rich.console import Console
 
-from benchmarks import peer_gate
+from benchmarks import peer_gate, results
 from benchmarks.peer_results import save
 from benchmarks.peer_table import print_table
 from benchmarks.peer_tools.catalog import FAMILIES, selected
+from benchmarks.report import write_report
 from benchmarks.run import reproducing
 from core.cli import add_config_options, config_from
 from core.console import say
@@ -53,7 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     options = [*reproducing(arguments), "--peers", ",".join(families)]
     found = compare(config, families, shlex.join(["python", "benchmarks/peers.py", *options]))
-    say(f"peers: {save(found, RunPaths(config.run).results)}")
+    folder = RunPaths(config.run).results
+    say(f"peers: {save(found, folder)}")
+    if (folder / results.FILE_NAME).is_file():
+        say(f"report: {write_report(results.load(config.run), folder)}")
     if arguments.json:
         print(found.model_dump_json(indent=2))
     else:

@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from benchmarks import results, svg, table
+from benchmarks import peer_results, peer_table, results, svg, table
 from benchmarks.results import Results, Row, find_row
 from core.artifacts import write_text
 from core.cli import add_config_options, config_from
@@ -47,6 +47,7 @@ def render(found: Results, folder: Path) -> str:
         scatter=scatter(found.rows),
         changes=changes(found),
         png=lambda name: png_uri(folder / name),
+        **peer_table.report_section(peer_results.load_if_any(folder)),
     )
 
 

@@ -1,5 +1,7 @@
 """benchmarks/peers.py: build, measure in turns, compare, judge."""
 
+import json
+import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -7,16 +9,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import peer_build, peer_gate, peer_table
+from benchmarks import peer_build, peer_gate, peer_measure, peer_table, peers
+from benchmarks.environment import describe
 from benchmarks.measure import Validation
 from benchmarks.peer_measure import Contender, measure, own
-from benchmarks.peer_results import OURS, PeerRow, best_float, best_peer, load_if_any
+from benchmarks.peer_results import OURS, PeerResults, PeerRow, best_float, best_peer, load_if_any, save
 from benchmarks.peer_tools.catalog import peer
+from benchmarks.report import render
 from benchmarks.results import Latency, Speedup
 from core.config import Config
 from core.paths import RunPaths
 from tests.unit.bench_fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
 from tests.unit.test_bench_run import CONFIG
+from tests.unit.test_report import found_in
 
 
 def row(tool, p50=10.0, ratio=None, miou=60.0, delta=0.0, backend="openvino", **more):
@@ -213,6 +218,67 @@ def test_table_says_what_was_not_measured_and_who_is_no_opponent():
     assert len({len(line) for line in peer_table.plain_lines(rows)}) == 1
 
 
-def test_no_comparison_yet_is_none(tmp_path, monkeypatch):
+def test_no_comparison_yet_is_none_and_shows_nothing(tmp_path):
+    assert load_if_any(tmp_path) is None
+    assert peer_table.report_section(None)["peers"] is None
+
+
+def comparison(*rows) -> PeerResults:
+    return PeerResults(
+        run="squares",
+        created="2030-01-01T00:00:00+00:00",
+        command="python benchmarks/peers.py",
+        config={},
+        environment=describe(),
+        versions={"nncf": "3.4.0"},
+        val_images=5,
+        calibration_images=8,
+        max_drop_points=1.0,
+        rows=rows,
+    )
+
+
+def test_report_shows_the_comparison(tmp_path):
+    outcomes = [built(tmp_path, "fake", "fp32"), built(tmp_path, "fake", "int8")]
+    found = found_in(tmp_path, FakeBackend("fake", {"fp32": FakeSession(), "int8": FakeSession()}), outcomes)
+    assert "Against other toolkits" not in render(found, tmp_path)
+    compared = comparison(row(OURS, miou=61.0), row("nncf-mixed", ratio=0.9, asked="nncf.quantize: preset=<mixed>"))
+    save(compared, tmp_path)
+    assert load_if_any(tmp_path) == compared
+    page = render(found, tmp_path)
+    assert "Against other toolkits" in page and 'data-peer="openvino nncf-mixed"' in page
+    assert "preset=&lt;mixed&gt;" in page
+    assert "0.90 [0.90, 0.90] of nncf-mixed, the best peer" in page
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """benchmarks/peers.py with a comparison already made: a function of the options; returns the exit code."""
     monkeypatch.chdir(tmp_path)
-    assert load_if_any("squares") is None
+    Path("config.yaml").write_text(json.dumps(CONFIG))
+    found = comparison(row(OURS), row("nncf", ratio=1.3))
+    monkeypatch.setattr(peer_measure, "compare", lambda config, families, command: found)
+
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["peers.py", "--config", "config.yaml", *options])
+        return peers.main()
+
+    return run
+
+
+def test_command_writes_and_prints_and_judges_only_when_asked(command, capsys):
+    assert command() == 0
+    assert "1.30 [1.30, 1.30]" in capsys.readouterr().out
+    assert load_if_any(RunPaths("squares").results).rows[1].tool == "nncf"
+    assert command("--gate") == 1
+    assert "ours takes 1.30 times as long as nncf" in capsys.readouterr().err
+
+
+def test_command_prints_peers_json(command, capsys):
+    assert command("--json") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((RunPaths("squares").results / "peers.json").read_text())
+
+
+def test_command_refuses_a_family_nobody_knows(command, capsys):
+    assert command("--peers", "tvm") == 2
+    assert "no peers called tvm" in capsys.readouterr().err
