@@ -40,9 +40,9 @@ def verdicts(rows: Sequence[PeerRow], max_drop_points: float) -> list[str]:
         for what, other in (("peer", best_peer(rows, backend, max_drop_points)), ("float", best_float(rows, backend))):
             if ours is None or other is None or ours.miou is None or other.miou is None or other.ours_over_this is None:
                 continue
-            change = signed(ours.miou - other.miou)
-            ratio = _interval(other.ours_over_this)
-            lines.append(f"{backend}: ours takes {ratio} of {other.tool}, the best {what}; mIoU {change} points")
+            ratio, change = _interval(other.ours_over_this), signed(ours.miou - other.miou)
+            time = f"ours takes {ratio} of the time of {other.tool}, the best {what}"
+            lines.append(f"{backend}: {time}; mIoU {change} points")
     return lines
 
 
