@@ -18,8 +18,9 @@ from core.artifacts import write_atomic
 from core.errors import UserError
 from deploy import onnx_graph
 from qat import fx_graph
+from qat.fake_quant import QMAX
 from qat.quantized_layers import WEIGHT_QUANTIZER
-from qat.quantizers import QMAX, Quantizer, quantizers
+from qat.quantizers import Quantizer, quantizers
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
 
@@ -122,7 +123,7 @@ class _ConstantScale(nn.Module):
         super().__init__()
         self.axis = quantizer.axis
         self.register_buffer("scale", quantizer.scale.detach().float())
-        self.register_buffer("zero_point", quantizer.zero_point)
+        self.register_buffer("zero_point", torch.zeros(self.scale.shape, dtype=torch.int32))
 
     scale: Tensor
     zero_point: Tensor

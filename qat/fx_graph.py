@@ -89,6 +89,7 @@ _METHOD_KINDS = {
     "unsqueeze": "Unsqueeze",
     "contiguous": "Identity",
 }
+_OUT_OF_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul, "add_": "add"}
 _WEIGHTED_MODULES = (nn.modules.conv._ConvNd, nn.Linear)
 
 
@@ -114,9 +115,7 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
         ) from error
     with torch.no_grad():
         expected = model(example)
-        for module in traced.modules():  # a quantizer reads what an in-place activation would overwrite
-            if hasattr(module, "inplace"):
-                module.inplace = False  # type: ignore[assignment]
+        _write_nothing_in_place(traced)
         got = traced(example)
         if not isinstance(expected, Tensor):
             raise UserError(f"{type(model).__name__} returns {type(expected).__name__}, not one tensor")
@@ -128,6 +127,16 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
             )
     annotate(traced, example)
     return traced
+
+
+def _write_nothing_in_place(traced: fx.GraphModule) -> None:
+    """A quantizer reads, and keeps for its gradient, what an in-place operation would overwrite."""
+    for module in traced.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # type: ignore[assignment]
+    for node in traced.graph.nodes:
+        node.target = _OUT_OF_PLACE.get(node.target, node.target)
+    traced.recompile()
 
 
 def annotate(traced: fx.GraphModule, example: Tensor) -> None:

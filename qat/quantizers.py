@@ -1,8 +1,7 @@
 """Fake quantizers: what a float tensor is after a trip through int8.
 
 Scales are amax / 127 and zero-points 0. Activations saturate at [-128, 127] as ONNX QuantizeLinear does; weights
-use the narrow range ±127, so that what is trained is what the engine computes. The arithmetic is PyTorch's fused
-fake-quant kernels; the learned mode is LSQ (Esser et al., "Learned Step Size Quantization", ICLR 2020).
+use the narrow range ±127, so that what is trained is what the engine computes. The arithmetic is in `qat.fake_quant`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-QMAX = 127
+from qat.fake_quant import QMAX, fake_quantize, fake_quantize_learned, lsq_gain, magnitude
+
 _SMALLEST_AMAX = 1e-6  # a scale must be positive: a tensor that is all zero quantizes to zero with any scale
 
 
@@ -49,9 +49,6 @@ class Quantizer(nn.Module):
         self.origin = ""
         shape = () if axis is None else (channels,)
         self.amax = nn.Parameter(torch.full(shape, math.nan), requires_grad=False)
-        self.register_buffer("zero_point", torch.zeros(shape, dtype=torch.int32), persistent=False)
-
-    zero_point: Tensor
 
     @property
     def is_set(self) -> bool:
@@ -88,26 +85,15 @@ class Quantizer(nn.Module):
         """Fake-quantize `x` (any shape, float) according to the mode."""
         if self.mode is Mode.FLOAT:
             return x
+        exact = False  # whether amax is the range of this very x
         if self.mode is Mode.TRACK and self.training:
             self.observe(x)
+            exact = self.momentum == 0
         if self.mode is Mode.LEARN:
-            return self._learned(x)
-        if self.axis is None:
-            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, self.qmin, QMAX)
-        return torch.fake_quantize_per_channel_affine(x, self.scale, self.zero_point, self.axis, self.qmin, QMAX)
-
-    def _learned(self, x: Tensor) -> Tensor:
-        """LSQ: the gradient of a scale is multiplied by 1 / sqrt(N · Qmax), N values per scale.
-
-        The trained parameter is amax = 127 · scale; the factor 127² makes a step on it move the scale as LSQ does.
-        """
-        gain = QMAX**2 / math.sqrt(x.numel() / self.amax.numel() * QMAX)
-        zero = self.zero_point.to(x.dtype)
-        if self.axis is None:
-            return torch._fake_quantize_learnable_per_tensor_affine(
-                x, self.scale.reshape(1), zero.reshape(1), self.qmin, QMAX, gain
-            )
-        return torch._fake_quantize_learnable_per_channel_affine(x, self.scale, zero, self.axis, self.qmin, QMAX, gain)
+            # amax = 127 · scale is trained; the factor 127² makes a step on it move the scale as LSQ does
+            gain = QMAX**2 * lsq_gain(x.numel(), self.amax.numel())
+            return fake_quantize_learned(x, self.scale, axis=self.axis, qmin=self.qmin, gain=gain)
+        return fake_quantize(x, self.scale, axis=self.axis, qmin=self.qmin, saturates=not exact)
 
     def get_extra_state(self) -> dict[str, str]:
         """Mode and origin travel with the state dict, so that a resumed run goes on as it was."""
@@ -134,11 +120,6 @@ def weight_quantizer(weight: Tensor, axis: int) -> Quantizer:
     quantizer = Quantizer(axis=axis, channels=weight.shape[axis], narrow=True, momentum=0.0).to(weight.device)
     quantizer.set_amax(magnitude(weight, axis), "max")
     return quantizer
-
-
-def magnitude(x: Tensor, axis: int | None) -> Tensor:
-    """Largest |x| of the whole tensor (a scalar), or of each slice along `axis`."""
-    return x.detach().abs().amax(dim=[d for d in range(x.ndim) if d != axis])
 
 
 def quantizers(model: nn.Module) -> dict[str, Quantizer]:

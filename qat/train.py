@@ -72,11 +72,10 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
     """
     process = PartialState(cpu=not torch.cuda.is_available())
     batches = EpochBatches(len(data(0)), plan.batch_size, plan.seed, process.process_index, process.num_processes)
-    bf16 = uses_bf16(plan.precision, process.device)
-    _place(model, process.device, torch.channels_last if bf16 else torch.contiguous_format)
     hooks = hooks or NoHooks()
+    stepper = Stepper(model, loss, plan, process)
     with synchronised_batch_norm(model):
-        _run(model, data, batches, _Stepper(model, loss, plan, process, bf16), plan, hooks)
+        _run(model, data, batches, stepper, plan, hooks)
         hooks.on_training_end()
     _place(model, process.device, torch.contiguous_format)
     if process.is_main_process:
@@ -85,11 +84,14 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
     process.wait_for_everyone()
 
 
-class _Stepper:
-    """Does one optimizer step."""
+class Stepper:
+    """Does one optimizer step; also what `benchmarks.train_step` times."""
 
-    def __init__(self, model: nn.Module, loss: Loss, plan: TrainPlan, process: PartialState, bf16: bool) -> None:
-        self.model, self.loss, self.plan, self.process, self.bf16 = model, loss, plan, process, bf16
+    def __init__(self, model: nn.Module, loss: Loss, plan: TrainPlan, process: PartialState) -> None:
+        """Moves the model to the device of `process`, in the memory layout that the precision is fastest in."""
+        self.model, self.loss, self.plan, self.process = model, loss, plan, process
+        self.bf16 = uses_bf16(plan.precision, process.device)
+        _place(model, process.device, torch.channels_last if self.bf16 else torch.contiguous_format)
         self.optimizer = _optimizer(model, plan)
 
     def step(self, batch: Item, number: int, lr: float) -> dict[str, float]:
@@ -120,7 +122,7 @@ class _Stepper:
             nn.utils.clip_grad_norm_(group["params"], self.plan.clip_norm)
 
 
-def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: _Stepper, plan: TrainPlan, hooks: Hooks) -> None:
+def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: Stepper, plan: TrainPlan, hooks: Hooks) -> None:
     process = stepper.process
     total = plan.epochs * batches.steps_per_epoch
     key = plan.key(images=batches.images, processes=process.num_processes, bf16=stepper.bf16)

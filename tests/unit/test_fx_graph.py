@@ -1,3 +1,5 @@
+import operator
+
 import pytest
 import torch
 from torch import nn
@@ -26,6 +28,23 @@ def test_sizes_are_no_operators():
     assert [edge.node for edge in graph.uses("relu")] == ["head"], "reading a shape is not reading the tensor"
 
 
+def test_a_sum_in_place_is_written_to_a_tensor_of_its_own():
+    class Residual(nn.Module):
+        def forward(self, x):
+            y = torch.relu(x)
+            y += x
+            y *= 2
+            return y.add_(1)
+
+    traced = fx_graph.trace(Residual(), EXAMPLE)
+    assert [node.target for node in traced.graph.nodes if node.op.startswith("call")] == [
+        torch.relu,
+        operator.add,
+        operator.mul,
+        "add",
+    ]
+
+
 class Branches(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
@@ -49,9 +68,23 @@ class Aliasing(nn.Module):
         return y + 1
 
 
+class AddingInPlace(nn.Module):
+    """The product sees the sum only because `+=` works in place."""
+
+    def forward(self, x):
+        y = z = x * 2
+        y += 1
+        return y * z
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
-    [(Branches(), "cannot trace"), (TwoOutputs(), "not one tensor"), (Aliasing(), "computes something else")],
+    [
+        (Branches(), "cannot trace"),
+        (TwoOutputs(), "not one tensor"),
+        (Aliasing(), "computes something else"),
+        (AddingInPlace(), "computes something else"),
+    ],
 )
 def test_what_cannot_be_traced_is_refused(model, message):
     with pytest.raises(UserError, match=message):

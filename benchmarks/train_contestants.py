@@ -1,0 +1,129 @@
+"""What `benchmarks.train_step` times: one training step of the float network and of its quantized forms.
+
+All contestants have the same network, loss, batch, optimizer and frozen BatchNorm statistics, and go through the
+training loop's own step. Images are noise: what a step costs does not depend on what they show.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+
+from core.config import Config, QatConfig
+from deploy.profiles import rules_of
+from qat import fx_graph
+from qat.approaches import RangeSchedule, prepare
+from qat.hooks import NoHooks
+from qat.insert import insert
+from qat.losses import PIDNetLoss
+from qat.models import build_model
+from qat.train import Item, Stepper
+from qat.train_plan import Precision, TrainPlan
+
+FLOAT, MODELOPT = "float", "modelopt mtq.quantize"
+OURS: dict[str, dict[str, Any]] = {
+    "fixed scales": {"approach": "calibrate", "learned_scales": False},
+    "tracked ranges": {"approach": "stats_only", "learned_scales": False, "epochs": 1, "freeze_last_epochs": 0},
+    "learned scales": {"approach": "calibrate", "learned_scales": True},
+}
+NAMES = (FLOAT, *OURS, MODELOPT)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all contestants share: batch (N, 3, H, W) and whether they compute in fp32 or in bf16 autocast."""
+
+    config: Config
+    batch: int
+    height_px: int
+    width_px: int
+    precision: Precision
+
+
+def missing(name: str) -> str:
+    """Why the contestant `name` cannot take part here; empty if it can."""
+    if name != MODELOPT or find_spec("modelopt") is not None:
+        return ""
+    return "nvidia-modelopt is not installed"
+
+
+def contestant(name: str, settings: Settings) -> Callable[[int], None]:
+    """Build a contestant; the function that is returned does training step `number`, counted from 0."""
+    config = settings.config
+    torch.manual_seed(config.seed)
+    images = torch.randn(settings.batch, 3, settings.height_px, settings.width_px)
+    batch = _batch(images, config.model.num_classes)
+    plan = TrainPlan(
+        stage="benchmark",
+        epochs=1,
+        batch_size=settings.batch,
+        lr=config.qat.lr,
+        momentum=config.qat.momentum,
+        weight_decay=config.qat.weight_decay,
+        weights=Path(),
+        metrics=Path(),
+        precision=settings.precision,
+        seed=config.seed,
+    )
+    model, hooks = _model(name, config, images)
+    stepper = Stepper(model, PIDNetLoss(config.train), plan, PartialState(cpu=not torch.cuda.is_available()))
+
+    def step(number: int) -> None:
+        model.train()
+        hooks.on_step_start(number, 0)
+        stepper.step(batch, number, plan.lr)
+
+    return step
+
+
+class _FrozenBatchNorm(NoHooks):
+    """What quantization-aware training does to BatchNorm, for models that have none of our quantizers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+    def on_step_start(self, step: int, epoch: int) -> None:
+        """Normalise by running statistics."""
+        for norm in self.norms:
+            norm.eval()
+
+
+def _model(name: str, config: Config, images: Tensor) -> tuple[nn.Module, NoHooks]:
+    model: nn.Module = build_model(config.model, augment=False)
+    if name == MODELOPT:
+        model = _modelopt(model.eval(), images)
+        return model, _FrozenBatchNorm(model)
+    traced = fx_graph.trace(model, images[:1])
+    if name == FLOAT:
+        return traced, _FrozenBatchNorm(traced)
+    return traced, _quantized(traced, config, config.qat.model_copy(update=OURS[name]), images)
+
+
+def _quantized(model: torch.fx.GraphModule, config: Config, qat: QatConfig, images: Tensor) -> RangeSchedule:
+    insert(model, rules_of(config.placement), config.placement.skip)
+    return prepare(model, qat, [images[:1]])
+
+
+def _modelopt(model: nn.Module, images: Tensor) -> nn.Module:
+    """The toolkit's own way, INT8 by its default configuration."""
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # it prints, and --json goes to stdout
+        warnings.simplefilter("ignore")  # of packages that only language models would want
+        import modelopt.torch.quantization as mtq
+
+        quantized: nn.Module = mtq.quantize(model, mtq.INT8_DEFAULT_CFG, lambda network: network(images[:1]))
+    return quantized
+
+
+def _batch(images: Tensor, classes: int) -> Item:
+    count, _, height, width = images.shape
+    return images, torch.randint(classes, (count, height, width)), (torch.rand(count, height, width) < 0.1).float()
