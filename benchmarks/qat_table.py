@@ -26,7 +26,8 @@ from core.console import say
 from core.errors import UserError, run_cli
 from core.paths import RunPaths
 
-ROWS = "fp32,fp32_extra,ptq:max,ptq:percentile:99.99,ptq:entropy,ptq:mse,qat:calibrate,qat:stats_only,qat:direct"
+PTQ = "ptq:max,ptq:moving_average,ptq:percentile:99.99,ptq:entropy,ptq:mse"
+ROWS = f"fp32,fp32_extra,{PTQ},qat:calibrate,qat:stats_only,qat:direct"
 
 
 def main() -> int:

@@ -66,12 +66,28 @@ class TrainConfig(Section):
     checkpoint_every_steps: int = Field(default=200, gt=0)
 
 
+ActivationCalibrator = Literal["max", "moving_average", "percentile", "entropy", "mse"]
+WeightCalibrator = Literal["max", "mse"]
+
+
+class CalibrationOverride(Section):
+    """Other settings for the quantizers that a pattern names; None leaves what they had."""
+
+    match: str  # fnmatch: module paths as in placement.skip, or names of tensors
+    method: ActivationCalibrator | None = None
+    percentile: float | None = Field(default=None, gt=0, le=100)
+    weights: WeightCalibrator | None = None
+
+
 class CalibrationConfig(Section):
     """How a range becomes an amax."""
 
-    method: Literal["max", "percentile", "entropy", "mse"] = "mse"
+    method: ActivationCalibrator = "mse"
     images: int = Field(default=32, gt=0)
     percentile: float = Field(default=99.99, gt=0, le=100)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # moving_average: share of the old range that an image keeps
+    weights: WeightCalibrator = "max"  # per channel
+    overrides: tuple[CalibrationOverride, ...] = ()  # the last one that matches wins
 
 
 class DistillConfig(Section):

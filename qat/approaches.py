@@ -6,7 +6,8 @@
 | `stats_only` | the same pass, the raw observed range    | an EMA; for the last k epochs fixed (or learned)       |
 | `direct`     | nothing                                  | the first N steps' EMA, then learned (LSQ)             |
 
-Weights keep the exact range of their channel all along, or are learned where activations are.
+Weights keep the exact range of their channel all along (or, with `qat.calibration.weights: mse`, the range they were
+calibrated to before training), or are learned where activations are.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from core.config import QatConfig
 from core.errors import UserError
 from qat.calibrate import calibrate, collect, observe_range
+from qat.calibrators import FOLLOWED, calibrate_weights
 from qat.hooks import NoHooks
-from qat.quantized_layers import refresh_weight_ranges
+from qat.quantizer_names import refresh_weight_ranges
 from qat.quantizers import Mode, quantizers
 
 Schedule = Callable[[int, float], Mode]  # (step, epochs done before it) → mode of the activation quantizers
@@ -53,10 +55,12 @@ class RangeSchedule(NoHooks):
 
 
 def set_modes(model: nn.Module, activations: Mode) -> None:
-    """Put activation quantizers in a mode; weight quantizers learn along, or follow their weight exactly."""
-    weights = Mode.LEARN if activations is Mode.LEARN else Mode.TRACK
+    """Put activation quantizers in a mode; weight quantizers learn along, follow their weight, or stay calibrated."""
     for quantizer in quantizers(model).values():
-        quantizer.set_mode(activations if quantizer.axis is None else weights)
+        if quantizer.axis is None or activations is Mode.LEARN:
+            quantizer.set_mode(activations)
+        else:
+            quantizer.set_mode(Mode.TRACK if quantizer.origin == FOLLOWED else Mode.QUANTIZE)
 
 
 def prepare(model: nn.Module, config: QatConfig, images: Iterable[Tensor]) -> RangeSchedule:
@@ -69,6 +73,7 @@ def prepare(model: nn.Module, config: QatConfig, images: Iterable[Tensor]) -> Ra
     Raises:
         UserError: `direct` with too few epochs to see any data.
     """
+    calibrate_weights(model, config.calibration)
     scheduled = partial(RangeSchedule, model, batch_norm_steps=config.batch_norm_steps)
     if config.approach == "direct":
         if config.epochs == 0:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.config import CalibrationConfig
 from core.console import track
+from qat.calibrators import calibrator_of
 from qat.distributed import gathered, rank, world_size
 from qat.histogram import Histogram, merged
 from qat.quantizers import Mode, Quantizer, quantizers
@@ -52,10 +53,12 @@ def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]
 
 
 def calibrate(model: nn.Module, histograms: dict[str, Histogram], config: CalibrationConfig) -> None:
-    """Set every activation's amax from its histogram by `config.method`."""
+    """Set every activation's amax from its histogram, by `config.method` or what an override says."""
+    calibrators = calibrator_of(model, config)
     for name, quantizer in activation_quantizers(model).items():
-        amax = amax_from(histograms[name], config.method, config.percentile)
-        quantizer.set_amax(amax, f"histogram-{config.method}")
+        own = calibrators[name]
+        amax = amax_from(histograms[name], own.method, own.percentile, own.momentum)
+        quantizer.set_amax(amax, "moving-average" if own.method == "moving_average" else f"histogram-{own.method}")
 
 
 def observe_range(model: nn.Module, histograms: dict[str, Histogram]) -> None:

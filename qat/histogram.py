@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Histogram:
         self.limit = 0.0  # 0 until a non-zero value was seen; zeros are counted apart until then
         self.zeros = 0
         self.amax = 0.0
+        self.peaks: list[float] = []  # the largest magnitude of every update, in their order
 
     def update(self, x: Tensor) -> None:
         """Count every value of `x` (float, any shape).
@@ -50,6 +52,7 @@ class Histogram:
                 fix="check the FP32 weights and the normalisation (data.mean, data.std)",
             )
         self.amax = max(self.amax, largest)
+        self.peaks.append(largest)
         if largest > 0.0:
             self._cover(largest)
         if self.limit == 0.0:
@@ -61,6 +64,7 @@ class Histogram:
     def merge(self, other: Histogram) -> None:
         """Add the counts of `other`, as if this histogram had seen its data too."""
         self.amax = max(self.amax, other.amax)
+        self.peaks += other.peaks
         if other.limit > 0.0:
             self._cover(other.limit / 2)
         if self.limit == 0.0:
@@ -78,12 +82,14 @@ class Histogram:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors and numbers."""
-        return {"counts": self.counts.clone(), "limit": self.limit, "zeros": self.zeros, "amax": self.amax}
+        numbers = {"limit": self.limit, "zeros": self.zeros, "amax": self.amax, "peaks": list(self.peaks)}
+        return {"counts": self.counts.clone(), **numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.counts = state["counts"].clone()
         self.limit, self.zeros, self.amax = state["limit"], state["zeros"], state["amax"]
+        self.peaks = list(state["peaks"])
 
     def _cover(self, value: float) -> None:
         """Double the limit until `value` lies below it (histc counts a value at the limit in the last bin)."""
@@ -98,9 +104,11 @@ class Histogram:
             self.limit *= 2
 
 
-def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """One histogram of everything that `histograms` have seen."""
+def merged(histograms: Sequence[Histogram]) -> Histogram:
+    """One histogram of everything that `histograms` have seen, which took the updates in turns."""
     total = Histogram()
     for histogram in histograms:
         total.merge(histogram)
+    rounds = zip_longest(*(histogram.peaks for histogram in histograms))
+    total.peaks = [peak for peaks in rounds for peak in peaks if peak is not None]
     return total

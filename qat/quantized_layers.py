@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from qat.quantizers import Mode, Quantizer, weight_quantizer
+from qat.quantizers import weight_quantizer
 
 WEIGHT_QUANTIZER = "weight_quantizer"  # submodule of each quantized layer
 
@@ -79,11 +79,3 @@ def quantize_layer(layer: nn.Module, axis: int) -> None:
     quantizer = weight_quantizer(layer.weight, axis)
     layer.__class__ = quantized
     layer.add_module(WEIGHT_QUANTIZER, quantizer)
-
-
-def refresh_weight_ranges(model: nn.Module) -> None:
-    """Set the ranges that follow their layer's weight to what the weight is now."""
-    for layer in model.modules():
-        follower = getattr(layer, WEIGHT_QUANTIZER, None)
-        if isinstance(follower, Quantizer) and isinstance(layer.weight, Tensor) and follower.mode is Mode.TRACK:
-            follower.observe(layer.weight)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from core.config import ActivationCalibrator
 from qat.histogram import Histogram
 
-Method = Literal["max", "percentile", "entropy", "mse"]
 LEVELS = 128  # magnitudes an int8 value can have
 CANDIDATES = 256  # thresholds that mse and entropy try
 
 
-def amax_from(histogram: Histogram, method: Method, percentile: float) -> float:
+def amax_from(
+    histogram: Histogram, method: ActivationCalibrator, percentile: float = 99.99, momentum: float = 0.9
+) -> float:
     """The range by `method`; 0.0 for a tensor that was all zero.
 
     - max: the largest magnitude seen.
+    - moving_average: of the largest magnitude in each batch, of which the first sets it; each later one moves it by
+      1 - `momentum` of the difference.
     - percentile: the magnitude below which `percentile` % of the values lie (interpolated inside a bin).
     - mse: the range with the least expected squared quantization and clipping error.
     - entropy: the range whose quantized distribution has the least Kullback-Leibler divergence from the true one
@@ -26,10 +29,19 @@ def amax_from(histogram: Histogram, method: Method, percentile: float) -> float:
     """
     if histogram.amax == 0.0 or method == "max":
         return histogram.amax
+    if method == "moving_average":
+        return _moving_average(histogram.peaks, momentum)
     if method == "percentile":
         return min(_percentile(histogram, percentile), histogram.amax)
     costs = squared_errors if method == "mse" else divergences
     return min(_cheapest(histogram, costs), histogram.amax)
+
+
+def _moving_average(peaks: Sequence[float], momentum: float) -> float:
+    average = peaks[0]
+    for peak in peaks[1:]:
+        average = momentum * average + (1 - momentum) * peak
+    return average
 
 
 def _percentile(histogram: Histogram, percentile: float) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qat.hooks import NoHooks
-from qat.quantized_layers import refresh_weight_ranges
+from qat.quantizer_names import refresh_weight_ranges
 
 
 class WeightAverage(NoHooks):
