@@ -19,6 +19,7 @@ from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import say
 from deploy.backends.base import Backend, Bundle, Precision, Session
+from deploy.timing import Samples, time_in_turns
 from qat.data.base import SegmentationDataset
 
 ACCURACY_FILE = "accuracy.json"
@@ -84,7 +85,7 @@ def measure(
         if not sessions:
             return [engine.row for engine in engines], None
         feeds = {name: {session.input_names[0]: image} for name, session in sessions.items()}
-        samples = timing.time_in_turns(sessions, feeds, bench)
+        samples = time_in_turns(sessions, feeds, bench)
         scores = score(engines, validation, AccuracyCache(folder / ACCURACY_FILE))
         rows = [completed(engine.row, samples, scores) for engine in engines]
         best = fastest_int8(rows)
@@ -158,7 +159,7 @@ def _cache_key(row: Row, fp32: Row | None, validation: Validation) -> str:
     return sha256_json([row.name, row.engine_sha256, fp32.engine_sha256 if fp32 else None, validation.key])
 
 
-def completed(row: Row, samples: Mapping[str, timing.Samples], scores: Mapping[str, Accuracy]) -> Row:
+def completed(row: Row, samples: Mapping[str, Samples], scores: Mapping[str, Accuracy]) -> Row:
     """Fill in what was measured, and the comparisons with the float engines of the same backend."""
     if row.name not in samples:
         return row
@@ -179,7 +180,7 @@ def completed(row: Row, samples: Mapping[str, timing.Samples], scores: Mapping[s
     )
 
 
-def _speedup_vs_float(row: Row, samples: Mapping[str, timing.Samples]) -> FloatSpeedup | None:
+def _speedup_vs_float(row: Row, samples: Mapping[str, Samples]) -> FloatSpeedup | None:
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
     medians = {p: float(np.median(samples[n])) for p in precisions if (n := f"{row.backend} {p}") in samples}
     if not medians:

@@ -23,6 +23,7 @@ from core.paths import RunPaths
 from deploy.backends import get_backend
 from deploy.backends.base import Backend, Session
 from deploy.pipeline import ensure as ensure_engines
+from deploy.timing import Samples, time_in_turns
 from qat.pipeline import ensure as ensure_onnx
 
 ACCURACY_FILE = "peers_accuracy.json"
@@ -101,7 +102,7 @@ def measure(
         if not sessions:
             return rows
         feeds = {name: {session.input_names[0]: image} for name, session in sessions.items()}
-        samples = timing.time_in_turns(sessions, feeds, bench)
+        samples = time_in_turns(sessions, feeds, bench)
         hashes = {row.name: engine.row.engine_sha256 or "" for row, engine in pairs}
         scores = score(sessions, hashes, validation, AccuracyCache(folder / ACCURACY_FILE))
         return _sorted([completed(row, samples, scores) for row in rows])
@@ -120,7 +121,7 @@ def score(
     return scores
 
 
-def completed(row: PeerRow, samples: Mapping[str, timing.Samples], scores: Mapping[str, Accuracy]) -> PeerRow:
+def completed(row: PeerRow, samples: Mapping[str, Samples], scores: Mapping[str, Accuracy]) -> PeerRow:
     """Fill in what was measured, and the comparisons with ours and with FP32 of the same backend."""
     if row.name not in samples:
         return row

@@ -32,6 +32,7 @@ from core.errors import UserError, run_cli
 from core.paths import RunPaths
 from deploy.backends import get_backend
 from deploy.backends.base import Backend, BuildOptions, Precision, Session
+from deploy.timing import time_in_turns
 
 Shape = tuple[int, int, int]  # batch, height px, width px
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
@@ -138,7 +139,7 @@ def _timed(config: Config, backend: str, sessions: dict[str, Session], shape: Sh
     image = np.random.default_rng(config.seed).standard_normal((batch, 3, height, width), dtype=np.float32)
     feeds = {name: {session.input_names[0]: image} for name, session in sessions.items()}
     rounds = {"rounds": config.bench.sweep.rounds, "runs_per_round": config.bench.sweep.runs_per_round}
-    samples = timing.time_in_turns(sessions, feeds, config.bench.model_copy(update=rounds))
+    samples = time_in_turns(sessions, feeds, config.bench.model_copy(update=rounds))
     for precision, own in samples.items():
         ratio = timing.speedup(samples["fp32"], own) if precision != "fp32" and "fp32" in samples else None
         point = _point(backend, precision, shape, "ok", "")

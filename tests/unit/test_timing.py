@@ -1,10 +1,11 @@
-"""benchmarks/timing.py: engines take turns, warm-up ends when steady, ratios carry an honest interval."""
+"""Engines take turns, warm-up ends when steady, ratios carry an honest interval (deploy and benchmarks `timing`)."""
 
 import numpy as np
 import pytest
 
-from benchmarks.timing import speedup, summarize, throughput_per_s, time_in_turns, warm_up
+from benchmarks.timing import speedup, summarize, throughput_per_s
 from core.config import BenchConfig
+from deploy.timing import time_in_turns, warm_up
 from tests.unit.bench_fakes import FakeSession
 
 
