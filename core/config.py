@@ -143,6 +143,7 @@ class PlacementConfig(Section):
         "auto"  # auto: trained as tensorrt, built as each engine likes
     )
     custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the profile
+    tuned: tuple[Path, ...] = ()  # files of `python -m deploy autotune`, one per dialect; they replace its profile
     disable: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) left in float
     weights: Literal["int8", "float"] = "int8"  # stored as integers behind a DQ, or as float32 before Q and DQ

@@ -74,6 +74,10 @@ class RunPaths:
         """What is quantized in `placed(dialect)`, and every skip with its why."""
         return self.dir / f"placement-{dialect}.json"
 
+    def tuned(self, backend: str) -> Path:
+        """The placement that `python -m deploy autotune` found fastest."""
+        return self.dir / f"tuned-{backend}.json"
+
     @property
     def metrics(self) -> Path:
         return self.dir / "metrics.jsonl"

@@ -45,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--debug", action="store_true")
     place.set_defaults(run=_place)
 
+    autotune = commands.add_parser("autotune", help="search for the placement that is fastest on an engine here")
+    add_config_options(autotune)
+    autotune.add_argument("--backend", default="openvino", choices=["openvino", "onnxruntime", "trt"])
+    autotune.set_defaults(run=_autotune)
+
     rules = commands.add_parser("rules", help="list the placement rules")
     rules.set_defaults(run=_rules, debug=False)
 
@@ -80,6 +85,13 @@ def _place(arguments: argparse.Namespace) -> None:
     onnx_graph.save(placed.graph, arguments.target)
     verify(arguments.target, placed.placement, dialect.unsigned)
     print_placement(placed, detailed=arguments.report)
+
+
+def _autotune(arguments: argparse.Namespace) -> None:
+    from deploy.report import print_trials
+    from deploy.tuning.autotune import autotune
+
+    print_trials(autotune(config_from(arguments), arguments.backend))
 
 
 def _rules(_: argparse.Namespace) -> None:

@@ -18,10 +18,12 @@ from deploy.backends import get_backend
 from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
 from deploy.bundle import read_bundle
 from deploy.cast import to_fp16
-from deploy.dialects import dialect_of
+from deploy.dialects import Dialect, dialect_of
 from deploy.parity import require_parity
 from deploy.placement import RULE_SET_VERSION
-from deploy.profiles import rules_of
+from deploy.profiles import known_rules, rules_of
+from deploy.rules.base import Rule
+from deploy.tuning.scheme import read_scheme, tuned_dialect
 from deploy.verify import verify
 
 
@@ -53,26 +55,48 @@ def ensure_placed(config: Config, paths: RunPaths, dialect: str) -> None:
     """Make the dialect's Q/DQ graph and its placement report from `qdq.onnx` if anything they depend on changed."""
     if not paths.qdq_onnx.is_file():
         raise UserError(f"no {paths.qdq_onnx}", why="the QAT stage has not run", fix="run `make qat`")
-    spelling = dialect_of(dialect)
+    form = _form(config, dialect)
     stage = Stage(
         name=f"place {dialect}",
         outputs=(paths.placed(dialect), paths.placement(dialect)),
-        inputs=(paths.qdq_onnx, paths.parity, paths.calibration, *config.placement.custom),
+        inputs=(
+            paths.qdq_onnx,
+            paths.parity,
+            paths.calibration,
+            *config.placement.custom,
+            *config.placement.tuned,
+        ),
         params={
             "placement": section_dict(config.placement),
             "rule_set_version": RULE_SET_VERSION,
-            "rewrites": [rewrite.__name__ for rewrite in spelling.rewrites],
-            "unsigned": spelling.unsigned,
+            "rules": [rule.name for rule in form.rules],
+            "rewrites": [rewrite.__name__ for rewrite in form.dialect.rewrites],
+            "unsigned": form.dialect.unsigned,
         },
     )
-    ensure_stage(stage, paths.manifest, lambda: _place(config, paths, dialect))
+    ensure_stage(stage, paths.manifest, lambda: _place(config, paths, dialect, form))
 
 
-def _place(config: Config, paths: RunPaths, name: str) -> None:
-    dialect = dialect_of(name)
-    options = config.placement
-    rules = rules_of(options, name)
-    placed = place.place(paths.qdq_onnx, rules, options.skip, options.weights, dialect, paths.calibration)
+@dataclass(frozen=True)
+class _Form:
+    """Where pairs go and how they are written."""
+
+    rules: tuple[Rule, ...]
+    dialect: Dialect
+
+
+def _form(config: Config, dialect: str) -> _Form:
+    """The engine's own profile and dialect, or what autotune found in their place."""
+    tuned = [path for path in config.placement.tuned if tuned_dialect(path) == dialect]
+    if not tuned:
+        return _Form(rules_of(config.placement, dialect), dialect_of(dialect))
+    scheme = read_scheme(tuned[-1])
+    return _Form(scheme.select(known_rules(config.placement)), scheme.dialect())
+
+
+def _place(config: Config, paths: RunPaths, name: str, form: _Form) -> None:
+    options, dialect = config.placement, form.dialect
+    placed = place.place(paths.qdq_onnx, form.rules, options.skip, options.weights, dialect, paths.calibration)
     target = paths.placed(name)
     onnx_graph.save(placed.graph, target)
     verify(target, placed.placement, dialect.unsigned)

@@ -72,3 +72,8 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
 def rules_of(config: PlacementConfig, engine: str = DEFAULT) -> tuple[Rule, ...]:
     """The rules of a run: for training, or for the engine family whose own profile is `engine`."""
     return select(engine if config.profile == AUTO else config.profile, config.disable, config.custom)
+
+
+def known_rules(config: PlacementConfig) -> tuple[Rule, ...]:
+    """Every rule that a name can mean: those of all profiles and the user's own."""
+    return RULES + OTHERS + tuple(rule for path in config.custom for rule in load_rules(path))

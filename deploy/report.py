@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from core.artifacts import read_json
 from deploy.backends import BACKEND_NAMES, get_backend
 from deploy.backends.base import LayerInfo
 from deploy.cpu import cpu_flags, cpu_model
@@ -53,6 +55,20 @@ def print_placement(placed: Placed, *, detailed: bool) -> None:
         print(f"{len(placed.observed)} scales observed on the calibration images: {', '.join(placed.observed[:5])}")
     if placed.unused:
         print(f"{len(placed.unused)} scales of the source are not used: {', '.join(placed.unused[:5])}")
+
+
+def print_trials(tuned: Path) -> None:
+    """What autotune tried: time relative to the best so far, and what became of it."""
+    found = read_json(tuned)
+    table = Table("change", "time [95 %]", "verdict")
+    for trial in found["trials"]:
+        table.add_row(trial["choice"], _ratio(trial["time"]), trial["verdict"])
+    _out.print(table)
+    print(f"tuned over profile: {_ratio(found['total'])}" if found["total"] else "nothing is faster than the profile")
+
+
+def _ratio(ratio: Mapping[str, float] | None) -> str:
+    return "{value:.4f} [{low:.4f}, {high:.4f}]".format(**ratio) if ratio else ""
 
 
 def print_rules() -> None:

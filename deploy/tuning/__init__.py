@@ -1,0 +1,1 @@
+"""Search for the placement that is fastest on an engine, by measuring it."""

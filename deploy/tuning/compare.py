@@ -1,0 +1,112 @@
+"""Build two schemes and time their engines in turns; what was built and timed once is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.artifacts import read_json, sha256_file, sha256_json, write_json
+from core.config import BenchConfig
+from core.errors import UserError
+from deploy import onnx_graph, place
+from deploy.backends.base import Backend, BuildOptions, Bundle
+from deploy.bundle import read_bundle
+from deploy.cpu import cpu_model
+from deploy.parity import Parity, parity
+from deploy.rules.base import Rule
+from deploy.timing import Ratio, ratio_of_medians, time_in_turns
+from deploy.tuning.scheme import Scheme
+from deploy.verify import verify
+
+AGREEMENT_LOST = 0.002  # share of outputs whose class may change against where the search started
+
+
+@dataclass(frozen=True)
+class Source:
+    """What every scheme is made from.
+
+    Attributes:
+        qdq: the Q/DQ graph with the trained scales.
+        calibration: images for scales that training did not need.
+        parity: images and the logits training gave them (see `deploy.parity`).
+        rules: everything a scheme's rule names can mean.
+    """
+
+    qdq: Path
+    calibration: Path
+    parity: Path
+    rules: Sequence[Rule]
+    skip: tuple[str, ...] = ()
+
+
+class Comparer:
+    """Times schemes against each other on one backend; `folder` keeps graphs, engines and ratios between runs."""
+
+    def __init__(self, source: Source, backend: Backend, bench: BenchConfig, folder: Path) -> None:
+        self._source, self._backend, self._bench, self._folder = source, backend, bench, folder
+        self._timings = folder / "timings.json"
+        self._known: dict[str, Any] = read_json(self._timings) if self._timings.is_file() else {}
+        self.reference: Parity | None = None  # of the scheme the search started with
+
+    def __call__(self, best: Scheme, changed: Scheme) -> Ratio | str:
+        """Time of `changed` over `best`, or why there is none."""
+        try:
+            slow, fast = self.graph(best), self.graph(changed)
+        except UserError as error:
+            return f"refused: {error.what}"
+        if sha256_file(slow) == sha256_file(fast):
+            return "same graph"
+        if self.reference is None:
+            self.reference = parity(slow, self._source.parity)
+        lost = self.reference.agreement - parity(fast, self._source.parity).agreement
+        if lost > AGREEMENT_LOST:
+            return f"refused: {lost:.2%} of pixels change their class"
+        return self._timed(slow, fast)
+
+    def graph(self, scheme: Scheme) -> Path:
+        """The placed graph of a scheme."""
+        source = self._source
+        made_from = [sha256_file(path) for path in (source.qdq, source.calibration)]
+        target = self._folder / f"{sha256_json([scheme.to_json(), made_from, source.skip])[:16]}.onnx"
+        if not target.is_file():
+            rules, dialect = scheme.select(source.rules), scheme.dialect()
+            placed = place.place(source.qdq, rules, source.skip, dialect=dialect, calibration=source.calibration)
+            onnx_graph.save(placed.graph, target)
+            verify(target, placed.placement, dialect.unsigned)
+        return target
+
+    def _timed(self, slow: Path, fast: Path) -> Ratio:
+        backend = self._backend
+        machine = [backend.name, backend.version(), cpu_model(), self._bench.model_dump(mode="json")]
+        key = sha256_json([sha256_file(slow), sha256_file(fast), machine])
+        if key not in self._known:
+            self._known[key] = vars(self._time(slow, fast))
+            write_json(self._timings, self._known)
+        return Ratio(**self._known[key])
+
+    def _time(self, slow: Path, fast: Path) -> Ratio:
+        image = self._image()
+        with (
+            self._backend.open(self._bundle(slow)) as slow_session,
+            self._backend.open(self._bundle(fast)) as fast_session,
+        ):
+            sessions = {"best": slow_session, "changed": fast_session}
+            named = {name: {session.input_names[0]: image} for name, session in sessions.items()}
+            samples = time_in_turns(sessions, named, self._bench)
+        return ratio_of_medians(samples["changed"], samples["best"])
+
+    def _bundle(self, graph: Path) -> Bundle:
+        folder = graph.with_suffix("") / self._backend.name
+        if not (folder / "manifest.json").is_file():
+            self._backend.build(graph, folder, BuildOptions("int8", threads=self._bench.threads))
+        return read_bundle(folder)
+
+    def _image(self) -> NDArray[np.float32]:
+        with np.load(self._source.parity) as stored:
+            image: NDArray[np.float32] = stored["images"][:1]
+        return image

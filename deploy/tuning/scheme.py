@@ -1,0 +1,110 @@
+"""A point of the search: which rules apply, where they do not, and in which form the graph is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.artifacts import read_json
+from core.errors import UserError
+from deploy.algebra.bn_as_conv import bn_as_conv
+from deploy.algebra.fold_bn_through_add import fold_bn_through_add
+from deploy.dialects import Dialect, Rewrite
+from deploy.opgraph import Node, OpGraph
+from deploy.placement import module_path
+from deploy.rules.base import Keep, Rule, Skip, Verdict
+from deploy.signedness import Unsigned
+
+REWRITES: dict[str, Rewrite] = {"fold_bn_through_add": fold_bn_through_add, "bn_as_conv": bn_as_conv}
+SLOWER = "slower with it here: see the tuning file"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A placement that can be built.
+
+    Attributes:
+        rules: names of the rules that apply.
+        without: (rule, region) where a rule does not apply; a region is the first name of a module path.
+        unsigned: which activations are uint8.
+        rewrites: names of the rewrites before placement, in order.
+    """
+
+    rules: tuple[str, ...]
+    without: frozenset[tuple[str, str]] = frozenset()
+    unsigned: Unsigned = "never"
+    rewrites: tuple[str, ...] = ()
+
+    def select(self, known: Iterable[Rule]) -> tuple[Rule, ...]:
+        """The rules of the scheme among `known`, silenced where the scheme says so."""
+        return tuple(_silenced(rule, self.without) for rule in known if rule.name in self.rules)
+
+    def dialect(self) -> Dialect:
+        """The form that the scheme asks for."""
+        return Dialect(tuple(REWRITES[name] for name in self.rewrites), self.unsigned)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values in a fixed order."""
+        return {
+            "rules": list(self.rules),
+            "without": sorted(map(list, self.without)),
+            "unsigned": self.unsigned,
+            "rewrites": list(self.rewrites),
+        }
+
+
+def scheme_of(rules: Sequence[Rule], dialect: Dialect) -> Scheme:
+    """Where the search starts: a profile and its dialect."""
+    names = {rewrite: name for name, rewrite in REWRITES.items()}
+    rewrites = tuple(names[rewrite] for rewrite in dialect.rewrites)
+    return Scheme(tuple(rule.name for rule in rules), unsigned=dialect.unsigned, rewrites=rewrites)
+
+
+def read_scheme(path: Path) -> Scheme:
+    """The scheme that a tuning file found.
+
+    Raises:
+        UserError: no such file, or it is not one that `python -m deploy autotune` wrote.
+    """
+    found = _read(path, "scheme")
+    try:
+        without = frozenset((rule, region) for rule, region in found["without"])
+        return Scheme(tuple(found["rules"]), without, found["unsigned"], tuple(found["rewrites"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_tuning_file(path, error) from error
+
+
+def tuned_dialect(path: Path) -> str:
+    """The dialect whose place a tuning file takes; raises as `read_scheme` does."""
+    return str(_read(path, "dialect"))
+
+
+def _read(path: Path, key: str) -> Any:
+    try:
+        return read_json(path)[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_tuning_file(path, error) from error
+
+
+def _no_tuning_file(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is no tuning file", why=repr(error), fix="run `python -m deploy autotune`")
+
+
+def region_of(node_name: str) -> str:
+    """The part of the network that a node belongs to: `layer1` for `/layer1/0/conv1/Conv`."""
+    return module_path(node_name).strip("/").split(".")[0].split("/")[0]
+
+
+def _silenced(rule: Rule, without: frozenset[tuple[str, str]]) -> Rule:
+    regions = {region for name, region in without if name == rule.name}
+    if not regions:
+        return rule
+
+    def match(graph: OpGraph, node: Node) -> Verdict:
+        verdict = rule.match(graph, node)
+        silent = region_of(node.name) in regions and verdict is not None and not isinstance(verdict, Keep)
+        return Skip(SLOWER) if silent else verdict
+
+    return replace(rule, match=match)
