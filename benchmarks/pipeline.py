@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from benchmarks import conditions, environment, results
+from benchmarks.layers import layer_costs, placed
 from benchmarks.measure import Outcome, Validation, measure
 from benchmarks.report import write_report
 from benchmarks.results import NamedColor, Results
@@ -55,6 +56,8 @@ def bench(config: Config, command: str) -> Results:
         rows=tuple(rows),
         strip=strip,
         conditions=meanwhile,
+        layers=layer_costs(rows, outcomes, image),
+        placement={name: found for name in DIALECTS if (found := placed(paths.placement(name))) is not None},
         caveats=tuple(conditions.caveats(rows, meanwhile, machine.load_1min, machine.cpu_threads)),
     )
     say(f"results: {results.save(found, paths.results)}")

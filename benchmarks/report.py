@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
-from benchmarks import peer_results, peer_table, results, svg, table
-from benchmarks.results import Results, Row, find_row
+from benchmarks import charts, curve, peer_results, peer_table, results, table
+from benchmarks.charts import Figure
+from benchmarks.curve import Sweep
+from benchmarks.results import LayerCost, Placed, Results, Row, find_row
 from core.artifacts import write_text
 from core.cli import add_config_options, config_from
 from core.console import say
@@ -23,8 +26,6 @@ from core.errors import run_cli
 from core.paths import RunPaths
 
 FILE_NAME = "report.html"
-MIN_MIOU_SPAN = 3.0  # points on the scatter chart's y axis: less would blow up noise
-MIN_CHANGE_SPAN = 1.0  # points to each side of the per-class charts
 
 
 def render(found: Results, folder: Path) -> str:
@@ -37,49 +38,54 @@ def render(found: Results, folder: Path) -> str:
         lstrip_blocks=True,
     )
     templates.filters |= {"signed": table.signed, "rgb": rgb}
+    best, sweep = results.fastest_int8(found.rows), curve.load(folder)
+    drawn = figures(found, best, sweep)
     return templates.get_template("report.html.j2").render(
         results=found,
-        best=results.fastest_int8(found.rows),
+        best=best,
         fp32={row.name: find_row(found.rows, row.backend, "fp32") for row in found.rows},
         columns=table.COLUMNS,
         cells=table.cells,
         mib=table.MIB,
-        scatter=scatter(found.rows),
-        changes=changes(found),
+        sweep=sweep,
+        sweep_is_of_this_run=sweep is not None and sweep.qdq_sha256 in found.artifacts.values(),
+        figures=drawn,
+        changes=[name.removeprefix("change-") for name in drawn if name.startswith("change-")],
+        time_by_kind=time_by_kind,
+        skips_by_reason=skips_by_reason,
+        plotly_js=Markup(get_plotlyjs()) if drawn else "",
         png=lambda name: png_uri(folder / name),
         **peer_table.report_section(peer_results.load_if_any(folder)),
     )
 
 
-def scatter(rows: Sequence[Row]) -> Markup | None:
-    """Latency against mIoU of every measured engine."""
-    points = [
-        svg.Point(row.latency_ms.p50, row.miou, row.precision, row.backend)
-        for row in sorted(rows, key=lambda row: row.precision != "fp32")
-        if row.latency_ms is not None and row.miou is not None
-    ]
-    return Markup(svg.scatter(points, "latency p50, ms", "mIoU, %", MIN_MIOU_SPAN)) if points else None
+def figures(found: Results, best: Row | None, sweep: Sweep | None) -> dict[str, Figure]:
+    """Every chart by the id of its place in the page; what was not measured has none."""
+    drawn: dict[str, Figure | None] = {"scatter": charts.scatter(found.rows)}
+    drawn |= {f"change-{name}": figure for name, figure in charts.changes(found.rows).items()}
+    if best is not None and best.name in found.layers:
+        drawn["layers"] = charts.slowest_layers(found.layers[best.name])
+    if sweep is not None:
+        drawn["batches"] = charts.curves(sweep.batches, "batch")
+        drawn["sizes"] = charts.curves(sweep.sizes, "megapixels")
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def changes(found: Results) -> list[tuple[str, Markup]]:
-    """Per INT8 engine: its name and the chart of its IoU changes against FP32."""
-    bars = {
-        row.name: [_bar(name, fp32.per_class_iou[name], iou) for name, iou in row.per_class_iou.items()]
-        for row in found.rows
-        if row.precision == "int8"
-        and row.per_class_iou is not None
-        and (fp32 := find_row(found.rows, row.backend, "fp32")) is not None
-        and fp32.per_class_iou is not None
-    }
-    sizes = [abs(bar.change) for chart in bars.values() for bar in chart if bar.change is not None]
-    limit = max([MIN_CHANGE_SPAN, *sizes])
-    return [(name, Markup(svg.change_bars(chart, limit))) for name, chart in bars.items()]
+def time_by_kind(layers: Iterable[LayerCost]) -> list[tuple[str, str, int, float]]:
+    """Kind, precision, number of layers and their milliseconds in all, slowest first."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for layer in layers:
+        sums.setdefault((layer.kind, layer.precision), []).append(layer.ms)
+    rows = [(kind, precision, len(times), sum(times)) for (kind, precision), times in sums.items()]
+    return sorted(rows, key=lambda row: -row[3])
 
 
-def _bar(name: str, before: float | None, after: float | None) -> svg.Bar:
-    if before is None or after is None:
-        return svg.Bar(name, None, f"{name}: not in the validation set")
-    return svg.Bar(name, after - before, f"{name}: FP32 {before:.2f} %, INT8 {after:.2f} %")
+def skips_by_reason(placement: Placed) -> list[tuple[str, str, list[str]]]:
+    """Rule, reason, and the nodes it left in float; most nodes first."""
+    nodes: dict[tuple[str, str], list[str]] = {}
+    for skip in placement.skips:
+        nodes.setdefault((skip.rule, skip.why), []).append(skip.node)
+    return sorted(((rule, why, names) for (rule, why), names in nodes.items()), key=lambda row: -len(row[2]))
 
 
 def png_uri(path: Path) -> str:

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
 from core.config import Config
 from core.paths import RunPaths
 from deploy import onnx_graph, place
-from deploy.backends.base import Precision
+from deploy.dialects import dialect_of
 from deploy.profiles import rules_of
 from deploy.verify import verify
 from qat import pipeline
 from qat.export import export_onnx
 from qat.models.checkpoint import load_state
 
+SHOWN_TO_OBSERVER = 2  # images for tensors that training gave no scale: here only the time counts
 
-def export_at(config: Config, paths: RunPaths, shape: tuple[int, int, int], folder: Path) -> dict[Precision, Path]:
+
+def export_at(
+    config: Config, paths: RunPaths, shape: tuple[int, int, int], dialects: Iterable[str], folder: Path
+) -> dict[str, Path]:
     """Write the float and the placed ONNX of the run's trained weights for inputs of another shape.
 
     Reshaping the ONNX would leave the sizes of Resize and pooling that the exporter has folded into constants.
 
     Args:
         shape: batch, height and width in px.
+        dialects: forms of the placed graph to write.
         folder: gets the files.
 
     Returns:
-        The graph to build from, by precision.
+        "fp32" and each dialect, and the graph to build from.
 
     Raises:
         UserError: the network does not take this shape, or a quantizer has no range.
@@ -36,12 +44,24 @@ def export_at(config: Config, paths: RunPaths, shape: tuple[int, int, int], fold
     data = config.data.model_copy(update={"height_px": height, "width_px": width})
     resized = config.model_copy(update={"data": data})
     example = torch.zeros(batch, 3, height, width)
-    fp32, qdq, placed = (folder / name for name in ("fp32.onnx", "qdq.onnx", "placed.onnx"))
+    fp32, qdq, images = (folder / name for name in ("fp32.onnx", "qdq.onnx", "calibration.npz"))
     export_onnx(pipeline.float_model(resized, paths), example, fp32, config.deploy.opset)
     quantized = pipeline.quantized_model(resized, paths)
     load_state(quantized, paths.qat_checkpoint)
     export_onnx(quantized, example, qdq, config.deploy.opset)
-    where = place.place(qdq, rules_of(config.placement), config.placement.skip, config.placement.weights)
-    onnx_graph.save(where.graph, placed)
-    verify(placed, where.placement)
-    return {"fp32": fp32, "int8": placed}
+    _resize_calibration(paths.calibration, images, (width, height))
+    written = {"fp32": fp32}
+    for name in dialects:
+        dialect, options = dialect_of(name), config.placement
+        rules = rules_of(options, name)
+        placed = place.place(qdq, rules, options.skip, options.weights, dialect, images)
+        written[name] = folder / f"placed-{name}.onnx"
+        onnx_graph.save(placed.graph, written[name])
+        verify(written[name], placed.placement, dialect.unsigned)
+    return written
+
+
+def _resize_calibration(source: Path, target: Path, size: tuple[int, int]) -> None:
+    with np.load(source) as stored:
+        images = [cv2.resize(image, size) for image in stored["images"][:SHOWN_TO_OBSERVER]]
+        np.savez(target, images=np.stack(images), mean=stored["mean"], std=stored["std"])

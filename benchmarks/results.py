@@ -107,6 +107,31 @@ class Row(Record):
         return f"{self.backend} {self.precision}"
 
 
+class LayerCost(Record):
+    """One layer of a built engine; `kind` is "Conv" for every convolution, `ms` is from the vendor's profiler."""
+
+    name: str
+    kind: str
+    precision: str
+    ms: float
+
+
+class Skipped(Record):
+    """A node that a placement rule left in float, and why."""
+
+    node: str
+    rule: str
+    why: str
+
+
+class Placed(Record):
+    """What was quantized where: activations by the rule that asked for it, weights, and every skip."""
+
+    activations: dict[str, int]
+    weights: int
+    skips: tuple[Skipped, ...]
+
+
 class NamedColor(Record):
     """One entry of a legend: a class or a kind of difference, and its RGB colour."""
 
@@ -191,6 +216,8 @@ class Results(Record):
         artifacts: SHA-256 of every file the numbers come from, by path.
         val_images: how many images mIoU was computed on.
         caveats: what asks for caution with the latencies, in words.
+        layers: layers by time, slowest first, of the engines that tell it, by row name.
+        placement: of each dialect that engines were built from.
     """
 
     schema_version: Literal[1] = 1
@@ -206,6 +233,8 @@ class Results(Record):
     strip: Strip | None = None
     conditions: Conditions | None = None
     caveats: tuple[str, ...] = ()
+    layers: dict[str, tuple[LayerCost, ...]] = {}
+    placement: dict[str, Placed] = {}
 
 
 def find_row(rows: Iterable[Row], backend: str, precision: str) -> Row | None:

@@ -99,32 +99,31 @@ def measure_at(config: Config, paths: RunPaths, shape: Shape) -> list[Point]:
     from benchmarks.reshape import export_at  # brings torch: a wrong option or config is told before that loads
 
     say(f"sweep: {' × '.join(map(str, shape))} px")
+    backends = [get_backend(name) for name in config.bench.sweep.backends]
     with tempfile.TemporaryDirectory(dir=paths.dir, prefix=".sweep.") as name:
         try:
-            sources = export_at(config, paths, shape, Path(name))
+            sources = export_at(config, paths, shape, {backend.dialect for backend in backends}, Path(name))
         except Exception as error:  # the exporter and the network raise what they like at shapes they do not take
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             say(f"sweep: {shape} failed: {reason}")
-            engines = ((backend, precision) for backend in config.bench.sweep.backends for precision in PRECISIONS)
+            engines = ((backend.name, precision) for backend in backends for precision in PRECISIONS)
             return [_point(backend, precision, shape, "failed", reason) for backend, precision in engines]
-        backends = [get_backend(name) for name in config.bench.sweep.backends]
         return [point for backend in backends for point in _pair(config, backend, sources, shape, Path(name))]
 
 
-def _pair(
-    config: Config, backend: Backend, sources: dict[Precision, Path], shape: Shape, folder: Path
-) -> Iterator[Point]:
+def _pair(config: Config, backend: Backend, sources: dict[str, Path], shape: Shape, folder: Path) -> Iterator[Point]:
     """FP32 and INT8 of one backend, timed in turns; what goes wrong with one becomes its point's status and reason."""
     sessions: dict[str, Session] = {}
     failed: list[Point] = []
     with ExitStack() as stack:
-        for precision, source in sources.items():
+        for precision in PRECISIONS:
             missing = backend.available(precision) or backend.runnable(precision)
             if missing is not None:
                 failed.append(_point(backend.name, precision, shape, "unavailable", missing.why))
                 continue
             options = BuildOptions(precision, config.bench.threads, config.deploy.workspace_mib)
             try:
+                source = sources[backend.dialect if precision == "int8" else "fp32"]
                 bundle = backend.build(source, folder / f"{backend.name}-{precision}", options)
                 sessions[precision] = stack.enter_context(backend.open(bundle))
             except Exception as error:  # a vendor's builder may raise anything; the other points go on

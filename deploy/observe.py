@@ -24,7 +24,7 @@ def observe(graph: gs.Graph, tensors: Sequence[str], calibration: Path) -> dict[
     The float graph is run by ONNX Runtime, nothing fused.
 
     Args:
-        graph: a float graph with one input.
+        graph: a float graph with one input; one of a larger batch gets each image that often.
         tensors: activations of `graph`.
         calibration: see `read_images`.
 
@@ -32,11 +32,12 @@ def observe(graph: gs.Graph, tensors: Sequence[str], calibration: Path) -> dict[
         UserError: the file is no calibration file, or its images do not fit the graph.
     """
     session = _session(graph, tensors)
-    feed = session.get_inputs()[0].name
+    feed = session.get_inputs()[0]
+    batch = feed.shape[0] if isinstance(feed.shape[0], int) else 1
     largest = np.zeros(len(tensors))
     for image in track(list(read_images(calibration)), "observe"):
         try:
-            values = session.run(list(tensors), {feed: image})
+            values = session.run(list(tensors), {feed.name: np.repeat(image, batch, axis=0)})
         except Exception as error:  # ONNX Runtime has an exception type for each of its status codes
             raise UserError(f"{calibration} does not fit the graph", why=str(error)) from error
         largest = np.maximum(largest, [float(np.abs(value).max()) for value in values])

@@ -101,8 +101,13 @@ class ONNXRuntimeSession:
         return samples
 
 
-def open_session(model: Path, threads: int, save_to: Path | None = None) -> Any:
-    """An `InferenceSession` on the CPU, `threads` wide; `save_to` gets the optimised graph."""
+def open_session(model: Path, threads: int, save_to: Path | None = None, profile_to: Path | None = None) -> Any:
+    """An `InferenceSession` on the CPU, `threads` wide.
+
+    Args:
+        save_to: file that gets the optimised graph.
+        profile_to: folder that gets the profile when `end_profiling` is called.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -111,15 +116,27 @@ def open_session(model: Path, threads: int, save_to: Path | None = None) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
+    if profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_to / "profile")
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
+def kind_of(operator: str) -> str:
+    """ "Conv" for every convolution, else the operator's name."""
+    return "Conv" if operator in _INT8_CONVOLUTIONS | _FLOAT_CONVOLUTIONS else operator
+
+
+def precision_of(operator: str) -> str:
+    """What a CPU kernel computes in, which its operator tells."""
+    int8 = operator in _INT8_CONVOLUTIONS or operator.startswith(_INT8_PREFIXES)
+    return "int8" if int8 else "fp32"
+
+
 def _layer(node: Any) -> LayerInfo:
-    convolution = node.op_type in _INT8_CONVOLUTIONS | _FLOAT_CONVOLUTIONS
-    int8 = node.op_type in _INT8_CONVOLUTIONS or node.op_type.startswith(_INT8_PREFIXES)
     return LayerInfo(
         name=node.name,
-        kind="Conv" if convolution else node.op_type,
-        precision="int8" if int8 else "fp32",
+        kind=kind_of(node.op_type),
+        precision=precision_of(node.op_type),
         detail=node.op_type,
     )

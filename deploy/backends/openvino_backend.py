@@ -111,14 +111,24 @@ def _properties(options: BuildOptions) -> dict[str, Any]:
     }
 
 
+def kind_of(layer_type: str) -> str:
+    """ "Conv" for every convolution, else OpenVINO's own name."""
+    return "Conv" if layer_type in _CONVOLUTIONS else layer_type
+
+
+def precision_of(primitive: str) -> str:
+    """What a kernel computes in, from the end of its `primitiveType`."""
+    return _PRECISION_BY_SUFFIX.get(primitive.lower().rpartition("_")[2], "unknown")
+
+
 def _layer(operation: Any) -> LayerInfo:
     info = {key: value.astype(str) for key, value in operation.get_rt_info().items()}
     primitive = info.get("primitiveType", "")
     kind = info["layerType"]
     return LayerInfo(
         name=operation.get_friendly_name(),
-        kind="Conv" if kind in _CONVOLUTIONS else kind,
-        precision=_PRECISION_BY_SUFFIX.get(primitive.lower().rpartition("_")[2], "unknown"),
+        kind=kind_of(kind),
+        precision=precision_of(primitive),
         detail=primitive,
         origin=tuple(filter(None, info.get("originalLayersNames", "").split(","))),
     )

@@ -1,17 +1,17 @@
-"""benchmarks/report.py, strip.py, svg.py: one page that holds everything and loads nothing."""
+"""benchmarks/report.py, charts.py, strip.py: one page that holds everything and loads nothing."""
 
+import json
 import re
-from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
 
-from benchmarks import svg
+from benchmarks import charts, curve
 from benchmarks.environment import describe
 from benchmarks.measure import Validation, measure
-from benchmarks.report import main, render
-from benchmarks.results import NamedColor, Results, save
+from benchmarks.report import main, render, time_by_kind
+from benchmarks.results import LayerCost, NamedColor, Placed, Results, Row, Skipped, save
 from benchmarks.strip import CHANGED, GAINED, LOST, difference, spread, write_png
 from core.paths import RunPaths
 from tests.unit.bench_fakes import BENCH, CLASSES, FakeBackend, FakeOutcome, FakeSession, Squares, built, prepare
@@ -52,11 +52,21 @@ def found(tmp_path):
     return found_in(tmp_path, FakeBackend("fake", engines), outcomes)
 
 
+def without_library(page: str) -> str:
+    """The page less the one copy of plotly.js."""
+    assert page.count('<script id="plotly">') == 1
+    return re.sub('<script id="plotly">.*?</script>', "", page, flags=re.DOTALL)
+
+
+def figures_in(page: str) -> dict:
+    return json.loads(re.search(r"^const figures = (.*);$", page, re.MULTILINE)[1])
+
+
 def test_page_loads_nothing_from_anywhere(found, tmp_path):
-    page = render(found, tmp_path)
+    page = without_library(render(found, tmp_path))
     resources = re.findall(r"""(?:src|href|srcset|action|data)\s*=\s*["']([^"']*)""", page)
     assert resources and all(each.startswith("data:image/png;base64,") for each in resources)
-    assert "<script" not in page and "@import" not in page and "url(" not in page
+    assert "@import" not in page and "url(" not in page
 
 
 def test_every_row_is_there_with_its_numbers_or_its_reason(found, tmp_path):
@@ -67,7 +77,7 @@ def test_every_row_is_there_with_its_numbers_or_its_reason(found, tmp_path):
 
 
 def test_pictures_are_inside(found, tmp_path):
-    page = render(found, tmp_path)
+    page = without_library(render(found, tmp_path))
     assert page.count("data:image/png;base64,") == 5 * BENCH.strip_images
     assert all(item.name in page for item in found.strip.items)
 
@@ -79,24 +89,74 @@ def test_commands_and_hashes_are_there(found, tmp_path):
     assert "ab" * 32 in page
 
 
-def test_charts_are_well_formed_and_name_every_engine(found, tmp_path):
-    scatter, bars = (ElementTree.fromstring(text) for text in re.findall("<svg.*?</svg>", render(found, tmp_path)))
-    assert {"fake fp32", "fake int8"} <= set(scatter.itertext())
-    assert set(Squares.class_names) <= set(bars.itertext())
-    assert "n/a" in set(bars.itertext()), "the class that never occurs"
+def test_every_chart_has_a_place_and_every_place_a_chart(found, tmp_path):
+    page = render(found, tmp_path)
+    assert set(re.findall('data-figure="([^"]*)"', page)) == set(figures_in(page)) == {"scatter", "change-fake int8"}
+    assert {text for trace in figures_in(page)["scatter"]["data"] for text in trace.get("text", [])} == {
+        "fake fp32",
+        "fake int8",
+    }
+    bars = figures_in(page)["change-fake int8"]["data"][0]
+    assert tuple(bars["y"]) == Squares.class_names
+    assert bars["text"][2] == "n/a", "the class that never occurs"
+    assert bars["text"][0].startswith("−") and bars["x"][0] < 0
+
+
+def test_layers_and_placement_are_shown_with_reasons(found, tmp_path):
+    layers = (LayerCost(name="conv", kind="Conv", precision="int8", ms=2.0),)
+    layers += (LayerCost(name="up</script>", kind="Interpolate", precision="fp32", ms=1.0),)
+    skips = (Skipped(node="/up/Resize", rule="resize", why="interpolates"),)
+    placed = Placed(activations={"weighted-ops": 3}, weights=2, skips=skips)
+    page = render(
+        found.model_copy(update={"layers": {"fake int8": layers}, "placement": {"openvino": placed}}), tmp_path
+    )
+    assert [trace["name"] for trace in figures_in(page)["layers"]["data"]] == ["int8", "fp32"]
+    assert "up&lt;/script&gt;" in page and "up</script>" not in page
+    assert "interpolates" in page and "/up/Resize" in page and "weighted-ops 3" in page
+
+
+def test_layers_are_summed_by_kind_and_precision():
+    costs = [("a", "Conv", "int8", 1.0), ("b", "Conv", "fp32", 1.5), ("c", "Conv", "int8", 2.0)]
+    layers = [LayerCost(name=n, kind=k, precision=p, ms=ms) for n, k, p, ms in costs]
+    assert time_by_kind(layers) == [("Conv", "int8", 2, 3.0), ("Conv", "fp32", 1, 1.5)]
+
+
+def point(batch: int, ms: float, **changes) -> curve.Point:
+    latency = {"p50": ms, "p90": ms, "p99": ms, "mean": ms, "cv": 0.0}
+    shape = {"backend": "fake", "precision": "int8", "batch": batch, "height_px": 16, "width_px": 24}
+    return curve.Point.model_validate({**shape, "status": "ok", "latency_ms": latency, **changes})
+
+
+def test_cost_curves_are_per_image_and_leave_out_what_failed():
+    figure = charts.curves([point(1, 10), point(4, 20), point(8, 0, status="failed", latency_ms=None)], "batch")
+    assert figure["data"][0]["x"] == [1, 4] and figure["data"][0]["y"] == [10, 5]
+    assert charts.curves([point(1, 0, status="failed", latency_ms=None)], "batch") is None
+
+
+def test_a_sweep_of_other_weights_is_told(found, tmp_path):
+    now = {"at_s": 0, "load_1min": 0, "cpu_mhz": None, "gpu_mhz": None, "process_threads": 1}
+    now |= {"own_cpu_s": 0, "busy_cpu_s": None}
+    content = {"run": "squares", "created": "", "command": "sweep it", "threads": 1, "qdq_sha256": "ab" * 32}
+    content |= {"batches": [point(1, 10)], "sizes": [], "conditions": {"before": now, "after": now, "others_cpus": 0}}
+    curve.save(sweep := curve.Sweep.model_validate(content), tmp_path)
+    page = render(found, tmp_path)
+    assert "batches" in figures_in(page) and "sizes" not in figures_in(page)
+    assert "with other weights" not in page and "sweep it" in page
+    curve.save(sweep.model_copy(update={"qdq_sha256": "cd" * 32}), tmp_path)
+    assert "with other weights" in render(found, tmp_path)
 
 
 def test_page_without_any_measured_engine(tmp_path):
     outcomes = [FakeOutcome("fake", "int8", None, "failed", "boom")]
     page = render(found_in(tmp_path, FakeBackend("fake", {}), outcomes), tmp_path)
     assert "No INT8 engine could be measured" in page and "boom" in page
-    assert "<svg" not in page and "<img" not in page
+    assert "<script" not in page and "<img" not in page
 
 
 def test_page_with_float_engines_only(tmp_path):
     backend = FakeBackend("fake", {"fp32": FakeSession()})
     page = render(found_in(tmp_path, backend, [built(tmp_path, "fake", "fp32")]), tmp_path)
-    assert "No INT8 engine could be measured" in page and page.count("<svg") == 1
+    assert "No INT8 engine could be measured" in page and set(figures_in(page)) == {"scatter"}
 
 
 def test_command_renders_a_run_again(found, tmp_path, monkeypatch):
@@ -136,17 +196,15 @@ def test_wide_masks_are_shrunk_without_new_colours(tmp_path):
     assert {tuple(color) for color in stored.reshape(-1, 3).tolist()} <= {(0, 0, 0), (10, 200, 30)}
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"), [(0, 10, [0, 2, 4, 6, 8, 10]), (-1, 1, [-1, -0.5, 0, 0.5, 1]), (69.1, 72.2, [70, 71, 72])]
-)
-def test_ticks_are_round(low, high, ticks):
-    assert svg.Axis(low, high, 0, 100).ticks(5) == pytest.approx(ticks)
-
-
-def test_labels_of_close_points_do_not_cover_each_other():
-    points = [svg.Point(x, 70, "fp32", f"engine{x}") for x in (40, 40.5, 41, 41.5)]
-    chart = ElementTree.fromstring(svg.scatter(points, "ms", "%", 3))
-    names = [text for text in chart.iter("text") if text.get("class") == "name"]
-    boxes = [svg._text_box(float(t.get("x")), float(t.get("y")), t.get("text-anchor"), t.text) for t in names]
-    assert len(boxes) == 4
-    assert not any(svg._overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
+def test_scatter_does_not_blow_up_noise():
+    rows = [
+        Row.model_validate(
+            {
+                **{"backend": "fake", "precision": precision, "status": "ok", "miou": miou},
+                "latency_ms": {"p50": ms, "p90": ms, "p99": ms, "mean": ms, "cv": 0.0},
+            }
+        )
+        for precision, ms, miou in (("fp32", 40, 70.0), ("int8", 10, 70.1))
+    ]
+    low, high = charts.scatter(rows)["layout"]["yaxis"]["range"]
+    assert high - low == charts.MIN_MIOU_SPAN and low < 70 < high

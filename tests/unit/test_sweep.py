@@ -35,6 +35,8 @@ CONFIG = {
 class Building(FakeBackend):
     """Builds nothing, but refuses INT8 at one resolution."""
 
+    dialect = "onnxruntime"
+
     def build(self, onnx, out, options):
         if options.precision == "int8" and onnx.read_text() == "(1, 64, 32)":
             raise RuntimeError("no kernel\nfor this")
@@ -53,10 +55,10 @@ def run(tmp_path, monkeypatch) -> Config:
 
 @pytest.fixture
 def fakes(run, monkeypatch):
-    def export_at(config, paths, shape, folder):
+    def export_at(config, paths, shape, dialects, folder):
         source = folder / "graph.onnx"
         source.write_text(str(shape))
-        return {"fp32": source, "int8": source}
+        return {"fp32": source, **dict.fromkeys(dialects, source)}
 
     backend = Building("onnxruntime", {"fp32": FakeSession(clock=(40.0,)), "int8": FakeSession(clock=(10.0,))})
     monkeypatch.setattr(reshape, "export_at", export_at)
@@ -87,7 +89,7 @@ def test_what_does_not_build_keeps_its_point(fakes):
 
 
 def test_a_shape_the_network_does_not_take_does_not_stop_the_rest(fakes, monkeypatch):
-    def refuse(config, paths, shape, folder):
+    def refuse(*arguments):
         raise ValueError("too small")
 
     monkeypatch.setattr(reshape, "export_at", refuse)
@@ -118,12 +120,13 @@ def test_exported_again_the_network_computes_what_was_trained(run, tmp_path):
     trained(image)
     finish(trained)
     save_weights(paths.qat_checkpoint, trained)
-    sources = reshape.export_at(run, paths, (2, 64, 48), tmp_path)
+    np.savez(paths.calibration, images=np.zeros((1, 32, 32, 3), np.uint8), mean=np.zeros(3), std=np.ones(3))
+    sources = reshape.export_at(run, paths, (2, 64, 48), ["tensorrt"], tmp_path)
     with torch.inference_mode():
-        expected = {"fp32": pipeline.float_model(run, paths).eval()(image), "int8": trained.eval()(image)}
-    for precision, source in sources.items():
+        expected = {"fp32": pipeline.float_model(run, paths).eval()(image), "tensorrt": trained.eval()(image)}
+    for form, source in sources.items():
         session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
         (logits,) = session.run(None, {"image": image.numpy()})
-        wanted = expected[precision].numpy()
+        wanted = expected[form].numpy()
         assert logits.shape == wanted.shape
         assert np.abs(logits - wanted).mean() < 0.01 * np.abs(wanted).max()
