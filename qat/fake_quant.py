@@ -65,7 +65,7 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, axis: int | None, qmin: int, saturates: bool) -> Tensor:
-        scale = _shaped(scale, x, axis)
+        scale = broadcast(scale, x, axis)
         ctx.qmin, ctx.saturates = qmin, saturates
         if saturates:
             ctx.save_for_backward(x, scale)
@@ -84,7 +84,7 @@ class _LearnedFakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, axis: int | None, qmin: int, gain: float) -> Tensor:
-        shaped = _shaped(scale, x, axis)
+        shaped = broadcast(scale, x, axis)
         result = _through_int8(x, shaped, qmin)
         ctx.save_for_backward(x, shaped, result)  # the result is kept by the convolution that reads it, too
         ctx.axis, ctx.qmin, ctx.gain, ctx.scale_shape = axis, qmin, gain, scale.shape
@@ -119,8 +119,8 @@ def _range(x: Tensor, scale: Tensor, qmin: int) -> tuple[Tensor, float, float]:
     return x, low * step, high * step
 
 
-def _shaped(scale: Tensor, x: Tensor, axis: int | None) -> Tensor:
-    """`scale` so that it broadcasts against x."""
+def broadcast(scale: Tensor, x: Tensor, axis: int | None) -> Tensor:
+    """`scale`, a scalar or one value per slice along `axis`, in a shape so that it broadcasts against x."""
     if axis is None:
         return scale
     shape = [1] * x.ndim

@@ -11,17 +11,20 @@ from deploy.placement import Placement, placement
 from deploy.rules.base import Rule, WeightUse
 from qat import fx_graph
 from qat.quantized_layers import WEIGHT_QUANTIZER, quantize_layer
-from qat.quantizers import activation_quantizer, weight_quantizer
+from qat.quantizers import Quantizer, activation_quantizer, weight_quantizer
 
 QUANTIZERS = "quantizers"  # submodule of the model that holds the activation quantizers, by fx value name
 
 
-def insert(model: fx.GraphModule, rules: Iterable[Rule], skip: Iterable[str] = ()) -> Placement:
+def insert(
+    model: fx.GraphModule, rules: Iterable[Rule], skip: Iterable[str] = (), kind: type[Quantizer] = Quantizer
+) -> Placement:
     """Add quantizers to a traced and annotated `model` (see `qat.fx_graph.trace`), in place.
 
     Activations get one quantizer per tensor, shared by all uses that the rules quantize; tensors that the rules tie
     share theirs, so they are calibrated and trained as one range. Layers with quantized
-    weights keep their parameters and names, so FP32 checkpoints still load.
+    weights keep their parameters and names, so FP32 checkpoints still load. `kind` is the toolkit's class of
+    quantizers (see `qat.toolkits`).
 
     Returns:
         The placement that was applied.
@@ -40,13 +43,13 @@ def insert(model: fx.GraphModule, rules: Iterable[Rule], skip: Iterable[str] = (
         source = by_value[tensor]
         target = f"{QUANTIZERS}.{holders[tensor]}"
         if holders[tensor] == tensor:
-            model.add_submodule(target, activation_quantizer())
+            model.add_submodule(target, activation_quantizer(kind))
         with model.graph.inserting_after(source):
             quantized = model.graph.call_module(target, (source,))
         for edge in edges:
             by_name[edge.node].replace_input_with(source, quantized)
     for item in where.weights:
-        _quantize_weight(model, item.use, by_name[item.use.node])
+        _quantize_weight(model, item.use, by_name[item.use.node], kind)
     model.graph.lint()
     model.recompile()
     return where
@@ -59,17 +62,17 @@ def _holders(where: Placement) -> dict[str, str]:
     return {tensor: first.setdefault(group_of.get(tensor, (tensor,)), tensor) for tensor in where.by_tensor}
 
 
-def _quantize_weight(model: fx.GraphModule, use: WeightUse, node: fx.Node) -> None:
+def _quantize_weight(model: fx.GraphModule, use: WeightUse, node: fx.Node, kind: type[Quantizer]) -> None:
     if node.op == "call_module":
         layer = model.get_submodule(str(node.target))
         if not hasattr(layer, WEIGHT_QUANTIZER):  # a layer called twice is quantized once
-            quantize_layer(layer, use.axis)
+            quantize_layer(layer, use.axis, kind)
         return
     source = next(n for n in model.graph.nodes if n.name == use.tensor)
     target = f"{QUANTIZERS}.{use.tensor}"
     if not any(reader.target == target for reader in source.users):
         weight = getattr(model, str(source.target))
-        model.add_submodule(target, weight_quantizer(weight, use.axis))
+        model.add_submodule(target, weight_quantizer(weight, use.axis, kind))
         with model.graph.inserting_after(source):
             model.graph.call_module(target, (source,))
     quantized = next(reader for reader in source.users if reader.target == target)

@@ -30,6 +30,7 @@ from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.process_stages import is_main, on_all_processes
 from qat.simulate import save_calibration, save_parity, save_predictions
+from qat.toolkits import quantizer_class
 from qat.train import fit
 from qat.train_plan import TrainPlan
 
@@ -108,7 +109,7 @@ def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
 def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
     """The network with quantizers where the rules put them, FP32 weights and no ranges yet."""
     model = float_model(config, paths)
-    insert(model, rules_of(config.placement), config.placement.skip)
+    insert(model, rules_of(config.placement), config.placement.skip, quantizer_class(config.qat.toolkit))
     return model
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from qat.quantizers import weight_quantizer
+from qat.quantizers import Quantizer, weight_quantizer
 
 WEIGHT_QUANTIZER = "weight_quantizer"  # submodule of each quantized layer
 
@@ -59,8 +59,8 @@ _QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def quantize_layer(layer: nn.Module, axis: int) -> None:
-    """Give `layer` a weight quantizer along `axis`, in place.
+def quantize_layer(layer: nn.Module, axis: int, kind: type[Quantizer] = Quantizer) -> None:
+    """Give `layer` a weight quantizer of class `kind` along `axis`, in place.
 
     The layer stays the same object with the same parameters under the same names, so FP32 checkpoints load and an
     optimizer that holds its parameters keeps holding them.
@@ -76,6 +76,6 @@ def quantize_layer(layer: nn.Module, axis: int) -> None:
             fix="name the layer in placement.skip",
         )
     assert isinstance(layer.weight, Tensor)
-    quantizer = weight_quantizer(layer.weight, axis)
+    quantizer = weight_quantizer(layer.weight, axis, kind)
     layer.__class__ = quantized
     layer.add_module(WEIGHT_QUANTIZER, quantizer)

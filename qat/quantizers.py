@@ -93,7 +93,11 @@ class Quantizer(nn.Module):
             # amax = 127 · scale is trained; the factor 127² makes a step on it move the scale as LSQ does
             gain = QMAX**2 * lsq_gain(x.numel(), self.amax.numel())
             return fake_quantize_learned(x, self.scale, axis=self.axis, qmin=self.qmin, gain=gain)
-        return fake_quantize(x, self.scale, axis=self.axis, qmin=self.qmin, saturates=not exact)
+        return self.quantize(x, saturates=not exact)
+
+    def quantize(self, x: Tensor, *, saturates: bool) -> Tensor:
+        """Values and gradients at the present range (`saturates`: some may lie outside); toolkits override this."""
+        return fake_quantize(x, self.scale, axis=self.axis, qmin=self.qmin, saturates=saturates)
 
     def get_extra_state(self) -> dict[str, str]:
         """Mode and origin travel with the state dict, so that a resumed run goes on as it was."""
@@ -110,14 +114,14 @@ class Quantizer(nn.Module):
         return f"int8, {shape}, {self.mode.value}, amax from {self.origin or 'nowhere yet'}"
 
 
-def activation_quantizer() -> Quantizer:
+def activation_quantizer(kind: type[Quantizer] = Quantizer) -> Quantizer:
     """One scale for the whole tensor: INT8 kernels take no per-channel activations."""
-    return Quantizer(axis=None, narrow=False)
+    return kind(axis=None, narrow=False)
 
 
-def weight_quantizer(weight: Tensor, axis: int) -> Quantizer:
+def weight_quantizer(weight: Tensor, axis: int, kind: type[Quantizer] = Quantizer) -> Quantizer:
     """One scale per output channel, set from the weight itself; while it is tracked it is the weight's exact range."""
-    quantizer = Quantizer(axis=axis, channels=weight.shape[axis], narrow=True, momentum=0.0).to(weight.device)
+    quantizer = kind(axis=axis, channels=weight.shape[axis], narrow=True, momentum=0.0).to(weight.device)
     quantizer.set_amax(magnitude(weight, axis), "max")
     return quantizer
 
