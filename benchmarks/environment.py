@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from importlib import metadata
-from pathlib import Path
 
 from benchmarks.results import Environment
+from deploy import machine
 from deploy.cpu import cpu_flags, cpu_model
 
 PACKAGES = (
@@ -24,8 +22,8 @@ def describe() -> Environment:
     return Environment(
         cpu=cpu_model(),
         cpu_flags=tuple(sorted(cpu_flags())),
-        cpu_cores=_cores(),
-        cpu_threads=_threads(),
+        cpu_cores=machine.cpu_cores(),
+        cpu_threads=machine.cpu_threads(),
         load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         gpu=_gpu(),
         os=_os(),
@@ -35,24 +33,9 @@ def describe() -> Environment:
     )
 
 
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cores() -> int:
-    """Physical cores: logical ones that share a core list the same siblings. Off Linux, the logical ones."""
-    siblings = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
-    return len({file.read_text(encoding="ascii") for file in siblings}) or _threads()
-
-
 def _gpu() -> str | None:
-    """Names and driver as `nvidia-smi` gives them; None without the tool or a device."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    devices = [line.replace(", ", ", driver ") for line in answer.stdout.splitlines() if line.strip()]
-    return "; ".join(devices) if answer.returncode == 0 and devices else None
+    """Names and drivers of all GPUs; None without one."""
+    return "; ".join(f"{gpu.name}, driver {gpu.driver}" for gpu in machine.gpus()) or None
 
 
 def _os() -> str:

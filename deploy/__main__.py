@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -59,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect.set_defaults(run=_inspect)
 
     doctor = commands.add_parser("doctor", help="what this machine can build and run")
+    doctor.add_argument(
+        "--data", action="append", default=[], type=Path, metavar="FOLDER", help="look for data here too"
+    )
+    doctor.add_argument("--json", action="store_true", help="print everything found as JSON")
     doctor.set_defaults(run=_doctor, debug=False)
     return parser
 
@@ -109,10 +114,15 @@ def _inspect(arguments: argparse.Namespace) -> None:
     print_layers(get_backend(bundle.backend).layers(bundle))
 
 
-def _doctor(_: argparse.Namespace) -> None:
-    from deploy.report import print_doctor
+def _doctor(arguments: argparse.Namespace) -> int | None:
+    from deploy.doctor import examine, print_diagnosis
 
-    print_doctor()
+    found = examine(arguments.data)
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        print_diagnosis(found)
+    return None if found.builds else EXIT_ENVIRONMENT
 
 
 if __name__ == "__main__":

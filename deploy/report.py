@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.artifacts import read_json
-from deploy.backends import BACKEND_NAMES, get_backend
 from deploy.backends.base import LayerInfo
-from deploy.cpu import cpu_flags, cpu_model
 from deploy.pipeline import BuildOutcome
 from deploy.place import Placed
 from deploy.profiles import PROFILES
@@ -88,18 +85,3 @@ def print_layers(layers: Sequence[LayerInfo]) -> None:
     _out.print(table)
     convs = Counter(layer.precision for layer in layers if layer.kind == "Conv")
     print(f"convolutions: {convs['int8']} of {sum(convs.values())} in INT8")
-
-
-def print_doctor() -> None:
-    """Python, CPU and, for each backend and precision, whether it builds and runs here."""
-    print(f"Python {platform.python_version()} on {platform.platform()}")
-    print(f"CPU {cpu_model()}: {', '.join(sorted(cpu_flags())) or 'no AVX2 or later'}")
-    table = Table("backend", "precision", "build", "run", "why not → fix")
-    for name in BACKEND_NAMES:
-        backend = get_backend(name)
-        for precision in backend.precisions:
-            build, run = backend.available(precision), backend.runnable(precision)
-            missing = build or run
-            why = f"{missing.why} → {missing.fix}" if missing and missing.fix else missing.why if missing else ""
-            table.add_row(name, precision, "no" if build else "yes", "no" if run else "yes", why)
-    _out.print(table)
