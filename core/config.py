@@ -137,6 +137,20 @@ class QatConfig(Section):
         return self
 
 
+class LayerSpec(Section):
+    """Which sides of the weighted operators that a pattern names are quantized."""
+
+    match: str  # as in placement.skip
+    inputs: bool = True
+    weights: bool = True
+
+    @model_validator(mode="after")
+    def _one_side(self) -> LayerSpec:
+        if not (self.inputs or self.weights):
+            raise ValueError("neither inputs nor weights: name the layer in `placement.skip`")
+        return self
+
+
 class PlacementConfig(Section):
     """Which placement rules apply; names as `python -m deploy rules` lists them."""
 
@@ -146,7 +160,9 @@ class PlacementConfig(Section):
     custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the profile
     tuned: tuple[Path, ...] = ()  # files of `python -m deploy autotune`, one per dialect; they replace its profile
     disable: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) left in float
+    only: tuple[str, ...] = ()  # patterns as in `skip`; when given, all other weighted operators stay float
+    skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) or operator kinds left in float
+    layers: tuple[LayerSpec, ...] = ()  # the last one that matches wins
     weights: Literal["int8", "float"] = "int8"  # stored as integers behind a DQ, or as float32 before Q and DQ
 
 

@@ -33,7 +33,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     place.add_argument("--custom", action="append", default=[], type=Path, metavar="FILE", help="rules of your own")
     place.add_argument("--disable", action="append", default=[], metavar="RULE")
-    place.add_argument("--skip", action="append", default=[], metavar="PATTERN")
+    place.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="quantize nothing but these layers"
+    )
+    place.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="node names or operator kinds")
     place.add_argument(
         "--calibration",
         type=Path,
@@ -80,11 +83,12 @@ def _build(arguments: argparse.Namespace) -> int | None:
 def _place(arguments: argparse.Namespace) -> None:
     from deploy import onnx_graph, place
     from deploy.dialects import dialect_of
+    from deploy.partial import restricted
     from deploy.profiles import select
     from deploy.report import print_placement
     from deploy.verify import verify
 
-    rules = select(arguments.profile, arguments.disable, arguments.custom)
+    rules = restricted(select(arguments.profile, arguments.disable, arguments.custom), arguments.only)
     dialect = dialect_of(arguments.profile)
     placed = place.place(arguments.source, rules, arguments.skip, arguments.weights, dialect, arguments.calibration)
     onnx_graph.save(placed.graph, arguments.target)

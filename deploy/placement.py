@@ -196,11 +196,13 @@ def _merged(ties: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 
 
 def matches(node: Node, pattern: str) -> bool:
-    """Whether a config pattern names `node`: by its own name or by the module path that ONNX names carry.
+    """Whether a config pattern names `node`: by its kind, its own name, or the module path that ONNX names carry.
 
-    `/layer1/layer1.0/conv1/Conv` is also known as `layer1.0.conv1`.
+    `/layer1/layer1.0/conv1/Conv` is also known as `layer1.0.conv1`. Kinds are not patterns: `C*` is not `Conv`.
     """
-    return any(fnmatch.fnmatchcase(name, pattern) for name in (node.name, module_path(node.name)))
+    return pattern == node.kind or any(
+        fnmatch.fnmatchcase(name, pattern) for name in (node.name, module_path(node.name))
+    )
 
 
 def module_path(node_name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from core.config import PlacementConfig
 from core.errors import UserError
 from deploy.custom import load_rules
+from deploy.partial import restricted
 from deploy.rules import (
     OTHERS,
     RULES,
@@ -71,9 +72,11 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
 
 def rules_of(config: PlacementConfig, engine: str = DEFAULT) -> tuple[Rule, ...]:
     """The rules of a run: for training, or for the engine family whose own profile is `engine`."""
-    return select(engine if config.profile == AUTO else config.profile, config.disable, config.custom)
+    rules = select(engine if config.profile == AUTO else config.profile, config.disable, config.custom)
+    return restricted(rules, config.only, config.layers)
 
 
 def known_rules(config: PlacementConfig) -> tuple[Rule, ...]:
-    """Every rule that a name can mean: those of all profiles and the user's own."""
-    return RULES + OTHERS + tuple(rule for path in config.custom for rule in load_rules(path))
+    """Every rule that a name can mean, those of all profiles and the user's own, restricted as the config says."""
+    own = tuple(rule for path in config.custom for rule in load_rules(path))
+    return restricted(RULES + OTHERS + own, config.only, config.layers)

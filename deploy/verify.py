@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from deploy import onnx_graph
+from deploy import onnx_graph, partial
 from deploy.non_negative import non_negative
 from deploy.opgraph import WEIGHTED, commutes
 from deploy.placement import Placement
@@ -35,15 +35,19 @@ class Violation:
 def verify(path: Path, expected: Placement, unsigned: Unsigned = "never") -> None:
     """Raise `UserError` naming the first violations, if `path` breaks an invariant or lost a Q/DQ pair."""
     graph = onnx_graph.load(path)
-    found = [*violations(graph, unsigned), *_lost_pairs(graph, expected)]
+    halved = {item.node for item in expected.skips if item.rule == partial.ONE_SIDE}
+    found = [*violations(graph, unsigned, halved), *_lost_pairs(graph, expected)]
     found = found or list(_unequal_groups(graph, expected))
     if found:
         lines = "; ".join(f"{item.node}: {item.invariant} ({item.detail})" for item in found[:SHOWN])
         raise UserError(f"{path} breaks {len(found)} Q/DQ invariants", why=lines, fix="please report the model")
 
 
-def violations(graph: gs.Graph, unsigned: Unsigned = "never") -> Iterator[Violation]:
-    """Every broken invariant of a Q/DQ graph: symmetric INT8, one pair a tensor, nothing on biases and outputs."""
+def violations(graph: gs.Graph, unsigned: Unsigned = "never", halved: Collection[str] = ()) -> Iterator[Violation]:
+    """Every broken invariant of a Q/DQ graph: symmetric INT8, one pair a tensor, nothing on biases and outputs.
+
+    `halved` are the weighted nodes of which the config quantizes one side alone.
+    """
     pairs: dict[str, str] = {}
     for node in graph.nodes:
         if node.op in (QUANTIZE, DEQUANTIZE):
@@ -65,7 +69,7 @@ def violations(graph: gs.Graph, unsigned: Unsigned = "never") -> Iterator[Violat
                 yield Violation("graph outputs stay float", node.name, node.outputs[0].name)
             yield from _stored_weight(node)
         if node.op in WEIGHTED:
-            yield from _operands(node)
+            yield from _operands(node, node.name in halved)
 
 
 def _parameters(node: gs.Node, unsigned: Unsigned) -> Iterator[Violation]:
@@ -108,10 +112,10 @@ def _stored_weight(node: gs.Node) -> Iterator[Violation]:
         yield Violation("weights use the narrow range", node.name, f"minimum {values.values.min()}")
 
 
-def _operands(node: gs.Node) -> Iterator[Violation]:
+def _operands(node: gs.Node, halved: bool) -> Iterator[Violation]:
     sources = [_behind_copies(tensor) for tensor in node.inputs]
     dequantized = [bool(tensor.inputs) and tensor.inputs[0].op == DEQUANTIZE for tensor in sources]
-    if dequantized[0] != dequantized[1]:
+    if dequantized[0] != dequantized[1] and not halved:
         yield Violation("both operands are quantized or none", node.name, f"input and weight: {dequantized[:2]}")
     if len(dequantized) > 2 and dequantized[2]:
         yield Violation("biases stay float", node.name, node.inputs[2].name)

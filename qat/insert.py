@@ -30,9 +30,10 @@ def insert(
         The placement that was applied.
     """
     where = placement(fx_graph.view(model), tuple(rules), skip)
-    if not where.edges:
+    if not where.edges and not where.weights:
         raise UserError(
-            "no placement rule found anything to quantize", fix="check placement.disable and placement.skip"
+            "no placement rule found anything to quantize",
+            fix="check placement.only, placement.skip and placement.disable",
         )
     names = fx_graph.node_names(model)
     by_name = {name: node for node, name in names.items()}

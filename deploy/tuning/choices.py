@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from deploy.partial import CONFIGURED
 from deploy.placement import Placement
 from deploy.rules.base import Rule
 from deploy.signedness import Unsigned
@@ -30,7 +31,7 @@ def global_choices(start: Scheme, known: Iterable[Rule]) -> Iterator[Choice]:
     for name in REWRITES:
         yield Choice(f"{'without' if name in start.rewrites else 'with'} rewrite {name}", _rewritten(name))
     for rule in known:
-        if rule.name not in REQUIRED:
+        if rule.name not in REQUIRED | CONFIGURED:
             yield Choice(f"{'without' if rule.name in start.rules else 'with'} {rule.name}", _toggled(rule.name))
 
 

@@ -13,6 +13,7 @@ from deploy.algebra.bn_as_conv import bn_as_conv
 from deploy.algebra.fold_bn_through_add import fold_bn_through_add
 from deploy.dialects import Dialect, Rewrite
 from deploy.opgraph import Node, OpGraph
+from deploy.partial import CONFIGURED
 from deploy.placement import module_path
 from deploy.rules.base import Keep, Rule, Skip, Verdict
 from deploy.signedness import Unsigned
@@ -39,7 +40,7 @@ class Scheme:
 
     def select(self, known: Iterable[Rule]) -> tuple[Rule, ...]:
         """The rules of the scheme among `known`, silenced where the scheme says so."""
-        return tuple(_silenced(rule, self.without) for rule in known if rule.name in self.rules)
+        return tuple(_silenced(rule, self.without) for rule in known if rule.name in {*self.rules, *CONFIGURED})
 
     def dialect(self) -> Dialect:
         """The form that the scheme asks for."""

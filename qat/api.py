@@ -1,0 +1,69 @@
+"""The QAT stage from Python, for a training loop of one's own.
+
+    model = quantize(float_model, example, PlacementConfig(skip=("head",)))
+    calibrate(model, batches, CalibrationConfig(method="percentile", percentile=99.9))
+    ...                                     # optionally train it as any module; ranges stay fixed
+    export(model, example, Path("qdq.onnx"))
+
+The configs are those of the YAML file (docs/config.md). For ranges that move or are learned while training, call the
+hooks that `qat.approaches.prepare` returns between the steps, as `qat.train.fit` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor, fx, nn
+
+from core.config import CalibrationConfig, PlacementConfig
+from deploy.profiles import rules_of
+from qat import calibrate as statistics
+from qat import fx_graph
+from qat.approaches import finish, set_modes
+from qat.calibrators import calibrate_weights
+from qat.export import export_onnx
+from qat.insert import insert
+from qat.quantizers import Mode
+
+
+def quantize(model: nn.Module, example: Tensor, placement: PlacementConfig | None = None) -> fx.GraphModule:
+    """A traced copy of `model`'s graph, on the same parameters, with quantizers where the placement rules say.
+
+    Args:
+        model: float, returns one tensor.
+        example: (N, C, H, W) float32.
+        placement: profile, own rules, and what stays float; None for the defaults.
+
+    Raises:
+        UserError: torch.fx cannot trace the model, or there is nothing to quantize.
+    """
+    placement = placement or PlacementConfig()
+    traced = fx_graph.trace(model, example)
+    insert(traced, rules_of(placement), placement.skip)
+    return traced
+
+
+def calibrate(model: nn.Module, batches: Iterable[Tensor], config: CalibrationConfig | None = None) -> None:
+    """Give every quantizer of `model` a range and let it quantize with it.
+
+    Args:
+        batches: (N, C, H, W) float32 training images, all of them read, whatever `config.images` says.
+
+    Raises:
+        UserError: an override names no quantizer, or activations are not finite.
+    """
+    config = config or CalibrationConfig()
+    calibrate_weights(model, config)
+    statistics.calibrate(model, statistics.collect(model, batches), config)
+    set_modes(model, Mode.QUANTIZE)
+
+
+def export(model: fx.GraphModule, example: Tensor, target: Path, opset: int = 17) -> None:
+    """Fix all ranges and write the Q/DQ ONNX; see `qat.export.export_onnx`.
+
+    Raises:
+        UserError: a quantizer without a finite range.
+    """
+    finish(model)
+    export_onnx(model, example, target, opset)
