@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.results import Latency, Speedup
-from deploy.timing import Samples, ratio_of_medians
+from deploy.timing import Samples, paired_ratio
 
 MS_PER_S = 1000.0
 
@@ -25,5 +25,5 @@ def throughput_per_s(samples: Samples, batch: int) -> float:
 
 
 def speedup(baseline: Samples, candidate: Samples, seed: int = 0) -> Speedup:
-    """Median of `baseline` over median of `candidate` (see `deploy.timing.ratio_of_medians`)."""
-    return Speedup(**vars(ratio_of_medians(baseline, candidate, seed)))
+    """How many times as fast as `baseline` `candidate` is (see `deploy.timing.paired_ratio`)."""
+    return Speedup(**vars(paired_ratio(baseline, candidate, seed)))

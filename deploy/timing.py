@@ -23,7 +23,7 @@ Samples = NDArray[np.float64]  # (rounds, runs) milliseconds
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of two medians and the 95 % interval of its bootstrap."""
+    """A ratio of times and the 95 % interval of its bootstrap."""
 
     value: float
     low: float
@@ -68,19 +68,13 @@ def time_in_turns(
     return {name: np.stack(samples) for name, samples in rounds.items()}
 
 
-def ratio_of_medians(numerator: Samples, denominator: Samples, seed: int = 0) -> Ratio:
-    """Median of one over median of the other, with a percentile-bootstrap 95 % interval.
+def paired_ratio(numerator: Samples, denominator: Samples, seed: int = 0) -> Ratio:
+    """How much longer one engine takes than another that was timed in turns with it, with a 95 % interval.
 
-    Rounds are resampled, not runs: runs of one round share the machine's mood and are not independent. The same
-    rounds are drawn for both, which were measured side by side.
+    The median over rounds of each round's ratio: a machine that is slow for a while is slow for both, and such rounds
+    say the same as the others. Rounds are resampled (percentile bootstrap), not runs, which are not independent.
     """
-    rounds = len(numerator)
-    draws = np.random.default_rng(seed).integers(rounds, size=(BOOTSTRAP_RESAMPLES, rounds))
-    ratios = _medians(numerator, draws) / _medians(denominator, draws)
-    low, high = np.percentile(ratios, (2.5, 97.5))
-    return Ratio(float(np.median(numerator) / np.median(denominator)), float(low), float(high))
-
-
-def _medians(samples: Samples, draws: NDArray[np.int64]) -> Samples:
-    medians: Samples = np.median(samples[draws], axis=(1, 2))
-    return medians
+    ratios = np.median(numerator, axis=1) / np.median(denominator, axis=1)
+    draws = np.random.default_rng(seed).integers(len(ratios), size=(BOOTSTRAP_RESAMPLES, len(ratios)))
+    low, high = np.percentile(np.median(ratios[draws], axis=1), (2.5, 97.5))
+    return Ratio(float(np.median(ratios)), float(low), float(high))

@@ -19,7 +19,7 @@ from deploy.bundle import read_bundle
 from deploy.cpu import cpu_model
 from deploy.parity import Parity, parity
 from deploy.rules.base import Rule
-from deploy.timing import Ratio, ratio_of_medians, time_in_turns
+from deploy.timing import Ratio, paired_ratio, time_in_turns
 from deploy.tuning.scheme import Scheme
 from deploy.verify import verify
 
@@ -98,7 +98,7 @@ class Comparer:
             sessions = {"best": slow_session, "changed": fast_session}
             named = {name: {session.input_names[0]: image} for name, session in sessions.items()}
             samples = time_in_turns(sessions, named, self._bench)
-        return ratio_of_medians(samples["changed"], samples["best"])
+        return paired_ratio(samples["changed"], samples["best"])
 
     def _bundle(self, graph: Path) -> Bundle:
         folder = graph.with_suffix("") / self._backend.name

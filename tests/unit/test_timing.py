@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.timing import speedup, summarize, throughput_per_s
 from core.config import BenchConfig
-from deploy.timing import time_in_turns, warm_up
+from deploy.timing import paired_ratio, time_in_turns, warm_up
 from tests.unit.bench_fakes import FakeSession
 
 
@@ -76,3 +76,12 @@ def test_many_runs_in_one_round_do_not_count_as_independent():
     rounds = np.random.default_rng(3).normal(40, 4, (20, 1))
     ratio = speedup(rounds * np.ones((20, 50)), np.full((20, 50), 20.0))
     assert ratio.high - ratio.low > 0.1  # 1000 independent runs would give about 0.03
+
+
+def test_a_slow_phase_of_the_machine_does_not_move_a_ratio():
+    fast, slow = np.full((20, 3), 10.0), np.full((20, 3), 12.0)
+    phase = np.ones((20, 1))
+    phase[7:] = 2.0
+    fast[3], slow[12] = 10.5, 12.5  # two rounds with a jolt of one of them
+    ratio = paired_ratio(slow * phase, fast * phase)
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.2, 1.2, 1.2))
