@@ -9,8 +9,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks.results import Conditions, MachineState, Row
+from benchmarks.results import Conditions, Latency, MachineState
 
 MAX_CV = 0.05
 MAX_DRIFT = 0.03
@@ -20,6 +21,15 @@ IDLE_FIELDS = (3, 4)  # idle and iowait, of the ten that /proc/stat gives
 GUEST_FIELDS = 8  # from here on time is counted a second time, in user and nice
 
 _CPUFREQ = "cpu[0-9]*/cpufreq/scaling_cur_freq"
+
+
+class Timed(Protocol):
+    """A row with a name and, if it was timed, its latency."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def latency_ms(self) -> Latency | None: ...
 
 
 def look() -> MachineState:
@@ -45,7 +55,7 @@ def between(before: MachineState, after: MachineState) -> Conditions:
     return Conditions(before=before, after=after, others_cpus=others)
 
 
-def caveats(rows: Sequence[Row], conditions: Conditions | None, load_before: float | None, cpus: int) -> list[str]:
+def caveats(rows: Sequence[Timed], conditions: Conditions | None, load_before: float | None, cpus: int) -> list[str]:
     """What a reader should know before trusting the latencies, in words; empty when nothing was unusual.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import environment, peer_build, timing
+from benchmarks import conditions, environment, peer_build, timing
 from benchmarks.accuracy import Accuracy, AccuracyCache, evaluate
 from benchmarks.measure import Engine, Outcome, Validation, opened
 from benchmarks.peer_results import OURS, PeerResults, PeerRow
@@ -52,6 +52,9 @@ def compare(config: Config, families: Sequence[str], command: str) -> PeerResult
     contenders = [*own(ensure_engines(config), families), *foreign(peer_build.ensure(config, peers))]
     backends = {contender.outcome.backend: get_backend(contender.outcome.backend) for contender in contenders}
     validation = validation_of(config, paths)
+    before = conditions.look()
+    rows = measure(contenders, backends, validation, config.bench, paths.results)
+    meanwhile = conditions.between(before, conditions.look())
     return PeerResults(
         run=config.run,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -62,7 +65,8 @@ def compare(config: Config, families: Sequence[str], command: str) -> PeerResult
         val_images=len(validation.dataset),
         calibration_images=config.qat.calibration.images,
         max_drop_points=config.bench.gate_miou_drop,
-        rows=tuple(measure(contenders, backends, validation, config.bench, paths.results)),
+        caveats=tuple(conditions.caveats(rows, meanwhile, machine.load_1min, machine.cpu_threads)),
+        rows=tuple(rows),
     )
 
 

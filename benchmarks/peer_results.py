@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from benchmarks.results import Environment, Latency, Record, Speedup, Status
 from core.artifacts import read_json, write_json
 from deploy.backends.base import Precision
@@ -60,6 +62,7 @@ class PeerResults(Record):
         val_images: how many images mIoU was computed on.
         calibration_images: how many each toolkit was given.
         max_drop_points: a peer that loses more mIoU than this is no opponent.
+        caveats: what about the machine or the samples asks for caution.
     """
 
     schema_version: Literal[1] = 1
@@ -72,6 +75,7 @@ class PeerResults(Record):
     val_images: int
     calibration_images: int
     max_drop_points: float
+    caveats: tuple[str, ...]
     rows: tuple[PeerRow, ...]
 
 
@@ -113,11 +117,11 @@ def save(results: PeerResults, folder: Path) -> Path:
 
 
 def load_if_any(folder: Path) -> PeerResults | None:
-    """The last comparison kept in a run's results; None when there is none or another schema wrote it."""
+    """The last comparison in a run's results; None when there is none, or another version of this project wrote it."""
     path = folder / FILE_NAME
     if not path.is_file():
         return None
-    content = read_json(path)
-    if content.get("schema_version") != PeerResults.model_fields["schema_version"].default:
+    try:
+        return PeerResults.model_validate(read_json(path))
+    except ValidationError:
         return None
-    return PeerResults.model_validate(content)

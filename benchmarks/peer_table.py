@@ -63,28 +63,29 @@ def report_section(found: PeerResults | None) -> dict[str, Any]:
         "peers": found,
         "peer_columns": COLUMNS,
         "peer_cells": cells,
-        "peer_notes": sentences(found.rows, found.max_drop_points) if found else [],
+        "peer_notes": sentences(found) if found else [],
     }
 
 
-def sentences(rows: Sequence[PeerRow], max_drop_points: float) -> list[str]:
-    """What the table says, then its notes."""
-    return verdicts(rows, max_drop_points) + notes(rows, max_drop_points)
+def sentences(found: PeerResults) -> list[str]:
+    """What the table says, then its notes, then what asks for caution."""
+    rows, limit = found.rows, found.max_drop_points
+    return [*verdicts(rows, limit), *notes(rows, limit), *(f"caution: {caveat}" for caveat in found.caveats)]
 
 
-def print_table(rows: Sequence[PeerRow], max_drop_points: float, console: Console) -> None:
-    """Write the table, then what it says, then the notes."""
+def print_table(found: PeerResults, console: Console) -> None:
+    """Write the table, then its sentences."""
     if console.is_terminal:
         table = Table(*COLUMNS)
         for column in table.columns[TEXT_COLUMNS:]:
             column.justify = "right"
-        for row in rows:
+        for row in found.rows:
             table.add_row(*cells(row), style="bold" if row.tool == OURS else None if row.status == "ok" else "dim")
         console.print(table)
     else:
-        for line in plain_lines(rows):
+        for line in plain_lines(found.rows):
             console.print(line, markup=False, soft_wrap=True)
-    for line in sentences(rows, max_drop_points):
+    for line in sentences(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(found.model_dump_json(indent=2))
     else:
-        print_table(found.rows, found.max_drop_points, Console(highlight=False))
+        print_table(found, Console(highlight=False))
     missed = peer_gate.missed(found.rows, found.max_drop_points)
     if arguments.gate and missed:
         raise GateMissed(

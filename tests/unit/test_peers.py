@@ -211,17 +211,24 @@ def test_table_says_what_was_not_measured_and_who_is_no_opponent():
         PeerRow(tool="bf16", backend="openvino", precision="bf16", status="unavailable", reason="no BF16 here"),
     ]
     stream = StringIO()
-    peer_table.print_table(rows, 1.0, Console(file=stream, width=200))
+    peer_table.print_table(comparison(*rows), Console(file=stream, width=200))
     text = stream.getvalue()
     assert "openvino: ours takes 0.90 [0.90, 0.90] of the time of nncf, the best peer; mIoU +1.00 points" in text
     assert "openvino bf16: unavailable: no BF16 here" in text
     assert "openvino broken: no opponent: loses 30.00 points of mIoU, limit 1" in text
+    assert text.rstrip().endswith("caution: the load average was 7")
     assert len({len(line) for line in peer_table.plain_lines(rows)}) == 1
 
 
 def test_no_comparison_yet_is_none_and_shows_nothing(tmp_path):
     assert load_if_any(tmp_path) is None
     assert peer_table.report_section(None)["peers"] is None
+
+
+def test_a_comparison_of_another_version_is_none(tmp_path):
+    save(comparison(row(OURS)), tmp_path)
+    (tmp_path / "peers.json").write_text((tmp_path / "peers.json").read_text().replace('"rows"', '"engines"'))
+    assert load_if_any(tmp_path) is None
 
 
 def comparison(*rows) -> PeerResults:
@@ -235,6 +242,7 @@ def comparison(*rows) -> PeerResults:
         val_images=5,
         calibration_images=8,
         max_drop_points=1.0,
+        caveats=("the load average was 7",),
         rows=rows,
     )
 
