@@ -41,6 +41,7 @@ class DataConfig(Section):
     width_px: int = Field(gt=0)
     train_images: int | None = Field(default=None, gt=0)  # None: all there are
     val_images: int | None = Field(default=None, gt=0)
+    train_masks: bool = True  # False: training images have no label maps
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of x/255
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
@@ -222,6 +223,14 @@ class Config(Section):
     def _sides(self) -> Config:
         if self.model.name != "custom" and (self.data.height_px % 8 or self.data.width_px % 8):
             raise ValueError("PIDNet needs data.height_px and data.width_px to be multiples of 8")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_where_they_are_needed(self) -> Config:
+        if not self.data.train_masks and self.model.checkpoint is None:
+            raise ValueError("FP32 training needs masks: with `data.train_masks: false` set model.checkpoint")
+        if not self.data.train_masks and self.qat.epochs and self.qat.distill.labels:
+            raise ValueError("without masks fine-tuning learns from FP32 alone: set qat.distill.labels: false")
         return self
 
     @property

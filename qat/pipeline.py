@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -129,7 +130,8 @@ def _quantize(config: Config, paths: RunPaths) -> None:
     train = build_dataset(config.data, "train", seed=config.seed)
     model = quantized_model(config, paths)
     ranges = prepare(model, config.qat, calibration_images(config, train))
-    fine_tune(model, float_model(config, paths), ranges, config, TrainPlan.of_qat(config, paths))
+    plan = replace(TrainPlan.of_qat(config, paths), keeps_checkpoint=True)
+    fine_tune(model, float_model(config, paths), ranges, config, plan)
     finish(model)
     if not is_main():
         return
@@ -138,6 +140,7 @@ def _quantize(config: Config, paths: RunPaths) -> None:
     save_predictions(model, config, paths)
     save_parity(model, config, paths)
     save_calibration(config, paths)
+    plan.resume.unlink(missing_ok=True)
 
 
 def _export(config: Config, model: fx.GraphModule, target: Path) -> None:

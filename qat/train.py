@@ -80,7 +80,8 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
     _place(model, process.device, torch.contiguous_format)
     if process.is_main_process:
         save_weights(plan.weights, model)
-        plan.resume.unlink(missing_ok=True)
+        if not plan.keeps_checkpoint:
+            plan.resume.unlink(missing_ok=True)
     process.wait_for_everyone()
 
 

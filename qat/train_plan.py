@@ -35,6 +35,8 @@ class TrainPlan:
         precision: bf16 is autocast with channels-last memory; "auto" takes it where the hardware computes in it.
         seed: of data order and of the model's randomness.
         checkpoint_every_steps: a checkpoint is also written after every epoch.
+        keeps_checkpoint: leave the resume checkpoint to the caller, whose work goes on after the training: started
+            again, it finds the training finished.
         workers: data loading processes, started anew for every epoch; 0 loads between the steps.
         identity: hash of what else the result depends on (model, data); a checkpoint of another one is not resumed.
     """
@@ -55,6 +57,7 @@ class TrainPlan:
     precision: Precision = "auto"
     seed: int = 0
     checkpoint_every_steps: int = 200
+    keeps_checkpoint: bool = False
     workers: int = 0
     identity: str = ""
 
@@ -111,7 +114,7 @@ class TrainPlan:
 
     def key(self, *, images: int, processes: int, bf16: bool) -> str:
         """Hash of all that decides the final weights: a checkpoint with another key is of another run."""
-        elsewhere = {"weights", "metrics", "checkpoint_every_steps", "workers", "precision"}
+        elsewhere = {"weights", "metrics", "checkpoint_every_steps", "keeps_checkpoint", "workers", "precision"}
         decisive = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         return sha256_json({**decisive, "images": images, "processes": processes, "bf16": bf16})
 

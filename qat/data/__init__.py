@@ -31,4 +31,5 @@ def build_dataset(cfg: DataConfig, split: Literal["train", "val"], *, seed: int 
     if cfg.name == "streets":
         streets = Streets(split, cfg.height_px, cfg.width_px, size=limit, seed=seed)
         return Resized(streets, cfg.height_px, cfg.width_px)
-    return Resized(_FILE_DATASETS[cfg.name](cfg.root, split), cfg.height_px, cfg.width_px, limit)
+    masks = split == "val" or cfg.train_masks
+    return Resized(_FILE_DATASETS[cfg.name](cfg.root, split, masks), cfg.height_px, cfg.width_px, limit)

@@ -50,8 +50,8 @@ _MERGED: dict[int, tuple[tuple[int, int, int], ...]] = {
 }
 
 
-def camvid(root: Path | None, split: Literal["train", "val"]) -> FileDataset:
-    """SegNet's edition: `<split>/*.png` with `<split>annot/*.png`.
+def camvid(root: Path | None, split: Literal["train", "val"], masks: bool = True) -> FileDataset:
+    """SegNet's edition: `<split>/*.png` with `<split>annot/*.png`, unless there are no `masks`.
 
     Raises:
         UserError: the folders are missing or empty, or an image has no label map.
@@ -59,11 +59,11 @@ def camvid(root: Path | None, split: Literal["train", "val"]) -> FileDataset:
     images = sorted((root / split).glob("*.png")) if root else []
     if root is None or not images:
         raise missing_data(root, SEGNET_LAYOUT, SEGNET_SOURCE, [f"{split}/"])
-    pairs = pair_up(images, [root / f"{split}annot" / image.name for image in images], split)
+    pairs = pair_up(images, [root / f"{split}annot" / image.name for image in images], split, masks)
     return FileDataset(pairs, _read_segnet_label, CLASS_NAMES, COLORS)
 
 
-def camvid_original(root: Path | None, split: Literal["train", "val"]) -> FileDataset:
+def camvid_original(root: Path | None, split: Literal["train", "val"], masks: bool = True) -> FileDataset:
     """The original edition, its 32 colour classes merged to 11; split by lists in `root`, else `standard_split`.
 
     Raises:
@@ -77,7 +77,7 @@ def camvid_original(root: Path | None, split: Literal["train", "val"]) -> FileDa
             continue
         listing = root / f"{split}.txt"
         chosen = _listed(images, listing) if listing.is_file() else _standard(images, split)
-        pairs = pair_up(chosen, [_label_file(root / label_folder, image) for image in chosen], split)
+        pairs = pair_up(chosen, [_label_file(root / label_folder, image) for image in chosen], split, masks)
         return FileDataset(pairs, _read_original_label, CLASS_NAMES, COLORS)
     raise missing_data(root, ORIGINAL_LAYOUT, ORIGINAL_SOURCE, [f"{folder}/" for folder, _ in folders])
 

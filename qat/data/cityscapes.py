@@ -44,8 +44,8 @@ CLASS_NAMES = tuple(name for _, name, _ in _CLASSES)
 COLORS = tuple(color for _, _, color in _CLASSES)
 
 
-def cityscapes(root: Path | None, split: Literal["train", "val"]) -> FileDataset:
-    """Images with `labelIds` maps; ids outside the benchmark become `IGNORE`.
+def cityscapes(root: Path | None, split: Literal["train", "val"], masks: bool = True) -> FileDataset:
+    """Images with `labelIds` maps, unless there are no `masks`; ids outside the benchmark become `IGNORE`.
 
     Raises:
         UserError: the folders are missing or empty, or an image has no label map.
@@ -53,7 +53,7 @@ def cityscapes(root: Path | None, split: Literal["train", "val"]) -> FileDataset
     images = sorted((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png")) if root else []
     if root is None or not images:
         raise missing_data(root, LAYOUT, SOURCE, [f"leftImg8bit/{split}/<city>/"])
-    pairs = pair_up(images, [_label_file(root / "gtFine" / split, image) for image in images], split)
+    pairs = pair_up(images, [_label_file(root / "gtFine" / split, image) for image in images], split, masks)
     return FileDataset(pairs, _read_label, CLASS_NAMES, COLORS)
 
 

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from core.artifacts import sha256_json
 from core.errors import UserError
-from qat.data.base import Sample
+from qat.data.base import IGNORE, Sample
 
 cv2.setNumThreads(1)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and the label file that belongs to it."""
+    """An image file and the label file that belongs to it; None: all its pixels are ignored."""
 
     image: Path
-    label: Path
+    label: Path | None
 
 
 class FileDataset:
@@ -47,13 +47,16 @@ class FileDataset:
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
-        image, label = read_rgb(pair.image), self._read_label(pair.label)
+        image = read_rgb(pair.image)
+        if pair.label is None:
+            return Sample(image, np.full(image.shape[:2], IGNORE, np.uint8), pair.image.stem)
+        label = self._read_label(pair.label)
         _check_same_size(pair, image, label)
         return Sample(image, label, pair.image.stem)
 
     def fingerprint(self) -> str:
         return sha256_json(
-            [[path.name, path.stat().st_size] for pair in self._pairs for path in (pair.image, pair.label)]
+            [[path.name, path.stat().st_size] for pair in self._pairs for path in (pair.image, pair.label) if path]
         )
 
 
@@ -89,15 +92,17 @@ def checked_classes(label: NDArray[np.uint8], table: NDArray[np.int16], path: Pa
     return np.asarray(mapped, np.uint8)
 
 
-def pair_up(images: Sequence[Path], labels: Sequence[Path], split: str) -> tuple[Pair, ...]:
-    """Pair the files one by one; raises `UserError` for the first label that does not exist."""
+def pair_up(images: Sequence[Path], labels: Sequence[Path], split: str, masks: bool = True) -> tuple[Pair, ...]:
+    """Pair the files one by one; raises `UserError` for the first label that does not exist, if there are `masks`."""
+    if not masks:
+        return tuple(Pair(image, None) for image in images)
     pairs = tuple(Pair(image, label) for image, label in zip(images, labels, strict=True))
-    for pair in pairs:
-        if not pair.label.is_file():
+    for image, label in zip(images, labels, strict=True):
+        if not label.is_file():
             raise UserError(
-                f"no label map for {pair.image}",
-                why=f"{pair.label} does not exist",
-                fix=f"every image of split {split} needs its label map; unpack the labels again",
+                f"no label map for {image}",
+                why=f"{label} does not exist",
+                fix=f"every image of split {split} needs its label map; unpack the labels, or see data.train_masks",
             )
     return pairs
 

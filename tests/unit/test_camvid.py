@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -65,6 +66,17 @@ def test_missing_label_is_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "trainannot" / "b.png").unlink()
     with pytest.raises(UserError, match=r"no label map for .*b\.png"):
         camvid(tmp_path, "train")
+
+
+def test_images_without_masks_are_ignored_everywhere(tmp_path: Path) -> None:
+    segnet_tree(tmp_path, ["a", "b"])
+    labelled = camvid(tmp_path, "train").fingerprint()
+    shutil.rmtree(tmp_path / "trainannot")
+    data = camvid(tmp_path, "train", masks=False)
+    assert len(data) == 2
+    assert data[1].label.shape == data[1].image.shape[:2]
+    assert (data[1].label == IGNORE).all()
+    assert data.fingerprint() != labelled
 
 
 @pytest.mark.parametrize(

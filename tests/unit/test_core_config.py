@@ -195,3 +195,13 @@ def test_keys_are_names(write: Write, key: str) -> None:
 @pytest.mark.parametrize("value", ["[", "1\nx: 2", "{a: 1, a: 2}"])
 def test_set_value_is_not_yaml(write: Write, value: str) -> None:
     assert "the value is not valid YAML" in refusal(write(MINIMAL), f"seed={value}")
+
+
+def test_training_images_without_masks_need_fp32_weights_and_its_teaching(write: Write) -> None:
+    path = write(MINIMAL)
+    without = "data.train_masks=false"
+    assert "set model.checkpoint" in refusal(path, without)
+    given = (without, "model.checkpoint=fp32.pt")
+    assert not load_config(path, list(given)).data.train_masks
+    assert "qat.distill.labels: false" in refusal(path, *given, "qat.epochs=1")
+    load_config(path, [*given, "qat.epochs=1", "qat.distill={weight: 1, labels: false}"])

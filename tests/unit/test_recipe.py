@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,28 @@ def test_a_stopped_training_does_not_go_on_when_it_is_started_again(tmp_path):
     assert max(steps) == 2 * STEPS_PER_EPOCH
     run().start()
     assert [line["step"] for line in records(first)] == steps
+
+
+def test_a_finished_training_is_not_done_again_when_what_follows_it_died(tmp_path):
+    def run():
+        found = Run(tmp_path, early_stop_epochs=None)
+        found.plan = replace(found.plan, keeps_checkpoint=True)
+        return found
+
+    first = run()
+    first.start()
+    assert first.plan.resume.exists()
+    expected = state(first)
+    lines = records(first)
+    first.plan.weights.unlink()
+    second = run()
+    second.start(stop_at=0)  # no step is begun
+    assert records(second) == lines
+    for name, value in expected.items():
+        assert torch.equal(state(second)[name], value) if isinstance(value, torch.Tensor) else value
+    assert second.plan.key(images=1, processes=1, bf16=False) == Run(tmp_path, early_stop_epochs=None).plan.key(
+        images=1, processes=1, bf16=False
+    )
 
 
 def test_distillation_of_equal_networks_is_zero_and_grows_with_the_distance():
