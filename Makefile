@@ -29,11 +29,6 @@ RUN      := $(VENV)/bin/python
 OPTIONS   = --config '$(CONFIG)' $(if $(DATA),--set 'data.root=$(DATA)') \
            $(if $(CKPT),--set 'model.checkpoint=$(CKPT)') $(ARGS)
 
-# The vendors' builders get a process of their own, and a process that dies of a signal (128 and up; seen twice in
-# ten runs, in native code, without a traceback) is started once more. A failed test is never run again.
-fast_tests = pytest() { $(RUN) -m pytest -m "not slow and not gpu" $(1) $(ARGS); }; \
-    pytest || { test $$? -ge 128 && echo 'pytest crashed, once more:' && pytest; }
-
 .PHONY: help setup qat engine bench peers report test test-slow lint doctor clean
 .DEFAULT_GOAL := help
 
@@ -59,8 +54,7 @@ report: $(READY) ## write report.html again from the last results
 	$(RUN) -m benchmarks.report $(OPTIONS)
 
 test: $(READY) ## fast tests
-	$(call fast_tests,tests/backends)
-	$(call fast_tests,--ignore=tests/backends)
+	$(RUN) -m pytest -m "not slow and not gpu" $(ARGS)
 
 test-slow: $(READY) ## tests that take minutes or a GPU
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)

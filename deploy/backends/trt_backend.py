@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.backends import trt_child
 from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Session, Unavailable
+from deploy.backends.child import run_in_child
 from deploy.backends.packages import missing_package
-from deploy.backends.trt_build import build_engine, polygraphy_trt, vendor_package, vendor_version
+from deploy.backends.trt_build import polygraphy_trt, vendor_package, vendor_version
 from deploy.backends.trt_layers import from_build_log
 from deploy.backends.trt_session import trt_session
 from deploy.bundle import check_bundle, write_bundle
@@ -48,12 +51,20 @@ class TRTBackend:
         return self.available(precision) or missing_package("pycuda")
 
     def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:
-        """Build the engine; precision comes from the Q/DQ nodes of the graph."""
+        """Build the engine in a process of its own; precision comes from the Q/DQ nodes of the graph.
+
+        Raises:
+            UserError: TensorRT refuses the graph.
+            ChildFailed: the builder crashed; the message names the signal.
+        """
 
         def fill(folder: Path) -> Mapping[str, Any]:
-            engine, log = build_engine(onnx, options)
-            (folder / ENGINE).write_bytes(engine)
-            (folder / LOG).write_bytes(gzip.compress("\n".join(log).encode(), mtime=0))
+            with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+                made = Path(scratch)
+                request = {"onnx": str(onnx.resolve()), "options": vars(options)}
+                run_in_child("deploy.backends.trt_child", request, made)
+                (made / trt_child.ENGINE).replace(folder / ENGINE)
+                (folder / LOG).write_bytes(gzip.compress((made / trt_child.LOG).read_bytes(), mtime=0))
             return {}
 
         return write_bundle(out, self.name, self.version(), options, onnx, fill)

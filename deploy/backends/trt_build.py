@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
@@ -41,8 +41,11 @@ def polygraphy_trt() -> Any:
     return trt
 
 
-def build_engine(onnx: Path, options: BuildOptions) -> tuple[bytes, list[str]]:
-    """Serialized engine and the lines of the builder's verbose log.
+def build_engine(onnx: Path, options: BuildOptions, say: Callable[[str], None]) -> bytes:
+    """Serialized engine; every line of the builder's verbose log goes to `say` at once.
+
+    The builder now and then crashes in native code after several engines: build each in a process of its own
+    (`deploy.backends.trt_child`).
 
     Raises:
         UserError: the parser or the builder refuses the graph; the log's errors are in the message.
@@ -54,7 +57,7 @@ def build_engine(onnx: Path, options: BuildOptions) -> tuple[bytes, list[str]]:
     trt = lazy_import_trt()
     typed = vendor_package() == "tensorrt_rtx" or int(trt.__version__.split(".")[0]) >= STRONGLY_TYPED_SINCE
     flags = {} if typed else {"int8": options.precision == "int8", "fp16": options.precision != "fp32"}
-    with _captured_log() as lines:
+    with _captured_log(say) as errors:
         try:
             network = backend.network_from_onnx_path(str(onnx), strongly_typed=typed)
             config = backend.CreateConfig(
@@ -64,24 +67,23 @@ def build_engine(onnx: Path, options: BuildOptions) -> tuple[bytes, list[str]]:
             )
             engine = backend.engine_bytes_from_network(network, config=config)
         except PolygraphyException as error:
-            raise UserError(f"TensorRT refuses {onnx}", why="; ".join(_errors(lines)) or str(error)) from error
-    return bytes(engine), [message for _, message in lines]
-
-
-def _errors(lines: list[tuple[int, str]]) -> list[str]:
-    return [message for level, message in lines if level >= logging.ERROR]
+            raise UserError(f"TensorRT refuses {onnx}", why="; ".join(errors) or str(error)) from error
+    return bytes(engine)
 
 
 @contextmanager
-def _captured_log() -> Iterator[list[tuple[int, str]]]:
-    """Everything TensorRT says while the block runs, instead of on the terminal."""
+def _captured_log(say: Callable[[str], None]) -> Iterator[list[str]]:
+    """Everything TensorRT says while the block runs goes to `say`, not to the terminal; yields the errors in it."""
     from polygraphy.logger import G_LOGGER
 
-    lines: list[tuple[int, str]] = []
+    errors: list[str] = []
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.extend((record.levelno, line) for line in str(record.msg).split("\n"))
+            for line in str(record.msg).split("\n"):
+                say(line)
+                if record.levelno >= logging.ERROR:
+                    errors.append(line)
 
     handler = Collect(level=1)
     before = G_LOGGER.use_python_logging_system
@@ -93,7 +95,7 @@ def _captured_log() -> Iterator[list[tuple[int, str]]]:
     logger.propagate = False
     try:
         with G_LOGGER.verbosity(G_LOGGER.EXTRA_VERBOSE):
-            yield lines
+            yield errors
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)

@@ -1,0 +1,24 @@
+"""The process that builds one TensorRT engine: `python -m deploy.backends.trt_child FOLDER`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.backends.base import BuildOptions
+from deploy.backends.child import serve
+from deploy.backends.trt_build import build_engine
+
+ENGINE, LOG = "model.engine", "build.log"
+
+
+def _build(request: Mapping[str, Any], folder: Path) -> None:
+    options = BuildOptions(**request["options"])
+    with open(folder / LOG, "w", encoding="utf-8") as log:
+        engine = build_engine(Path(request["onnx"]), options, lambda line: print(line, file=log, flush=True))
+    (folder / ENGINE).write_bytes(engine)
+
+
+if __name__ == "__main__":
+    serve(_build)
