@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from benchmarks import timing
 from benchmarks.accuracy import Accuracy, AccuracyCache, Mask, Prepare, Reference, evaluate
+from benchmarks.end_to_end import compared, opened_masks, timing_name
 from benchmarks.results import FloatSpeedup, Row, Status, Strip, fastest_int8
 from benchmarks.strip import write_strip
 from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import say
-from deploy.backends.base import Backend, Bundle, Precision, Session
+from deploy.backends.base import Backend, Bundle, Precision, Session, Tensors
 from deploy.timing import Samples, time_in_turns
 from qat.data.base import SegmentationDataset
 
@@ -39,6 +40,13 @@ class Outcome(Protocol):
     def status(self) -> str: ...
     @property
     def reason(self) -> str: ...
+
+
+class MaskOutcome(Outcome, Protocol):
+    """The same with the engine from image to mask, where one was built."""
+
+    @property
+    def mask(self) -> Bundle | None: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Engine:
 
 
 def measure(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[MaskOutcome],
     backends: Mapping[str, Backend],
     validation: Validation,
     bench: BenchConfig,
@@ -84,10 +92,17 @@ def measure(
         sessions = {engine.row.name: engine.session for engine in engines if engine.session is not None}
         if not sessions:
             return [engine.row for engine in engines], None
-        feeds = {name: {session.input_names[0]: image} for name, session in sessions.items()}
-        samples = time_in_turns(sessions, feeds, bench)
+        feeds: dict[str, Tensors] = {name: {session.input_names[0]: image} for name, session in sessions.items()}
+        bundles = {e.row.name: o.mask for e, o in zip(engines, outcomes, strict=True) if e.session and o.mask}
+        masks = opened_masks(stack, bundles, backends, validation.dataset)
+        for name, session in masks.items():
+            feeds[timing_name(name)] = {session.input_names[0]: validation.dataset[0].image[np.newaxis]}
+        turns = sessions | {timing_name(name): session for name, session in masks.items()}
+        samples = time_in_turns(turns, feeds, bench)
         scores = score(engines, validation, AccuracyCache(folder / ACCURACY_FILE))
         rows = [completed(engine.row, samples, scores) for engine in engines]
+        prepare, images = validation.prepare, bench.strip_images
+        rows = compared(rows, masks, sessions, samples, validation.dataset, prepare, images)
         best = fastest_int8(rows)
         if best is None:
             return rows, None

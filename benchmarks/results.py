@@ -63,6 +63,19 @@ class FloatSpeedup(Speedup):
     baseline: Precision
 
 
+class EndToEnd(Record):
+    """The engine from image to mask: normalisation, upsampling and argmax inside.
+
+    Attributes:
+        cost: its time over that of the network alone, measured in the same rounds.
+        pixel_agreement: percent of pixels that get the class which preparing and upsampling outside gives.
+    """
+
+    latency_ms: Latency
+    cost: Speedup
+    pixel_agreement: float
+
+
 class Row(Record):
     """One engine: a backend at a precision.
 
@@ -100,6 +113,7 @@ class Row(Record):
     pixel_accuracy: float | None = None
     pixel_agreement_fp32: float | None = None
     pixel_agreement_simulated: float | None = None
+    end_to_end: EndToEnd | None = None
 
     @property
     def name(self) -> str:

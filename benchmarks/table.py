@@ -20,6 +20,7 @@ COLUMNS = (
     "Δ mIoU",
     "size",
     "INT8 convs",
+    "image → mask ms",
 )
 MISSING, BASELINE = "–", "baseline"
 MIB = 1 << 20
@@ -39,7 +40,14 @@ def cells(row: Row) -> tuple[str, ...]:
         _delta(row),
         MISSING if row.engine_size_bytes is None else f"{row.engine_size_bytes / MIB:.1f} MiB",
         MISSING if row.convs_total is None else f"{row.convs_int8}/{row.convs_total}",
+        _end_to_end(row),
     )
+
+
+def _end_to_end(row: Row) -> str:
+    """Time and its ratio to the network alone, as in `25.10 (1.06×)`."""
+    found = row.end_to_end
+    return MISSING if found is None else f"{found.latency_ms.p50:.2f} ({found.cost.value:.2f}×)"
 
 
 def _speed(row: Row) -> str:

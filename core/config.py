@@ -173,6 +173,7 @@ class DeployConfig(Section):
     backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = ("openvino", "onnxruntime", "trt")
     opset: int = Field(default=17, ge=17, le=20)
     workspace_mib: int = Field(default=4096, gt=0)
+    image_to_mask: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32", "int8")  # also built as image → mask
 
 
 class SweepConfig(Section):

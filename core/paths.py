@@ -79,6 +79,11 @@ class RunPaths:
         return self.dir / f"tuned-{backend}.json"
 
     @property
+    def classes(self) -> Path:
+        """Names and colours of the classes."""
+        return self.dir / "classes.json"
+
+    @property
     def metrics(self) -> Path:
         return self.dir / "metrics.jsonl"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
 from deploy.bundle import read_bundle
 from deploy.cast import to_fp16
 from deploy.dialects import Dialect, dialect_of
+from deploy.masks import ensure_baked, mask_bundle_beside, meaning_of
 from deploy.parity import require_parity
 from deploy.placement import RULE_SET_VERSION
 from deploy.profiles import known_rules, rules_of
@@ -29,13 +31,17 @@ from deploy.verify import verify
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """What became of one backend at one precision; `reason` says why when there is no bundle."""
+    """What became of one backend at one precision; `reason` says why when there is no bundle.
+
+    `mask` is the engine of the same from image to mask, if the config wants it and it could be built.
+    """
 
     backend: str
     precision: Precision
     bundle: Bundle | None
     status: Literal["ok", "failed", "unavailable"]
     reason: str = ""
+    mask: Bundle | None = None
 
 
 def ensure(config: Config) -> list[BuildOutcome]:
@@ -48,7 +54,8 @@ def ensure(config: Config) -> list[BuildOutcome]:
     for dialect in dict.fromkeys(backend.dialect for backend in backends):
         ensure_placed(config, paths, dialect)
     wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
-    return [ensure_engine(config, paths, backend, precision) for backend, precision in wanted]
+    outcomes = [ensure_engine(config, paths, backend, precision) for backend, precision in wanted]
+    return [_with_mask(config, paths, outcome) for outcome in outcomes]
 
 
 def ensure_placed(config: Config, paths: RunPaths, dialect: str) -> None:
@@ -121,19 +128,51 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
         return BuildOutcome(backend.name, precision, None, "unavailable", reason)
     source = _source(paths, precision, backend.dialect)
     out = paths.bundle(backend.name, precision)
-    options = BuildOptions(precision, threads=config.bench.threads, workspace_mib=config.deploy.workspace_mib)
+    try:
+        return BuildOutcome(
+            backend.name, precision, _ensure_bundle(config, paths, backend, source, out, precision), "ok"
+        )
+    except Exception as error:  # a vendor's builder may raise anything; its row must say so and the others go on
+        say(f"engine {out.name}: failed: {error}")
+        return BuildOutcome(backend.name, precision, None, "failed", f"{type(error).__name__}: {error}")
+
+
+def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildOutcome:
+    """The outcome with its image → mask engine, where there is an engine and the config wants the other."""
+    backend, precision = get_backend(outcome.backend), outcome.precision
+    if outcome.bundle is None or precision not in config.deploy.image_to_mask:
+        return outcome
+    out = mask_bundle_beside(outcome.bundle)
+    try:
+        source = ensure_baked(config, paths, _source(paths, precision, backend.dialect), backend.name)
+        meaning = meaning_of(config, paths)
+        bundle = _ensure_bundle(config, paths, backend, source, out, precision, meaning)
+    except Exception as error:  # as above: the engine of the network alone is there and can be measured
+        say(f"engine {out.name}: failed: {error}")
+        return outcome
+    return replace(outcome, mask=bundle)
+
+
+def _ensure_bundle(
+    config: Config,
+    paths: RunPaths,
+    backend: Backend,
+    source: Path,
+    out: Path,
+    precision: Precision,
+    meaning: Mapping[str, Any] | None = None,
+) -> Bundle:
+    options = BuildOptions(
+        precision, threads=config.bench.threads, workspace_mib=config.deploy.workspace_mib, meaning=meaning or {}
+    )
     stage = Stage(
-        name=f"engine {backend.name}-{precision}",
+        name=f"engine {out.name}",
         outputs=(out / "manifest.json",),
         inputs=(source,),
         params={"options": vars(options), "built_with": built_with(backend)},
     )
-    try:
-        ensure_stage(stage, paths.manifest, lambda: _build_bundle(backend, source, out, options))
-    except Exception as error:  # a vendor's builder may raise anything; its row must say so and the others go on
-        say(f"engine {backend.name}-{precision}: failed: {error}")
-        return BuildOutcome(backend.name, precision, None, "failed", f"{type(error).__name__}: {error}")
-    return BuildOutcome(backend.name, precision, read_bundle(out), "ok")
+    ensure_stage(stage, paths.manifest, lambda: _build_bundle(backend, source, out, options))
+    return read_bundle(out)
 
 
 def _source(paths: RunPaths, precision: Precision, dialect: str) -> Path:

@@ -15,6 +15,7 @@ from core.artifacts import write_text
 from core.config import Config, section_dict
 from core.paths import RunPaths
 from core.stages import Stage
+from deploy.masks import write_classes
 from deploy.placement import RULE_SET_VERSION
 from deploy.profiles import rules_of
 from qat import fx_graph
@@ -69,6 +70,9 @@ def ensure_fp32(config: Config) -> None:
 def ensure_quantized(config: Config) -> None:
     """The fine-tuned fake-quantized model, its Q/DQ ONNX and its predictions on the validation split."""
     paths = RunPaths(config.run)
+    dataset = build_dataset(config.data, "val", seed=config.seed)
+    if is_main():
+        write_classes(paths.classes, dataset.class_names, dataset.colors)
     stage = Stage(
         name="qat",
         outputs=(

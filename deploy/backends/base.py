@@ -25,12 +25,16 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the builder may choose. `threads` is for CPU backends, `workspace_mib` for TensorRT."""
+    """What the builder may choose. `threads` is for CPU backends, `workspace_mib` for TensorRT.
+
+    `meaning` is not for the builder: JSON for the manifest on what the engine's tensors are (see `deploy.masks`).
+    """
 
     precision: Precision
     threads: int = 1
     workspace_mib: int = 4096
     verbose: bool = False
+    meaning: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

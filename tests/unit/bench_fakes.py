@@ -115,6 +115,7 @@ class FakeOutcome:
     bundle: Bundle | None
     status: str = "ok"
     reason: str = ""
+    mask: Bundle | None = None
 
 
 def built(root: Path, backend: str, precision: Precision, content: bytes = b"engine") -> FakeOutcome:

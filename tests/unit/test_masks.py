@@ -1,0 +1,99 @@
+"""Image → mask bundles: built beside the network's, described, and compared with it."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from benchmarks.end_to_end import agreement
+from core.artifacts import read_json
+from core.config import Config
+from core.errors import UserError
+from core.paths import RunPaths
+from deploy import pipeline
+from deploy.backends import get_backend
+from deploy.masks import is_mask, mask_bundle_beside, write_classes
+from qat.data.base import Sample
+
+NAMES = ("road", "car", "tree", "sky")
+COLORS = ((128, 64, 128), (0, 0, 142), (107, 142, 35), (70, 130, 180))
+
+
+@pytest.fixture
+def run(exported, tmp_path, monkeypatch):
+    """A run folder as the QAT stage leaves it, and its config."""
+    monkeypatch.chdir(tmp_path)
+    paths = RunPaths("demo")
+    paths.dir.mkdir(parents=True)
+    shutil.copy(exported.fp32, paths.fp32_onnx)
+    shutil.copy(exported.dialects["openvino"], paths.placed("openvino"))
+    write_classes(paths.classes, NAMES, COLORS)
+    config = Config.model_validate(
+        {
+            "run": "demo",
+            "model": {"num_classes": 4},
+            "data": {"height_px": 32, "width_px": 32},
+            "train": {"epochs": 1, "crop_height_px": 32, "crop_width_px": 32},
+            "qat": {"epochs": 0},
+            "deploy": {"backends": ["openvino"]},
+        }
+    )
+    monkeypatch.setattr(pipeline, "ensure_placed", lambda *_: None)
+    return paths, config
+
+
+class Photos:
+    """Noise as images."""
+
+    class_names, colors = NAMES, COLORS
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        image = np.random.default_rng(index).integers(0, 256, (32, 32, 3), np.uint8)
+        return Sample(image, np.zeros((32, 32), np.uint8), str(index))
+
+    def fingerprint(self):
+        return "noise"
+
+
+def test_masks_stand_beside_their_network_and_agree_with_it(run):
+    from qat.data.transform import normalize
+
+    _, config = run
+    outcomes = {outcome.precision: outcome for outcome in pipeline.ensure(config) if outcome.bundle}
+    assert set(outcomes) >= {"fp32", "int8"}
+    for precision in ("fp32", "int8"):
+        bundle, mask = outcomes[precision].bundle, outcomes[precision].mask
+        assert mask.dir == mask_bundle_beside(bundle) == mask_bundle_beside(mask)
+        assert mask.dir.name == f"openvino-{precision}-mask"
+        assert is_mask(mask) and not is_mask(bundle)
+        backend = get_backend("openvino")
+        with backend.open(bundle) as network, backend.open(mask) as session:
+            found = agreement(session, network, Photos(), lambda image: normalize(image, config.data), 3)
+        assert found > 99
+
+
+def test_the_manifest_says_what_goes_in_and_what_comes_out(run):
+    _, config = run
+    mask = next(outcome.mask for outcome in pipeline.ensure(config) if outcome.mask)
+    meaning = read_json(mask.dir / "manifest.json")["meaning"]
+    assert [entry["name"] for entry in meaning["classes"]] == list(NAMES)
+    assert [tuple(entry["color"]) for entry in meaning["classes"]] == list(COLORS)
+    assert meaning["normalization"]["mean"] == [0.485, 0.456, 0.406]
+    assert (meaning["input"]["height_px"], meaning["input"]["color"]) == (32, "RGB")
+
+
+def test_no_masks_where_none_are_wanted_and_a_failed_one_does_not_hide_the_network(run, monkeypatch):
+    paths, config = run
+    without = config.model_copy(update={"deploy": config.deploy.model_copy(update={"image_to_mask": ()})})
+    assert all(outcome.mask is None for outcome in pipeline.ensure(without))
+    assert not list(paths.dir.glob("*mask*"))
+
+    def broken(*_):
+        raise UserError("cannot become")
+
+    monkeypatch.setattr(pipeline, "ensure_baked", broken)
+    assert [outcome.status for outcome in pipeline.ensure(config) if outcome.precision == "int8"] == ["ok"]
+    assert all(outcome.mask is None for outcome in pipeline.ensure(config))
