@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.cli import add_config_options, config_from
 from core.errors import EXIT_ENVIRONMENT, run_cli
+from deploy.machine import cpu_threads
 
 
 def main() -> int | None:
@@ -61,6 +62,27 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("bundle", type=Path)
     inspect.add_argument("--debug", action="store_true")
     inspect.set_defaults(run=_inspect)
+
+    run = commands.add_parser("run", help="segment an image, a folder, a video or a camera")
+    run.add_argument("bundle", type=Path)
+    run.add_argument("source", help="image, folder, video file, or number of a camera")
+    run.add_argument("-o", "--out", type=Path, default=Path("predictions"), help="folder, or one .png or .mp4")
+    run.add_argument(
+        "--mode", choices=["latency", "throughput"], default="latency", help="one or many requests at once"
+    )
+    run.add_argument("--compare", default="", metavar="fp32,int8", help="precisions to show side by side")
+    run.add_argument("--threads", type=int, default=cpu_threads(), help="CPUs for --mode throughput")
+    run.add_argument("--frames", type=int, metavar="N", help="stop after N")
+    run.add_argument("--debug", action="store_true")
+    run.set_defaults(run=_run)
+
+    triton = commands.add_parser("triton", help="write a Triton model repository")
+    triton.add_argument("bundle", type=Path)
+    triton.add_argument("repository", type=Path, metavar="DIR")
+    triton.add_argument("--name", help="of the model; by default run and bundle")
+    triton.add_argument("--max-batch", type=int, default=8, metavar="N", help="where the engine's batch is dynamic")
+    triton.add_argument("--debug", action="store_true")
+    triton.set_defaults(run=_triton)
 
     doctor = commands.add_parser("doctor", help="what this machine can build and run")
     doctor.add_argument(
@@ -116,6 +138,32 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
     bundle = read_bundle(arguments.bundle)
     print_layers(get_backend(bundle.backend).layers(bundle))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from deploy.run.command import run
+
+    compare = [name for name in arguments.compare.split(",") if name]
+    run(
+        arguments.bundle,
+        arguments.source,
+        arguments.out,
+        mode=arguments.mode,
+        compare=compare,
+        threads=arguments.threads,
+        limit=arguments.frames,
+    )
+
+
+def _triton(arguments: argparse.Namespace) -> None:
+    from core.console import say
+    from deploy.bundle import read_bundle
+    from deploy.masks import mask_bundle_beside
+    from deploy.triton import write_repository
+
+    bundle = read_bundle(mask_bundle_beside(read_bundle(arguments.bundle)))
+    name = arguments.name or f"{bundle.dir.absolute().parent.name}-{bundle.dir.name}"
+    say(f"model: {write_repository(bundle, arguments.repository, name, arguments.max_batch)}")
 
 
 def _doctor(arguments: argparse.Namespace) -> int | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core.artifacts import read_json, write_json
 from core.config import Config
 from core.errors import UserError
 from core.paths import RunPaths
 from core.stages import Stage, ensure
+from deploy import onnx_graph
 from deploy.backends.base import Bundle
 from deploy.bake import Form, Normalization, bake
 
@@ -24,8 +27,17 @@ def write_classes(target: Path, names: tuple[str, ...], colors: tuple[tuple[int,
     write_json(target, [{"name": name, "color": list(color)} for name, color in pairs])
 
 
-def meaning_of(config: Config, paths: RunPaths) -> dict[str, Any]:
-    """What goes into a mask engine and what comes out, as its manifest holds it.
+def tensors_of(onnx: Path) -> dict[str, list[dict[str, Any]]]:
+    """Name, dtype and shape of each input and output of a graph; a dynamic side is a name or None."""
+    graph = onnx_graph.load(onnx)
+    return {
+        kind: [{"name": item.name, "dtype": np.dtype(item.dtype).name, "shape": list(item.shape)} for item in tensors]
+        for kind, tensors in (("inputs", graph.inputs), ("outputs", graph.outputs))
+    }
+
+
+def meaning_of(config: Config, paths: RunPaths, baked: Path) -> dict[str, Any]:
+    """What goes into the mask engine built from `baked` and what comes out, as its manifest holds it.
 
     Raises:
         UserError: the run has no classes.json yet.
@@ -44,6 +56,7 @@ def meaning_of(config: Config, paths: RunPaths) -> dict[str, Any]:
         },
         "normalization": {"mean": list(data.mean), "std": list(data.std), "of": "x / 255, inside the engine"},
         "classes": read_json(paths.classes),
+        "tensors": tensors_of(baked),
     }
 
 

@@ -145,7 +145,7 @@ def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildO
     out = mask_bundle_beside(outcome.bundle)
     try:
         source = ensure_baked(config, paths, _source(paths, precision, backend.dialect), backend.name)
-        meaning = meaning_of(config, paths)
+        meaning = meaning_of(config, paths, source)
         bundle = _ensure_bundle(config, paths, backend, source, out, precision, meaning)
     except Exception as error:  # as above: the engine of the network alone is there and can be measured
         say(f"engine {out.name}: failed: {error}")

@@ -83,6 +83,7 @@ def test_the_manifest_says_what_goes_in_and_what_comes_out(run):
     assert [tuple(entry["color"]) for entry in meaning["classes"]] == list(COLORS)
     assert meaning["normalization"]["mean"] == [0.485, 0.456, 0.406]
     assert (meaning["input"]["height_px"], meaning["input"]["color"]) == (32, "RGB")
+    assert meaning["tensors"]["inputs"] == [{"name": "rgb_image", "dtype": "uint8", "shape": [1, 32, 32, 3]}]
 
 
 def test_no_masks_where_none_are_wanted_and_a_failed_one_does_not_hide_the_network(run, monkeypatch):

@@ -1,0 +1,114 @@
+"""Where frames come from: an image, a folder of images, a video file, or a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import UnsupportedEnvironment, UserError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+DEFAULT_FPS = 25.0  # of a video or camera that does not tell its own
+
+Picture = NDArray[np.uint8]  # RGB (H, W, 3)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture and the name that a file made of it gets."""
+
+    name: str
+    image: Picture
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames, read one at a time; `fps` is None for images, which become files of their own."""
+
+    name: str
+    frames: Iterator[Frame]
+    total: int | None
+    fps: float | None
+
+
+def open_source(text: str, limit: int | None = None) -> Source:
+    """What `text` names: a file, a folder, or, if it is a number and no file, a camera.
+
+    Args:
+        limit: how many frames at most.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read (images: when their turn comes).
+        UnsupportedEnvironment: there is no such camera, or OpenCV lacks the video's codec.
+    """
+    path = Path(text)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:limit]
+        if not files:
+            raise UserError(
+                f"no images in {path}", why=f"none of its files ends in {', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
+        return Source(path.name, map(read_frame, files), len(files), None)
+    if text.isdecimal() and not path.exists():
+        return _video(cv2.VideoCapture(int(text)), f"camera{text}", limit, _no_camera(text))
+    if not path.is_file():
+        raise UserError(f"no file or folder {path}", fix="give an image, a folder, a video, or the number of a camera")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return Source(path.stem, iter([read_frame(path)]), 1, None)
+    return _video(cv2.VideoCapture(str(path)), path.stem, limit, _no_video(path))
+
+
+def read_frame(path: Path) -> Frame:
+    """An image file; raises `UserError` when OpenCV cannot decode it."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{path} cannot be read as an image", why="it is damaged, or of a format OpenCV does not know")
+    return Frame(path.stem, _rgb(image))
+
+
+def _video(capture: Any, name: str, limit: int | None, refusal: UserError) -> Source:
+    if not capture.isOpened():
+        capture.release()
+        raise refusal
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    total = min(count, limit or count) if count > 0 else limit
+    fps = float(capture.get(cv2.CAP_PROP_FPS))
+    return Source(name, islice(_decoded(capture, name), limit), total, fps if fps > 0 else DEFAULT_FPS)
+
+
+def _decoded(capture: Any, name: str) -> Iterator[Frame]:
+    try:
+        number = 0
+        while True:
+            there, image = capture.read()
+            if not there:
+                return
+            yield Frame(f"{name}_{number:06d}", _rgb(image))
+            number += 1
+    finally:
+        capture.release()
+
+
+def _no_camera(number: str) -> UserError:
+    return UnsupportedEnvironment(
+        f"camera {number} cannot be opened", why="it is absent, busy, or not permitted", fix="see /dev/video*"
+    )
+
+
+def _no_video(path: Path) -> UserError:
+    return UnsupportedEnvironment(
+        f"{path} cannot be opened as a video",
+        why="it is no video, or this OpenCV has no decoder for its codec",
+        fix="convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`",
+    )
+
+
+def _rgb(image: Any) -> Picture:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
