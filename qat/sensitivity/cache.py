@@ -1,0 +1,113 @@
+"""Finished probes on disk, one line each, so that a killed analysis goes on where it was."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.artifacts import sha256_json
+from core.errors import UserError
+from qat.distributed import rank
+from qat.sensitivity.distance import Distance
+from qat.sensitivity.task import Evidence
+
+Key = tuple[str, int]  # which units were quantized, and the image
+
+
+class ProbeCache:
+    """Evidence by (set of quantized units, image). Every process appends to a file of its own and reads all of them.
+
+    A line carries the fingerprint of everything that it depends on; lines of other fingerprints, and a last line
+    that a kill cut short, are passed over.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path, self.fingerprint = path, fingerprint
+        self.evidence: dict[Key, Evidence] = {}
+        self.distances: dict[Key, dict[str, float]] = {}
+        self.metrics: dict[str, float] = {}
+        for found in sorted(path.parent.glob(f"{path.stem}*{path.suffix}")):
+            self._read(found)
+        self._own = path.with_name(f"{path.stem}.{rank()}{path.suffix}")
+        if self._own.exists() and not self._own.read_bytes().endswith(b"\n"):  # a kill cut the last line short
+            with open(self._own, "a", encoding="utf-8") as file:
+                file.write("\n")
+
+    def add(
+        self,
+        units: frozenset[str],
+        images: tuple[int, ...],
+        found: list[Evidence],
+        distances: list[Distance],
+    ) -> dict[str, Any]:
+        """Keep a probe's evidence, image by image, and write it; returns the line for other processes."""
+        line = {
+            "fingerprint": self.fingerprint,
+            "set": set_key(units),
+            "images": list(images),
+            "loss": [repr(item.loss) for item in found],
+            "counts": _packed(np.stack([item.counts for item in found])),
+            "distances": [asdict(item) for item in distances],
+        }
+        self._write(line)
+        self.take(line)
+        return line
+
+    def add_metric(self, name: str, value: float) -> dict[str, Any]:
+        """Keep what the user's `evaluate` returned."""
+        line = {"fingerprint": self.fingerprint, "metric": name, "value": repr(value)}
+        self._write(line)
+        self.take(line)
+        return line
+
+    def take(self, line: dict[str, Any]) -> None:
+        """Use a line that this or another process made."""
+        if "metric" in line:
+            self.metrics[line["metric"]] = float(line["value"])
+            return
+        counts = _unpacked(line["counts"])
+        for position, image in enumerate(line["images"]):
+            key = (line["set"], image)
+            self.evidence[key] = Evidence(float(line["loss"][position]), counts[position])
+            if line["distances"]:
+                self.distances[key] = line["distances"][position]
+
+    def _write(self, line: dict[str, Any]) -> None:
+        try:
+            self._own.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._own, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"cannot write {self._own}", why=str(error), fix="set cache to a writable path") from error
+
+    def _read(self, file: Path) -> None:
+        for text in file.read_bytes().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict) and line.get("fingerprint") == self.fingerprint:
+                self.take(line)
+
+
+def set_key(units: frozenset[str]) -> str:
+    """Short name of a set of units."""
+    return sha256_json(sorted(units))[:24]
+
+
+def _packed(counts: np.ndarray[Any, Any]) -> dict[str, Any]:
+    data = base64.b64encode(zlib.compress(counts.astype(np.int32).tobytes(), 1)).decode()
+    return {"shape": list(counts.shape), "int32": data}
+
+
+def _unpacked(packed: dict[str, Any]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed["int32"])), np.int32).reshape(packed["shape"])

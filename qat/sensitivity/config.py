@@ -1,0 +1,65 @@
+"""The `config.yaml` of `sensitivity_analysis.py`: four keys are required, the rest has defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from core.config import CalibrationConfig, Section
+from core.errors import UserError
+from qat.sensitivity.types import Part, ToleranceKind
+
+Granularity = Literal["quantizer", "layer", "group", "block"]
+ProbeMode = Literal["one_in", "one_out"]
+
+
+class SensitivityConfig(Section):
+    """One analysis. Input paths are looked up in the current folder, then beside the config."""
+
+    model_path: Path
+    data_path: Path
+    output_file: Path
+    tolerance: float
+    tolerance_kind: ToleranceKind = "loss_increase"
+    model_file: Path = Path("my_model.py")
+    granularity: Granularity = "group"
+    mode: ProbeMode = "one_in"
+    part: Part = "both"
+    seed: int = 0
+    images: int | None = Field(default=None, gt=0)  # of the loader; None: all
+    calibration: CalibrationConfig = CalibrationConfig()
+    screen_images: int = Field(default=4, gt=0)  # every unit is screened on these
+    exact_top: int = Field(default=8, ge=0)  # units measured exactly after the screen
+    exact_images: int = Field(default=24, gt=0)
+    full_top: int = Field(default=4, ge=0)  # of those, at most so many are measured on all images
+    cache: Path | None = None  # finished probes; None: beside output_file
+
+
+def load_sensitivity_config(path: Path) -> SensitivityConfig:
+    """Read and check a config; input paths come back resolved.
+
+    Raises:
+        UserError: no such file, not a YAML mapping, or keys that the schema refuses.
+    """
+    if not path.is_file():
+        raise UserError(f"no config file {path}", fix="see examples/sensitivity_classifier/config.yaml")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise UserError(f"{path} is not a mapping", fix="see examples/sensitivity_classifier/config.yaml")
+        config = SensitivityConfig.model_validate(raw)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML", why=str(error)) from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise UserError(f"{path} is not a valid config", why="; ".join(lines), fix="see docs/sensitivity.md") from error
+    found = {key: _found(getattr(config, key), path.parent) for key in ("model_path", "data_path", "model_file")}
+    return config.model_copy(update=found)
+
+
+def _found(wanted: Path, beside: Path) -> Path:
+    """`wanted` from the current folder, or else from the config's; as given when it is in neither."""
+    return beside / wanted if not wanted.exists() and (beside / wanted).exists() else wanted

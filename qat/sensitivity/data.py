@@ -1,0 +1,158 @@
+"""The user's loader, read once into memory: images by number, the same in every probe whatever the loader shuffles."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.console import track
+from core.errors import UserError
+
+IMAGE_KEYS = ("image", "images", "input", "inputs", "x", "pixel_values", "data")
+TARGET_KEYS = ("label", "labels", "target", "targets", "mask", "masks", "y")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Samples as batches of one, in the loader's own structure.
+
+    Attributes:
+        samples: (input, target, …) or a mapping; every tensor with a first dimension of 1. A batch that cannot be
+            taken apart counts as one sample.
+        batch: images that the loader gave at once, and that probes run at once.
+    """
+
+    samples: tuple[Any, ...]
+    batch: int
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def together(self, indices: Sequence[int]) -> Any:
+        """One batch of these samples."""
+        chosen = [self.samples[index] for index in indices]
+        return chosen[0] if len(chosen) == 1 else _joined(chosen)
+
+    def chunks(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
+        """`indices` in groups that run at once; samples of other shapes start a new group."""
+        groups: list[list[int]] = []
+        for index in indices:
+            fits = (
+                groups
+                and len(groups[-1]) < self.batch
+                and _shapes(self.samples[groups[-1][0]]) == _shapes(self.samples[index])
+            )
+            if fits:
+                groups[-1].append(index)
+            else:
+                groups.append([index])
+        return [tuple(group) for group in groups]
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of every input and target."""
+        digest = hashlib.sha256(str(self.batch).encode())
+        for sample in self.samples:
+            map_tensors(sample, lambda value: digest.update(value.cpu().contiguous().numpy().tobytes()))
+        return digest.hexdigest()
+
+
+class Loader:
+    """Batches of some images, for the user's `evaluate`."""
+
+    def __init__(self, images: Images, indices: Sequence[int]) -> None:
+        self.images, self.chunks, self.batch_size = images, images.chunks(indices), images.batch
+        self.dataset = range(len(indices))
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.images.together(chunk) for chunk in self.chunks)
+
+
+def read_images(loader: Iterable[Any], limit: int | None, seed: int) -> Images:
+    """All samples of `loader`, or the first `limit`; random loaders are seeded.
+
+    Raises:
+        UserError: the loader is empty or gives no (input, target) pairs.
+    """
+    torch.manual_seed(seed)
+    samples: list[Any] = []
+    largest = 1
+    for batch in track(loader, "reading images"):
+        parts = _apart(batch)
+        input_and_target(parts[0])
+        largest = max(largest, len(parts))
+        samples += parts
+        if limit is not None and len(samples) >= limit:
+            break
+    if not samples:
+        raise UserError("get_data_loader() gave no batches", fix="check data_path")
+    return Images(tuple(samples[:limit]), largest)
+
+
+def input_and_target(batch: Any) -> tuple[Tensor, Any]:
+    """The network's input and the criterion's target: the first two of a sequence, or by name of a mapping."""
+    if isinstance(batch, Mapping):
+        image = next((batch[key] for key in IMAGE_KEYS if key in batch), None)
+        target = next((batch[key] for key in TARGET_KEYS if key in batch), None)
+    elif isinstance(batch, Sequence) and len(batch) >= 2:
+        image, target = batch[0], batch[1]
+    else:
+        image = target = None
+    if not isinstance(image, Tensor) or target is None:
+        raise UserError(
+            "get_data_loader() must give batches of (input tensor, target)",
+            why=f"it gave {type(batch).__name__}",
+            fix=f"a mapping needs one of {', '.join(IMAGE_KEYS)} and one of {', '.join(TARGET_KEYS)}",
+        )
+    return image, target
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """`value` with `change` applied to its tensors, through sequences and mappings."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: map_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return (
+            type(value)(*(map_tensors(v, change) for v in value))
+            if hasattr(value, "_fields")
+            else type(value)(map_tensors(item, change) for item in value)
+        )
+    return value
+
+
+def _apart(batch: Any) -> list[Any]:
+    lengths: set[int] = set()
+    map_tensors(batch, lambda value: lengths.add(value.shape[0] if value.ndim else -1))
+    if len(lengths) != 1 or -1 in lengths:
+        return [batch]
+    return [_slice(batch, index) for index in range(lengths.pop())]
+
+
+def _slice(batch: Any, index: int) -> Any:
+    return map_tensors(batch, lambda value: value[index : index + 1].detach().clone())
+
+
+def _joined(samples: list[Any]) -> Any:
+    first = samples[0]
+    if isinstance(first, Tensor):
+        return torch.cat(samples)
+    if isinstance(first, Mapping):
+        return {key: _joined([sample[key] for sample in samples]) for key in first}
+    if isinstance(first, list | tuple):
+        return [_joined([sample[position] for sample in samples]) for position in range(len(first))]
+    return first
+
+
+def _shapes(sample: Any) -> list[tuple[int, ...]]:
+    found: list[tuple[int, ...]] = []
+    map_tensors(sample, lambda value: found.append(tuple(value.shape)))
+    return found

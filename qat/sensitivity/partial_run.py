@@ -1,0 +1,66 @@
+"""Run a network again where something changed: values that do not depend on the change are taken from the last run."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+
+def reusable(model: nn.Module) -> bool:
+    """Whether kept values stay what they were: a traced graph in which nothing is overwritten."""
+    return isinstance(model, fx.GraphModule) and not any(_overwrites(model, node) for node in model.graph.nodes)
+
+
+class KeptRun:
+    """All values of one forward pass, and passes that differ from it in some quantizers."""
+
+    def __init__(self, model: fx.GraphModule, inputs: Tensor) -> None:
+        self.model = model
+        self.base = fx.Interpreter(model, garbage_collect_values=False)
+        self.base.args_iter = iter((inputs,))
+        self.executed = 0  # nodes computed since, for the cost report
+        self.output: Any = None
+        for node in model.graph.nodes:
+            self.base.env[node] = self.base.run_node(node)
+            if node.op == "output":
+                self.output = self.base.env[node]
+
+    def again(self, changed: Iterable[str]) -> Any:
+        """The output now that the quantizers at these module paths are switched otherwise than in the kept run."""
+        below = downstream(self.model, frozenset(changed))
+        last_read = {source: node for node in below for source in node.all_input_nodes}
+        run = fx.Interpreter(self.model, garbage_collect_values=False)
+        fresh: dict[fx.Node, Any] = {}
+        run.env = ChainMap(fresh, self.base.env)  # type: ignore[assignment]
+        result = self.output
+        for node in below:
+            result = fresh[node] = run.run_node(node)
+            for source in node.all_input_nodes:
+                if last_read[source] is node:
+                    fresh.pop(source, None)
+        self.executed += len(below)
+        return result
+
+
+def downstream(model: fx.GraphModule, changed: frozenset[str]) -> list[fx.Node]:
+    """In graph order, the nodes whose value depends on a module in `changed` or below which one lies."""
+    tainted: set[fx.Node] = set()
+    for node in model.graph.nodes:
+        own = node.op == "call_module" and any(
+            path == node.target or path.startswith(f"{node.target}.") for path in changed
+        )
+        if own or any(source in tainted for source in node.all_input_nodes):
+            tainted.add(node)
+    return [node for node in model.graph.nodes if node in tainted]
+
+
+def _overwrites(model: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return str(node.target).endswith("_") and not str(node.target).endswith("__")
+    if node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        return bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or name == "setitem"
+    return node.op == "call_module" and bool(getattr(model.get_submodule(str(node.target)), "inplace", False))

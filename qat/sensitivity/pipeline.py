@@ -1,0 +1,66 @@
+"""From a config to a ranking of its network's units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.artifacts import sha256_file, sha256_json
+from core.config import section_dict
+from core.console import console, say
+from qat.process_stages import is_main
+from qat.sensitivity.cache import ProbeCache
+from qat.sensitivity.config import SensitivityConfig
+from qat.sensitivity.data import input_and_target, read_images
+from qat.sensitivity.judge import ImageJudge
+from qat.sensitivity.probes import Probes
+from qat.sensitivity.rank import rank_units
+from qat.sensitivity.subject import Subject, make_subject
+from qat.sensitivity.types import Ranking
+from qat.sensitivity.user_file import UserFile, load_user_file
+from qat.sensitivity.weights import load_weights, model_hash
+
+CACHE_VERSION = 1
+RESULT_ONLY = {"output_file", "tolerance", "cache", "model_path", "data_path", "model_file"}  # no probe depends on them
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that is known before anything is decided."""
+
+    config: SensitivityConfig
+    user: UserFile
+    subject: Subject
+    judge: ImageJudge
+    ranking: Ranking
+
+
+def analyse(config: SensitivityConfig) -> Analysis:
+    """Load, quantize where needed, measure the baseline, rank the units."""
+    console.quiet = not is_main()
+    torch.manual_seed(config.seed)
+    user = load_user_file(config)
+    model = user.model()
+    if not user.loads_itself():
+        model = load_weights(model, config.model_path)
+    images = read_images(user.loader("val"), config.images, config.seed)
+    training = read_images(user.loader("train"), config.calibration.images, config.seed)
+    example = input_and_target(images.samples[0])[0]
+
+    def calibration() -> Iterator[Tensor]:
+        for sample in training.samples:
+            yield input_and_target(sample)[0]
+
+    subject = make_subject(model, example, calibration(), config)
+    settings = {key: value for key, value in section_dict(config).items() if key not in RESULT_ONLY}
+    fingerprint = sha256_json(
+        [CACHE_VERSION, model_hash(subject.model), images.fingerprint(), sha256_file(user.path), settings]
+    )
+    cache = ProbeCache(config.cache or config.output_file.with_suffix(".probes.jsonl"), fingerprint)
+    probes = Probes(subject, images, user.criterion(), cache, user.evaluate)
+    judge = ImageJudge(probes, config)
+    say(f"loss {judge.baseline.float_loss:.4f} in float, {judge.baseline.quantized_loss:.4f} all quantized")
+    return Analysis(config, user, subject, judge, rank_units(judge, config))

@@ -1,0 +1,176 @@
+"""Run the network with chosen units quantized and keep what every image showed; the network itself never changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from core.console import track
+from core.errors import UserError
+from qat.distributed import gathered, rank, world_size
+from qat.sensitivity.cache import ProbeCache, set_key
+from qat.sensitivity.data import Images, Loader, input_and_target, map_tensors
+from qat.sensitivity.distance import Distance, distance
+from qat.sensitivity.partial_run import KeptRun, reusable
+from qat.sensitivity.subject import Subject
+from qat.sensitivity.task import Evidence, evidence, metric_of, one_of
+from qat.sensitivity.weights import model_hash
+
+FLOAT: frozenset[str] = frozenset()
+
+
+class Probes:
+    """Measurements by set of units and image, each made once.
+
+    Attributes:
+        forwards: images times the share of the network that was computed for them, in whole forward passes.
+        seconds: time spent on it.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        images: Images,
+        criterion: Callable[[Any, Any], Tensor],
+        cache: ProbeCache,
+        evaluate: Callable[[Any, Any], float] | None = None,
+    ) -> None:
+        self.subject, self.images, self.criterion, self.cache = subject, images, criterion, cache
+        self.evaluate = evaluate
+        self.hash = model_hash(subject.model)
+        self.reuses = reusable(subject.model)
+        self.device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
+        self.forwards = 0.0
+        self.seconds = 0.0
+        first = images.together(images.chunks(range(len(images)))[0])
+        with torch.no_grad(), subject.only(FLOAT):
+            output = subject.model(self._input(first)[0])
+        self.metric = "evaluate" if evaluate else metric_of(output, input_and_target(first)[1])
+
+    def measure(
+        self, sets: Sequence[frozenset[str]], indices: Sequence[int], *, what: str, against_float: bool = False
+    ) -> None:
+        """Fill the cache with the evidence of every set on these images; what is there already is not run again.
+
+        Several processes share the sets, or the images where there are fewer sets than processes.
+
+        Args:
+            what: the label of the progress bar.
+            against_float: also keep the distance of the outputs from the float network's.
+        """
+        started = time.perf_counter()
+        by_sets = len(sets) >= world_size()
+        mine = sets[rank() :: world_size()] if by_sets else sets
+        jobs = [
+            (chunk, [s for s in mine if any(not self._known(s, image, against_float) for image in chunk)])
+            for chunk in self.images.chunks(sorted(indices))
+        ]
+        jobs = [job for job in jobs if job[1]]
+        lines: list[dict[str, Any]] = []
+        try:
+            for chunk, wanted in track(jobs if by_sets else jobs[rank() :: world_size()], what):
+                lines += self._run(chunk, wanted, against_float)
+        finally:
+            self.seconds += time.perf_counter() - started
+        for process, others in enumerate(gathered(lines)):
+            if process != rank():
+                for line in others:
+                    self.cache.take(line)
+        self.check()
+
+    def evaluated(self, units: frozenset[str], indices: Sequence[int]) -> float:
+        """What the user's `evaluate` says with these units quantized."""
+        assert self.evaluate is not None
+        indices = sorted(indices)
+        name = f"{set_key(units)}:{hash_of(indices)}"
+        if name not in self.cache.metrics:
+            with torch.no_grad(), self.subject.only(units):
+                value = float(self.evaluate(self.subject.model, Loader(self.images, indices)))
+            self.subject.model.eval()
+            self.cache.add_metric(name, value)
+            self.check()
+        return self.cache.metrics[name]
+
+    def check(self) -> None:
+        """Raise if the network is not what it was."""
+        if model_hash(self.subject.model) != self.hash:
+            raise UserError(
+                "a probe changed the network's weights or buffers",
+                why="forward(), the loss or evaluate() writes to them",
+                fix="remove the update; a network in evaluation mode must not change itself",
+            )
+        if any(module.training for module in self.subject.model.modules()):
+            raise UserError("a probe put the network in training mode", fix="remove .train() from forward()")
+
+    def _known(self, units: frozenset[str], image: int, against_float: bool) -> bool:
+        key = (set_key(units), image)
+        return key in self.cache.evidence and (not against_float or key in self.cache.distances)
+
+    def _run(self, chunk: tuple[int, ...], sets: list[frozenset[str]], against_float: bool) -> list[dict[str, Any]]:
+        """All sets on one batch; the largest part of the work is shared with the base they are nearest to."""
+        batch = self.images.together(chunk)
+        inputs, target = self._input(batch)
+        everything = frozenset(unit.name for unit in self.subject.units)
+        lines = []
+        with torch.no_grad():
+            reference = self._output(inputs, FLOAT, len(chunk)) if against_float else None
+            for base in (FLOAT, everything):
+                near = [s for s in sets if (2 * len(s) <= len(everything)) == (base is FLOAT)]
+                kept = self._kept(inputs, base, len(chunk)) if self.reuses and len(near) > 1 else None
+                for units in near:
+                    if kept is None:
+                        output = self._output(inputs, units, len(chunk))
+                    else:
+                        output = self._again(kept, units, base, len(chunk))
+                    found = evidence(output, target, self.criterion, self._counted(), len(chunk))
+                    apart = _distances(reference, output, len(chunk)) if against_float else []
+                    lines.append(self.cache.add(units, chunk, found, apart))
+        return lines
+
+    def _output(self, inputs: Tensor, units: frozenset[str], images: int) -> Any:
+        with self.subject.only(units):
+            self.forwards += images
+            return self.subject.model(inputs)
+
+    def _kept(self, inputs: Tensor, base: frozenset[str], images: int) -> KeptRun:
+        assert isinstance(self.subject.model, fx.GraphModule)
+        with self.subject.only(base):
+            self.forwards += images
+            return KeptRun(self.subject.model, inputs)
+
+    def _again(self, kept: KeptRun, units: frozenset[str], base: frozenset[str], images: int) -> Any:
+        changed = [path for unit in self.subject.units if unit.name in units ^ base for path in unit.quantizers]
+        before = kept.executed
+        with self.subject.only(units):
+            output = kept.again(changed)
+        self.forwards += images * (kept.executed - before) / len(kept.model.graph.nodes)
+        return output
+
+    def _input(self, batch: Any) -> tuple[Tensor, Any]:
+        image, target = input_and_target(batch)
+        return image.to(self.device), map_tensors(target, lambda value: value.to(self.device))
+
+    def _counted(self) -> Any:
+        return "" if self.metric == "evaluate" else self.metric
+
+    def of(self, units: frozenset[str], indices: Sequence[int]) -> list[Evidence]:
+        """Evidence of images that were measured."""
+        key = set_key(units)
+        return [self.cache.evidence[(key, image)] for image in indices]
+
+
+def hash_of(indices: Sequence[int]) -> str:
+    """Short name of a selection of images."""
+    return set_key(frozenset(map(str, indices)))
+
+
+def _distances(reference: Any, output: Any, images: int) -> list[Distance]:
+    if images == 1:
+        return [distance(reference, output)]
+    pairs = ([map_tensors(both, partial(one_of, i)) for both in (reference, output)] for i in range(images))
+    return [distance(*pair) for pair in pairs]

@@ -1,0 +1,94 @@
+"""Rank units by harm: all of them by a cheap label-free score, the worst by what they do to the task.
+
+1. Screen: every unit on a few images, by how far the network's output moves; one pass that reuses kept values.
+2. Exact: the worst of the screen on a subset of images, by the damage that the tolerance is about.
+3. Full: on all images, units whose interval still reaches that of the worst one or the tolerance.
+
+Where full quantization does not worsen the task (the interval of its damage reaches 0) labels cannot tell units apart:
+the order of the screen stands, and the exact numbers are only reported.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from qat.sensitivity.cache import set_key
+from qat.sensitivity.config import SensitivityConfig
+from qat.sensitivity.distance import Distance, total
+from qat.sensitivity.judge import ImageJudge
+from qat.sensitivity.probes import FLOAT
+from qat.sensitivity.types import Measured, Ranking, UnitScore
+
+
+def rank_units(judge: ImageJudge, config: SensitivityConfig) -> Ranking:
+    """All units, the most harmful first; the order depends on the data and the config alone.
+
+    With `one_in` a unit's harm is that of quantizing it alone; with `one_out`, what leaving only it in float saves.
+    """
+    started = time.perf_counter()
+    probes = judge.probes
+    before = probes.forwards
+    sets = {unit.name: _set_of(judge, unit.name, config) for unit in judge.units}
+    position = {name: index for index, name in enumerate(sets)}
+    screen = judge.subset(config.screen_images)
+    probes.measure(list(sets.values()), screen, what="screening units", against_float=True)
+    found = {name: UnitScore(name, _scores(judge, units, screen)) for name, units in sets.items()}
+    sign = 1 if config.mode == "one_in" else -1  # one_out: without the worst unit the outputs agree best
+    order = sorted(sets, key=lambda name: (sign * _float(found[name].scores["snr_db"]), position[name]))
+    screened = time.perf_counter()
+    top = order[: config.exact_top]
+    for name, exact in _exact(judge, {name: sets[name] for name in top}, config, config.exact_images).items():
+        found[name] = replace(found[name], exact=exact)
+    told = judge.between(FLOAT, judge.everything).low > 0
+    top = _worst_first(top, found) if told else top
+    undecided = [name for name in top if _undecided(found[name].exact, found[top[0]].exact, config.tolerance)]
+    again = {name: sets[name] for name in undecided[: config.full_top]}
+    for name, exact in _exact(judge, again, config, None).items():
+        found[name] = replace(found[name], exact=exact)
+    ordered = [*(_worst_first(top, found) if told else top), *order[config.exact_top :]]
+    images = len(probes.images)
+    cost = {
+        "units": float(len(sets)),
+        "screen_s": screened - started,
+        "total_s": time.perf_counter() - started,
+        "full_evaluations": (probes.forwards - before) / images,
+        "naive_full_evaluations": float(len(sets)),
+    }
+    return Ranking(tuple(found[name] for name in ordered), cost)
+
+
+def _set_of(judge: ImageJudge, unit: str, config: SensitivityConfig) -> frozenset[str]:
+    return frozenset({unit}) if config.mode == "one_in" else judge.everything - {unit}
+
+
+def _exact(
+    judge: ImageJudge, sets: dict[str, frozenset[str]], config: SensitivityConfig, images: int | None
+) -> dict[str, Measured]:
+    """Damage of each set: against float, or what it saves against everything quantized."""
+    if not sets:
+        return {}
+    judge.probes.measure(list(sets.values()), judge.subset(images), what="measuring the worst units")
+    if config.mode == "one_in":
+        return {name: judge.between(FLOAT, units, images) for name, units in sets.items()}
+    return {name: judge.between(units, judge.everything, images) for name, units in sets.items()}
+
+
+def _scores(judge: ImageJudge, units: frozenset[str], screen: tuple[int, ...]) -> dict[str, Measured | float]:
+    key = set_key(units)
+    apart: Distance = total(judge.probes.cache.distances[(key, image)] for image in screen)
+    return dict(apart.scores())
+
+
+def _worst_first(names: list[str], found: dict[str, UnitScore]) -> list[str]:
+    return sorted(names, key=lambda name: -_float(found[name].exact))  # equals stay in the order of the screen
+
+
+def _undecided(found: Measured | None, worst: Measured | None, tolerance: float) -> bool:
+    assert found and worst
+    return found.high >= worst.low or found.low <= tolerance <= found.high
+
+
+def _float(value: Measured | float | None) -> float:
+    assert value is not None
+    return value.value if isinstance(value, Measured) else value

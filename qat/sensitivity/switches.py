@@ -1,0 +1,81 @@
+"""One on/off switch for each quantizer, whoever made it; weights and ranges are never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from qat.quantizers import Mode, Quantizer
+
+FOREIGN = "TensorQuantizer"  # class name in nvidia-modelopt and in pytorch-quantization
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A quantizer that can be turned on, off, and back to how it was found.
+
+    Attributes:
+        path: module path of the quantizer.
+        part: what it quantizes.
+        turn: sets it on (True) or off.
+        saved: returns a function that restores the state of now.
+    """
+
+    path: str
+    part: Literal["weight", "activation"]
+    turn: Callable[[bool], None]
+    saved: Callable[[], Callable[[], None]]
+
+
+def switches(model: nn.Module) -> dict[str, Switch]:
+    """Switches by module path, of all quantizers that are in use; one that its owner disabled stays so."""
+    found: dict[str, Switch] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, Quantizer):
+            if module.is_set:
+                found[path] = _ours(path, module)
+        elif is_foreign(module) and not getattr(module, "_disabled", False):
+            found[path] = _foreign(path, module)
+    return found
+
+
+def is_foreign(module: nn.Module) -> bool:
+    """Whether it is a quantizer of modelopt or pytorch-quantization, told by its class name."""
+    return any(base.__name__ == FOREIGN for base in type(module).__mro__) and hasattr(module, "disable")
+
+
+@contextmanager
+def restored(switches: dict[str, Switch]) -> Iterator[None]:
+    """Within the context switches may be turned; after it they are as before."""
+    undo = [switch.saved() for switch in switches.values()]
+    try:
+        yield
+    finally:
+        for restore in undo:
+            restore()
+
+
+def _ours(path: str, quantizer: Quantizer) -> Switch:
+    def saved() -> Callable[[], None]:
+        mode = quantizer.mode
+        return lambda: quantizer.set_mode(mode)
+
+    def turn(on: bool) -> None:
+        quantizer.set_mode(Mode.QUANTIZE if on else Mode.FLOAT)
+
+    return Switch(path, "activation" if quantizer.axis is None else "weight", turn, saved)
+
+
+def _foreign(path: str, quantizer: Any) -> Switch:
+    def saved() -> Callable[[], None]:
+        disabled = bool(getattr(quantizer, "_disabled", False))
+        return quantizer.disable if disabled else quantizer.enable
+
+    def turn(on: bool) -> None:
+        (quantizer.enable if on else quantizer.disable)()
+
+    return Switch(path, "weight" if "weight" in path.rpartition(".")[2] else "activation", turn, saved)

@@ -1,0 +1,85 @@
+"""`model_path` into the network of `get_model()`, every key accounted for; and the hash that probes must not change."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.console import say
+from core.errors import UserError
+from qat.checkpointing import UNREADABLE, reason_of
+
+INSIDE = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")  # where training scripts put it
+PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, wrappers
+SHOWN = 5
+
+
+def load_weights(model: nn.Module, path: Path) -> nn.Module:
+    """`model` with the weights of `path`, or the pickled module itself when the file holds one.
+
+    The file may hold a state dict (also inside a checkpoint, also with the prefixes of wrappers), a module, or what
+    modelopt's `mto.save` writes.
+
+    Raises:
+        UserError: no such file, not a checkpoint, or keys that are missing, unexpected or of another shape.
+    """
+    content = _read(path)
+    if isinstance(content, nn.Module):
+        return content
+    if isinstance(content, Mapping) and "modelopt_state" in content:
+        import modelopt.torch.opt as mto
+
+        model = mto.restore_from_modelopt_state(model, content["modelopt_state"])
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in INSIDE if isinstance(content.get(key), Mapping | nn.Module)), content)
+    if isinstance(content, nn.Module):
+        return content
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds {type(content).__name__}, neither a state dict nor a module")
+    state = {str(name): value for name, value in content.items()}
+    wanted = model.state_dict()
+    for prefix in PREFIXES:
+        if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in wanted):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    tensors = {name for name, value in wanted.items() if isinstance(value, Tensor)}
+    problems = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - wanted.keys()),
+        "other shape": sorted(n for n in tensors & state.keys() if getattr(state[n], "shape", None) != wanted[n].shape),
+    }
+    if any(problems.values()):
+        why = "; ".join(f"{what}: {', '.join(names[:SHOWN])}" for what, names in problems.items() if names)
+        fix = "get_model() must build the network that was saved"
+        raise UserError(f"{path} does not fit {type(model).__name__}", why=why, fix=fix)
+    model.load_state_dict(state)
+    return model
+
+
+def model_hash(model: nn.Module) -> str:
+    """Hex SHA-256 of all parameters and buffers, persistent or not, by name."""
+    digest = hashlib.sha256()
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise UserError(f"no weights {path}", fix="check model_path")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        say(f"{path} is more than tensors: unpickling it runs the code it names")
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read as a PyTorch checkpoint", why=reason_of(error)) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except (*UNREADABLE, ImportError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read as a PyTorch checkpoint", why=reason_of(error)) from error
