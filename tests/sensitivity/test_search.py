@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import pytest
+
+from qat.sensitivity.search import layers_of, search
+from tests.sensitivity.judges import Formula, by_damage, ranking
+
+
+def test_nothing_is_reverted_when_all_quantized_meets_the_tolerance() -> None:
+    judge = Formula({"a": 0.02, "b": 0.01}, tolerance=0.05)
+    chosen = search(judge, by_damage(judge))
+    assert chosen.met and chosen.minimal and chosen.float_units == () and chosen.evaluations == 1
+
+
+def test_the_most_harmful_unit_goes_first() -> None:
+    judge = Formula({"a": 0.01, "b": 0.5, "c": 0.02}, tolerance=0.05)
+    chosen = search(judge, by_damage(judge))
+    assert chosen.float_units == ("b",) and chosen.met and [step.action for step in chosen.steps] == ["revert"]
+
+
+def test_a_wrong_ranking_is_mended_by_measuring() -> None:
+    judge = Formula({"a": 0.01, "b": 0.5, "c": 0.02}, tolerance=0.05)
+    assert search(judge, ranking(["a", "c", "b"]), window=3).float_units == ("b",)
+
+
+def test_units_that_harm_only_together() -> None:
+    judge = Formula({"a": 0.03, "b": 0.01, "c": 0.01}, 0.06, pairs={frozenset({"b", "c"}): 0.4})
+    chosen = search(judge, by_damage(judge))
+    assert chosen.met and len(chosen.float_units) == 1 and chosen.float_units[0] in ("b", "c")
+
+
+def test_step_back_drops_what_later_reverts_made_unnecessary() -> None:
+    """One revert at a time: `a` looks best at first, but `b` and `c` are both needed and enough."""
+    pairs = {frozenset({"a", "b"}): 0.3, frozenset({"a", "c"}): 0.3}
+    judge = Formula({"a": 0.0, "b": 0.2, "c": 0.2, "d": 0.01}, 0.05, pairs)
+    chosen = search(judge, by_damage(judge))
+    assert chosen.met and chosen.float_units == ("b", "c")
+    assert ("restore", "a") in [(step.action, step.unit) for step in chosen.steps]
+
+
+def test_a_tolerance_that_float_misses_is_not_met() -> None:
+    judge = Formula({"a": 0.1, "b": 0.2}, tolerance=-0.5)
+    chosen = search(judge, by_damage(judge))
+    assert not chosen.met and chosen.float_units == () and chosen.evaluations == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_as_small_as_brute_force_on_additive_damage(seed: int) -> None:
+    numbers = random.Random(seed)
+    judge = Formula({f"u{i}": numbers.random() for i in range(7)}, tolerance=numbers.uniform(0.2, 2.0))
+    order = list(judge.own)
+    numbers.shuffle(order)
+    chosen = search(judge, ranking(order), window=7, max_evaluations=500)
+    assert chosen.met and chosen.minimal and len(chosen.float_units) == _fewest(judge)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_single_unit_can_be_dropped(seed: int) -> None:
+    numbers = random.Random(seed)
+    own = {f"u{i}": numbers.random() for i in range(8)}
+    pairs = {frozenset(numbers.sample(sorted(own), 2)): numbers.uniform(-0.5, 1.0) for _ in range(6)}
+    judge = Formula(own, 1.0, pairs)
+    chosen = search(judge, by_damage(judge), max_evaluations=500)
+    assert chosen.met and chosen.minimal
+    quantized = frozenset(own) - set(chosen.float_units)
+    assert not any(judge.met(judge.damage(quantized | {name})) for name in chosen.float_units)
+
+
+def test_evaluations_are_bounded_and_the_tolerance_is_met_all_the_same() -> None:
+    judge = Formula({f"u{i}": 1.0 for i in range(40)}, tolerance=0.5)
+    chosen = search(judge, by_damage(judge), max_evaluations=30)
+    assert chosen.met and not chosen.minimal and len(chosen.float_units) == 40
+    assert judge.asked == chosen.evaluations <= 30 + 6
+
+
+def test_two_searches_are_the_same() -> None:
+    judge = Formula({"a": 0.3, "b": 0.3, "c": 0.3, "d": 0.1}, tolerance=0.5)
+    assert search(judge, by_damage(judge)) == search(judge, by_damage(judge))
+
+
+def test_candidates_may_be_compared_on_fewer_images() -> None:
+    judge = Formula({"a": 0.3, "b": 0.3}, tolerance=0.4)
+    assert search(judge, by_damage(judge), probe_images=4).damage.images == 16
+
+
+def test_layers_of_units() -> None:
+    judge = Formula({"a": 0.3, "b": 0.3}, tolerance=0.4)
+    assert layers_of(judge.units, ["b"]) == ("b",)
+
+
+def _fewest(judge: Formula) -> int:
+    names = frozenset(judge.own)
+    return next(
+        size
+        for size in range(len(names) + 1)
+        if any(judge.met(judge.damage(names - set(out))) for out in combinations(sorted(names), size))
+    )
