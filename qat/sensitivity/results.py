@@ -1,0 +1,170 @@
+"""What the analysis found: results.json, the `skip:` list for a run config, and the table at the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from core.artifacts import write_json, write_text
+from core.errors import GateMissed
+from qat.sensitivity.search import Chosen, layers_of
+from qat.sensitivity.types import Baseline, Measured, Ranking, ToleranceKind, Unit
+
+SCHEMA_VERSION = 1
+SHOWN_UNITS = 20
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything one run of the analysis has to tell.
+
+    Attributes:
+        ranges: amax by quantizer name, one value or one for each channel.
+        model: where the best model was saved.
+        cost: seconds, evaluations and what else was counted, by name.
+        per_class: metric of each class in percent, for the networks "float", "quantized" and "chosen".
+        engine: see `qat.sensitivity.engine_check`; None when no engine was asked for or none can be built.
+        front: points of the Pareto search (see `qat.sensitivity.pareto`).
+        recovered: what fine-tuning changed (see `qat.sensitivity.recover`).
+        histograms: of weights and activations of the worst units (see `qat.sensitivity.distributions`).
+    """
+
+    tolerance: float
+    tolerance_kind: ToleranceKind
+    units: Sequence[Unit]
+    baseline: Baseline
+    ranking: Ranking
+    chosen: Chosen
+    ranges: Mapping[str, Sequence[float]]
+    model: Path
+    command: str
+    cost: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    engine: Mapping[str, Any] | None = None
+    front: Sequence[Mapping[str, Any]] = ()
+    recovered: Mapping[str, Any] | None = None
+    histograms: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def met(self) -> bool:
+        """Whether the model that was saved is within the tolerance."""
+        return bool(self.recovered["met"]) if self.recovered else self.chosen.met
+
+    @property
+    def skip(self) -> tuple[str, ...]:
+        """Node names for `placement.skip`."""
+        return layers_of(self.units, self.chosen.float_units)
+
+
+def to_json(found: Findings) -> dict[str, Any]:
+    """`found` as JSON values; documented in docs/sensitivity.md."""
+    by_name = {unit.name: unit for unit in found.units}
+    return {
+        "schema": SCHEMA_VERSION,
+        "met": found.met,
+        "tolerance": {"kind": found.tolerance_kind, "limit": found.tolerance},
+        "baseline": asdict(found.baseline),
+        "chosen": {**asdict(found.chosen), "skip": list(found.skip)},
+        "model": str(found.model),
+        "units": [
+            {
+                **asdict(by_name[score.unit]),
+                "rank": place,
+                "scores": {name: _value(value) for name, value in score.scores.items()},
+                "exact": score.exact and asdict(score.exact),
+                "float": score.unit in found.chosen.float_units,
+            }
+            for place, score in enumerate(found.ranking.units, start=1)
+        ],
+        "ranges": {name: list(values) for name, values in found.ranges.items()},
+        "per_class": {name: dict(values) for name, values in found.per_class.items()},
+        "front": [dict(point) for point in found.front],
+        "engine": found.engine,
+        "recovered": found.recovered,
+        "cost": {**found.ranking.cost, **found.cost},
+        "histograms": list(found.histograms),
+        "environment": dict(found.environment),
+        "command": found.command,
+    }
+
+
+def _value(score: Measured | float) -> Any:
+    return asdict(score) if isinstance(score, Measured) else float(score)
+
+
+def skip_yaml(found: Findings) -> str:
+    """The section to paste into a run config, so that `make qat` leaves the chosen units in float."""
+    return yaml.safe_dump({"placement": {"skip": list(found.skip)}}, sort_keys=False)
+
+
+def write_results(found: Findings, folder: Path) -> None:
+    """Write `results.json` and `skip.yaml` into `folder`."""
+    write_json(folder / "results.json", to_json(found))
+    write_text(folder / "skip.yaml", skip_yaml(found))
+
+
+def ranges_of(model: nn.Module) -> dict[str, list[float]]:
+    """amax of every quantizer, ours or another toolkit's, by module path; quantizers without one are left out."""
+    ranges = {name: getattr(module, "amax", None) for name, module in model.named_modules()}
+    return {
+        name: [float(value) for value in amax.detach().abs().reshape(-1)]
+        for name, amax in ranges.items()
+        if isinstance(amax, Tensor) and bool(amax.isfinite().all())
+    }
+
+
+def print_findings(found: Findings, console: Console) -> None:
+    """The worst units, the chosen set and the verdict, for people."""
+    base, chosen = found.baseline, found.chosen
+    exact = [score for score in found.ranking.units if score.exact is not None]
+    names = sorted({name for score in found.ranking.units for name in score.scores})
+    table = Table("#", "unit", *names, f"damage, {found.tolerance_kind}", "stays")
+    for place, score in enumerate(found.ranking.units[:SHOWN_UNITS], start=1):
+        cells = [_cell(score.scores.get(name)) for name in names]
+        stays = "float" if score.unit in chosen.float_units else "INT8"
+        table.add_row(str(place), score.unit, *cells, _cell(score.exact), stays)
+    console.print(table)
+    if len(found.ranking.units) > SHOWN_UNITS:
+        console.print(f"{len(found.ranking.units) - SHOWN_UNITS} less harmful units are in results.json")
+    console.print(f"{len(exact)} of {base.units} units measured exactly", markup=False)
+    console.print(f"loss: FP32 {base.float_loss:.4g}, all quantized {base.quantized_loss:.4g}", markup=False)
+    if base.float_metric is not None and base.quantized_metric is not None:
+        metric = f"{base.metric}: FP32 {base.float_metric:.4g}, all quantized {base.quantized_metric:.4g}"
+        console.print(metric, markup=False)
+    console.print(f"float: {', '.join(chosen.float_units) or 'nothing'}", markup=False)
+    console.print(verdict(found), markup=False)
+
+
+def _cell(value: Measured | float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]" if isinstance(value, Measured) else f"{value:.4g}"
+
+
+def verdict(found: Findings) -> str:
+    """One line: the damage of the chosen set against the tolerance."""
+    damage = found.chosen.damage
+    interval = f"[{damage.low:.4g}, {damage.high:.4g}]"
+    word = "met" if found.met else "MISSED"
+    recovered = f", after recovery {found.recovered['after']:.4g}" if found.recovered else ""
+    return (
+        f"tolerance {word}: {found.tolerance_kind} {damage.value:.4g} {interval}{recovered}, limit {found.tolerance:g}"
+    )
+
+
+def require_met(found: Findings) -> None:
+    """Raise `GateMissed` (exit code 1) when the tolerance was missed."""
+    if not found.met:
+        raise GateMissed(
+            verdict(found),
+            why="no set of float units that was tried brings the model within it",
+            fix=f"raise `tolerance`, or add a `recover:` section; the model as it is: {found.model}",
+        )

@@ -1,0 +1,131 @@
+"""The best model on disk: weights, ranges and how it is quantized, and the one line that brings it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from core.artifacts import write_atomic
+from core.console import say
+from core.errors import UserError
+from deploy.profiles import select
+from qat import fx_graph
+from qat.checkpointing import UNREADABLE, reason_of
+from qat.insert import insert
+from qat.quantizers import Mode, Quantizer
+
+SCHEMA_VERSION = 1
+Form = Literal["fx", "given"]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What turns the user's float model into the saved one.
+
+    Attributes:
+        form: "fx": we traced it and quantized by the placement rules; "given": `get_model` returns it with quantizers.
+        example_shape: input it was traced with.
+        profile, disable: the placement rules.
+        skip: node-name patterns that got no quantizer.
+        switched_off: quantizers that pass their input through: those of the float units.
+    """
+
+    form: Form
+    example_shape: tuple[int, ...]
+    profile: str = "tensorrt"
+    disable: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    switched_off: tuple[str, ...] = ()
+
+
+def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -> Path:
+    """Write the model; returns where.
+
+    A model that missed the tolerance goes to `*.unmet.pt`. `output_file` then does not exist afterwards: one of an
+    earlier run is renamed to `*.previous.pt`, so that nobody takes it for this run's best. A success removes the
+    `*.unmet.pt` of an earlier run.
+    """
+    unmet = output_file.with_suffix(".unmet.pt")
+    if met:
+        unmet.unlink(missing_ok=True)
+    elif output_file.exists():
+        previous = output_file.with_suffix(".previous.pt")
+        output_file.replace(previous)
+        say(f"{output_file} of an earlier run is now {previous}")
+    target = output_file if met else unmet
+    content = {"schema": SCHEMA_VERSION, "met": met, "quantization": asdict(how), "state_dict": _on_cpu(model)}
+    with write_atomic(target) as temporary:
+        torch.save(content, temporary)
+    return target
+
+
+def _on_cpu(model: nn.Module) -> dict[str, Any]:
+    return {
+        name: value.detach().cpu() if isinstance(value, Tensor) else value for name, value in model.state_dict().items()
+    }
+
+
+def load(path: Path | str, model: nn.Module) -> nn.Module:
+    """The saved quantized model, in eval mode.
+
+    Args:
+        path: what `save` wrote; read without executing anything from it.
+        model: what `get_model()` returns; its weights are replaced.
+
+    Raises:
+        UserError: not such a file, or the model is another one.
+    """
+    content = _read(Path(path))
+    how = _quantization(content["quantization"])
+    model = quantized(model, how)
+    try:
+        model.load_state_dict(content["state_dict"])
+    except (RuntimeError, KeyError) as error:
+        raise UserError(
+            f"{path} does not fit {type(model).__name__}",
+            why=" ".join(str(error).split()),
+            fix="load it into the model that get_model() returned when it was saved",
+        ) from error
+    switch_off(model, how.switched_off)
+    return model.eval()
+
+
+def quantized(model: nn.Module, how: Quantization) -> nn.Module:
+    """`model` with the quantizers that `how` describes; their ranges are still to come."""
+    if how.form == "given":
+        return model
+    traced = fx_graph.trace(model, torch.zeros(how.example_shape))
+    insert(traced, select(how.profile, how.disable), how.skip)
+    return traced
+
+
+def switch_off(model: nn.Module, names: Sequence[str]) -> None:
+    """Let the quantizers called `names` pass their input through, whichever toolkit they are of."""
+    for name in names:
+        quantizer: Any = model.get_submodule(name)
+        if isinstance(quantizer, Quantizer):
+            quantizer.set_mode(Mode.FLOAT)
+        else:
+            quantizer.disable()  # TensorQuantizer of nvidia-modelopt and of pytorch-quantization
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise UserError(f"no saved model {path}", fix="run sensitivity_analysis.py first")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read", why=reason_of(error)) from error
+    if not isinstance(content, Mapping) or content.get("schema") != SCHEMA_VERSION or "quantization" not in content:
+        raise UserError(f"{path} is no model that sensitivity_analysis.py saved, or of another version")
+    return content
+
+
+def _quantization(values: Mapping[str, Any]) -> Quantization:
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list | tuple)}
+    return Quantization(**{**values, **lists})

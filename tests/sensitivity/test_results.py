@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+from torch import nn
+
+from core.config import PlacementConfig
+from core.errors import GateMissed
+from deploy.opgraph import Node
+from deploy.placement import matches
+from qat.quantizers import weight_quantizer
+from qat.sensitivity.results import (
+    SCHEMA_VERSION,
+    Findings,
+    print_findings,
+    ranges_of,
+    require_met,
+    skip_yaml,
+    write_results,
+)
+from qat.sensitivity.search import search
+from qat.sensitivity.types import Measured, Ranking, UnitScore
+from tests.sensitivity.judges import Formula
+
+
+def findings(tolerance: float = 0.1) -> Findings:
+    judge = Formula({"stem": 0.01, "body.0": 0.3, "head": 0.02}, tolerance)
+    exact = Measured(0.3, 0.25, 0.35, 8)
+    scores = (UnitScore("body.0", {"snr_db": 11.0}, exact), UnitScore("head", {}), UnitScore("stem", {"snr_db": exact}))
+    ranking = Ranking(scores, {"seconds": 2.0})
+    return Findings(
+        tolerance=tolerance,
+        tolerance_kind="loss_increase",
+        units=judge.units,
+        baseline=judge.baseline,
+        ranking=ranking,
+        chosen=search(judge, ranking),
+        ranges={"body.0.weight_quantizer": [1.0, 2.0]},
+        model=Path("best.pt"),
+        command="python sensitivity_analysis.py --config config.yaml",
+    )
+
+
+def test_results_file_holds_every_unit_with_its_interval(tmp_path: Path) -> None:
+    write_results(findings(), tmp_path)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["schema"] == SCHEMA_VERSION and content["met"] is True
+    assert [unit["name"] for unit in content["units"]] == ["body.0", "head", "stem"]
+    assert content["units"][0]["exact"] == {"value": 0.3, "low": 0.25, "high": 0.35, "images": 8}
+    assert content["units"][0]["float"] and not content["units"][1]["float"]
+    assert content["baseline"]["float_loss"] == 1.0 and content["ranges"]["body.0.weight_quantizer"] == [1.0, 2.0]
+    assert content["cost"] == {"seconds": 2.0} and content["chosen"]["damage"]["value"] == pytest.approx(0.03)
+
+
+def test_the_skip_list_is_what_a_run_config_takes() -> None:
+    section = yaml.safe_load(skip_yaml(findings()))["placement"]
+    patterns = PlacementConfig(**section).skip
+    assert patterns == ("body.0",)
+    assert matches(Node("/body/body.0/Conv", "Conv", (), (), {}), patterns[0])
+
+
+def test_a_missed_tolerance_is_exit_code_1() -> None:
+    missed = findings(tolerance=-1.0)
+    with pytest.raises(GateMissed, match="MISSED") as error:
+        require_met(missed)
+    assert error.value.exit_code == 1
+    require_met(replace(missed, recovered={"before": 0.33, "after": 0.01, "met": True}))
+    require_met(findings())
+
+
+def test_the_table_names_what_stays_float() -> None:
+    console = Console(width=160, record=True, file=io.StringIO())
+    print_findings(findings(), console)
+    text = console.export_text()
+    assert "0.3 [0.25, 0.35]" in text and "float: body.0" in text and "tolerance met" in text
+
+
+def test_ranges_are_those_of_the_quantizers() -> None:
+    conv = nn.Conv2d(1, 2, 1, bias=False)
+    model = nn.ModuleDict({"conv": conv, "quantizer": weight_quantizer(conv.weight, 0)})
+    assert ranges_of(model)["quantizer"] == pytest.approx(conv.weight.detach().abs().flatten().tolist())
