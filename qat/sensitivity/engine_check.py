@@ -1,0 +1,66 @@
+"""The choice on the engine that ships: its own loss, metric and latency beside the simulator's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.console import say
+from deploy.backends.base import Session
+from deploy.timing import ratio_of_medians
+from qat.sensitivity.engines import ALL_FLOAT, ALL_INT8, Engines, Skip
+from qat.sensitivity.latency_table import median_ms
+
+Score = Callable[[nn.Module], tuple[float, float | None]]  # loss and metric of anything that maps images to outputs
+
+
+class EngineModule(nn.Module):
+    """An engine in the place of a model, image by image since engines have a batch of one."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) float32 to the stacked first outputs."""
+        (name, output), found = (self._session.input_names[0], self._session.output_names[0]), []
+        for image in images.detach().cpu().numpy().astype(np.float32, copy=False):
+            found.append(self._session.run({name: image[np.newaxis]})[output])
+        return torch.from_numpy(np.concatenate(found))
+
+
+def engine_check(engines: Engines, skip: Skip, simulated: nn.Module, score: Score) -> dict[str, Any]:
+    """Build the chosen engine, time it between all-INT8 and all-float ones, and score it and its simulation.
+
+    Args:
+        simulated: the fake-quantized model that the choice was made with.
+        score: measures on the validation data.
+
+    Returns:
+        JSON values: loss and metric of the engine and of the simulation, latencies, convolutions in INT8.
+    """
+    wanted = {"chosen": skip, "int8": ALL_INT8, "float": ALL_FLOAT}
+    samples = engines.time(wanted)
+    with engines.backend.open(engines.bundle(skip)) as session:
+        loss, metric = score(EngineModule(session))
+    simulated_loss, simulated_metric = score(simulated)
+    convs = [layer for layer in engines.backend.layers(engines.bundle(skip)) if layer.kind == "Conv"]
+    say(f"engine: loss {loss:.4g}, simulated {simulated_loss:.4g}; {float(np.median(samples['chosen'])):.2f} ms")
+    return {
+        "backend": engines.backend.name,
+        "version": engines.backend.version(),
+        "threads": engines.bench.threads,
+        "loss": loss,
+        "metric": metric,
+        "simulated_loss": simulated_loss,
+        "simulated_metric": simulated_metric,
+        "latency_ms": {name: asdict(median_ms(found)) for name, found in samples.items()},
+        "speedup_vs_float": asdict(ratio_of_medians(samples["float"], samples["chosen"])),
+        "convs_total": len(convs),
+        "convs_int8": sum(layer.precision == "int8" for layer in convs),
+    }

@@ -1,0 +1,73 @@
+"""Engines of one quantized network, each with other layers in float."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.artifacts import sha256_file, sha256_json
+from core.config import BenchConfig
+from core.errors import UnsupportedEnvironment
+from deploy import onnx_graph
+from deploy.backends import get_backend
+from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
+from deploy.bundle import read_bundle
+from deploy.dialects import dialect_of
+from deploy.place import place
+from deploy.profiles import select
+from deploy.timing import Samples, time_in_turns
+from deploy.verify import verify
+
+Skip = tuple[str, ...]
+ALL_INT8: Skip = ()
+ALL_FLOAT: Skip = ("*",)
+
+
+class Engines:
+    """Builds and times engines made from one Q/DQ graph; `folder` keeps them, so each is built once.
+
+    Args:
+        qdq: the network with every unit quantized, as `qat.export` writes it.
+        backend: name of an engine family that runs here.
+        image: (1, C, H, W) float32, what latency is measured with.
+
+    Raises:
+        UnsupportedEnvironment: the backend cannot build or run INT8 on this machine.
+    """
+
+    def __init__(self, qdq: Path, backend: str, image: NDArray[np.float32], folder: Path, bench: BenchConfig) -> None:
+        self.backend: Backend = get_backend(backend)
+        missing = self.backend.available("int8") or self.backend.runnable("int8")
+        if missing is not None:
+            raise UnsupportedEnvironment(f"{backend} engines cannot be used here", why=missing.why, fix=missing.fix)
+        self.bench = bench
+        self.key = sha256_json([sha256_file(qdq), self.backend.version(), bench.model_dump(mode="json")])
+        self._qdq, self._image, self._folder = qdq, image, folder / backend
+
+    def bundle(self, skip: Skip) -> Bundle:
+        """The engine whose layers `skip` are float and all others INT8 where the rules place it."""
+        folder = self._folder / sha256_json([self.key, sorted(skip)])[:16]
+        if not (folder / "manifest.json").is_file():
+            dialect = dialect_of(self.backend.dialect)
+            placed = place(self._qdq, select(self.backend.dialect), skip, dialect=dialect)
+            graph = folder.with_suffix(".onnx")
+            graph.parent.mkdir(parents=True, exist_ok=True)
+            onnx_graph.save(placed.graph, graph)
+            verify(graph, placed.placement, dialect.unsigned)
+            precision: Precision = "fp32" if skip == ALL_FLOAT else "int8"
+            self.backend.build(graph, folder, BuildOptions(precision, threads=self.bench.threads))
+            graph.unlink()
+        return read_bundle(folder)
+
+    def time(self, wanted: Mapping[str, Skip]) -> dict[str, Samples]:
+        """Latency of several engines, measured in turns; milliseconds by name, each (rounds, runs)."""
+        with ExitStack() as stack:
+            sessions = {
+                name: stack.enter_context(self.backend.open(self.bundle(skip))) for name, skip in wanted.items()
+            }
+            feeds = {name: {session.input_names[0]: self._image} for name, session in sessions.items()}
+            return time_in_turns(sessions, feeds, self.bench)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from core.config import BenchConfig
+from core.errors import UnsupportedEnvironment
+from deploy.profiles import select
+from qat import fx_graph
+from qat.export import export_onnx
+from qat.insert import insert
+from qat.quantizers import Mode, quantizers
+from qat.sensitivity.engine_check import engine_check
+from qat.sensitivity.engines import Engines
+
+pytest.importorskip("openvino")
+QUICK = BenchConfig(rounds=2, runs_per_round=2, warmup_ms=0)
+
+
+def test_the_engine_scores_like_its_simulation_and_the_named_layer_is_float(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    image = torch.randn(1, 3, 16, 16)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
+    model = fx_graph.trace(copy.deepcopy(net), image)
+    insert(model, select())
+    for quantizer in quantizers(model).values():
+        quantizer.set_mode(Mode.QUANTIZE)
+        if quantizer.axis is None:
+            quantizer.set_amax(4.0, "test")
+    export_onnx(model, image, tmp_path / "qdq.onnx", 17)
+    engines = Engines(tmp_path / "qdq.onnx", "openvino", image.numpy(), tmp_path, QUICK)
+    batch = torch.randn(3, 3, 16, 16)
+    expected = net(batch).detach()
+
+    def score(candidate: nn.Module) -> tuple[float, float | None]:
+        with torch.no_grad():
+            return float((candidate(batch) - expected).square().mean()), None
+
+    found = engine_check(engines, ("2",), model, score)
+    assert found["convs_total"] == 3 and found["convs_int8"] == 2
+    assert 0 < found["loss"] < 1.1 * found["simulated_loss"] and found["metric"] is None
+    assert set(found["latency_ms"]) == {"chosen", "int8", "float"}
+    with engines.backend.open(engines.bundle(("*",))) as session:
+        outputs = session.run({session.input_names[0]: image.numpy()})
+        assert np.allclose(outputs[session.output_names[0]], net(image).detach().numpy(), atol=1e-4)
+
+
+def test_a_backend_that_cannot_run_here_is_an_environment_error(tmp_path: Path) -> None:
+    from deploy.backends import get_backend
+
+    (tmp_path / "qdq.onnx").write_bytes(b"")
+    backend = get_backend("trt")
+    if not (backend.available("int8") or backend.runnable("int8")):
+        pytest.skip("TensorRT runs on this machine")
+    with pytest.raises(UnsupportedEnvironment, match="trt"):
+        Engines(tmp_path / "qdq.onnx", "trt", np.zeros((1, 3, 8, 8), np.float32), tmp_path, QUICK)
