@@ -104,8 +104,8 @@ def pareto(
                 latency,
                 damage,
                 judge.met(damage),
-                hope and hope.extra_ms,
-                hope and hope.damage,
+                hope.extra_ms if hope else None,
+                hope.damage if hope else None,
             )
         )
     found.sort(key=lambda point: point.latency.value)
