@@ -16,6 +16,30 @@ Granularity = Literal["quantizer", "layer", "group", "block"]
 ProbeMode = Literal["one_in", "one_out"]
 
 
+class SearchConfig(Section):
+    """The search for what must stay float."""
+
+    window: int = Field(default=4, gt=0)  # candidates measured before each revert
+    max_evaluations: int | None = Field(default=None, gt=0)  # sets that are measured; None: 6 for each unit and 20
+    probe_images: int | None = Field(default=None, gt=0)  # candidates are compared on these; None: all
+
+
+class EngineConfig(Section):
+    """The engine that the choice is checked on."""
+
+    backend: Literal["openvino", "onnxruntime", "trt"] = "openvino"
+    threads: int = Field(default=1, gt=0)
+    rounds: int = Field(default=10, gt=0)
+    runs_per_round: int = Field(default=3, gt=0)
+    pareto_points: int = Field(default=5, ge=0)  # sets that are built and measured; 0: no Pareto search
+
+
+class RecoverConfig(Section):
+    """Fine-tuning of the chosen model with the user's optimizer."""
+
+    steps: int = Field(gt=0)
+
+
 class SensitivityConfig(Section):
     """One analysis. Input paths are looked up in the current folder, then beside the config."""
 
@@ -35,6 +59,9 @@ class SensitivityConfig(Section):
     exact_top: int = Field(default=8, ge=0)  # units measured exactly after the screen
     exact_images: int = Field(default=24, gt=0)
     full_top: int = Field(default=4, ge=0)  # of those, at most so many are measured on all images
+    search: SearchConfig = SearchConfig()
+    engine: EngineConfig | None = EngineConfig()  # None (`engine: null`): no engine is built
+    recover: RecoverConfig | None = None
     cache: Path | None = None  # finished probes; None: beside output_file
 
 

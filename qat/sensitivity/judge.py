@@ -53,7 +53,7 @@ class ImageJudge:
         if self.by_metric and self.probes.metric == "evaluate":
             return self._by_evaluate(reference, other, indices)
         both = [self.probes.of(units, indices) for units in (reference, other)]
-        return measured(self._statistic(both[0], both[1], absolute), len(indices), self.config.seed)
+        return measured(self.statistic(both[0], both[1], absolute), len(indices), self.config.seed)
 
     def met(self, found: Measured) -> bool:
         """See `Judge.met`."""
@@ -70,7 +70,8 @@ class ImageJudge:
         harm = np.nan_to_num(full - plain, nan=0.0, posinf=0.0, neginf=0.0)
         return tuple(int(index) for index in np.argsort(harm, kind="stable"))
 
-    def _statistic(self, reference: Sequence[Evidence], other: Sequence[Evidence], absolute: bool) -> Statistic:
+    def statistic(self, reference: Sequence[Evidence], other: Sequence[Evidence], absolute: bool) -> Statistic:
+        """The damage of one network's evidence against another's on the same images, for any weights of these."""
         if not self.by_metric:
             before, after = _losses(reference), _losses(other)
             after = np.where(np.isfinite(before), after, np.nan)  # an image without labels has no loss in either

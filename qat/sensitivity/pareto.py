@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from core.console import say
+from deploy.timing import Samples
 from qat.sensitivity.engines import Engines
 from qat.sensitivity.latency_table import Milliseconds, median_ms
 from qat.sensitivity.search import Chosen, layers_of, told
@@ -81,18 +82,29 @@ def _thinned(items: Sequence[Predicted], count: int) -> list[Predicted]:
 
 
 def pareto(
-    judge: Judge, engines: Engines, gains: Mapping[str, float], costs: Mapping[str, float], chosen: Chosen, points: int
+    judge: Judge,
+    engines: Engines,
+    gains: Mapping[str, float],
+    costs: Mapping[str, float],
+    chosen: Chosen,
+    points: int,
+    once: Callable[[Callable[[], dict[str, Samples]]], dict[str, Samples]] = lambda work: work(),
 ) -> list[Point]:
     """Measure up to `points` sets of the predicted front and the one that the search chose, the fastest first.
 
     All engines are timed in one go, in turns.
+
+    Args:
+        gains, costs: by unit, see `predicted_front`.
+        once: runs the timing in one of several processes and gives all of them the result.
     """
     start = judge.damage(frozenset(unit.name for unit in judge.units)).value
     front = _thinned(predicted_front(start, gains, costs), max(points, 2))
     promised = {item.float_units: item for item in front}
     sets = list(dict.fromkeys([*promised, frozenset(chosen.float_units)]))
     say(f"pareto: building and timing {len(sets)} engines")
-    samples = engines.time({str(index): layers_of(judge.units, sorted(item)) for index, item in enumerate(sets)})
+    skips = {str(index): layers_of(judge.units, sorted(item)) for index, item in enumerate(sets)}
+    samples = once(lambda: engines.time(skips))
     found = []
     for index, float_units in enumerate(sets):
         damage = judge.damage(frozenset(unit.name for unit in judge.units) - float_units)

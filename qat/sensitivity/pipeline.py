@@ -24,7 +24,16 @@ from qat.sensitivity.user_file import UserFile, load_user_file
 from qat.sensitivity.weights import load_weights, model_hash
 
 CACHE_VERSION = 1
-RESULT_ONLY = {"output_file", "tolerance", "cache", "model_path", "data_path", "model_file"}  # no probe depends on them
+DECISION = ("search", "engine", "recover")
+RESULT_ONLY = {
+    "output_file",
+    "tolerance",
+    "cache",
+    "model_path",
+    "data_path",
+    "model_file",
+    *DECISION,
+}  # no probe depends on them
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Findings:
         front: points of the Pareto search (see `qat.sensitivity.pareto`).
         recovered: what fine-tuning changed (see `qat.sensitivity.recover`).
         histograms: of weights and activations of the worst units (see `qat.sensitivity.distributions`).
+        notes: what could not be done, and why.
     """
 
     tolerance: float
@@ -52,6 +53,7 @@ class Findings:
     front: Sequence[Mapping[str, Any]] = ()
     recovered: Mapping[str, Any] | None = None
     histograms: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
 
     @property
     def met(self) -> bool:
@@ -91,6 +93,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "recovered": found.recovered,
         "cost": {**found.ranking.cost, **found.cost},
         "histograms": list(found.histograms),
+        "notes": list(found.notes),
         "environment": dict(found.environment),
         "command": found.command,
     }
@@ -140,6 +143,8 @@ def print_findings(found: Findings, console: Console) -> None:
         metric = f"{base.metric}: FP32 {base.float_metric:.4g}, all quantized {base.quantized_metric:.4g}"
         console.print(metric, markup=False)
     console.print(f"float: {', '.join(chosen.float_units) or 'nothing'}", markup=False)
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
     console.print(verdict(found), markup=False)
 
 

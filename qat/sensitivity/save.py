@@ -18,9 +18,10 @@ from qat import fx_graph
 from qat.checkpointing import UNREADABLE, reason_of
 from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
+from qat.sensitivity.subject import quantize_layers
 
 SCHEMA_VERSION = 1
-Form = Literal["fx", "given"]
+Form = Literal["fx", "layers", "given"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Quantization:
     """What turns the user's float model into the saved one.
 
     Attributes:
-        form: "fx": we traced it and quantized by the placement rules; "given": `get_model` returns it with quantizers.
+        form: "fx": we traced it and quantized by the placement rules; "layers": layer by layer, since it cannot be
+            traced; "given": `get_model` returns it with quantizers.
         example_shape: input it was traced with.
         profile, disable: the placement rules.
         skip: node-name patterns that got no quantizer.
@@ -99,6 +101,8 @@ def quantized(model: nn.Module, how: Quantization) -> nn.Module:
     """`model` with the quantizers that `how` describes; their ranges are still to come."""
     if how.form == "given":
         return model
+    if how.form == "layers":
+        return quantize_layers(model)
     traced = fx_graph.trace(model, torch.zeros(how.example_shape))
     insert(traced, select(how.profile, how.disable), how.skip)
     return traced

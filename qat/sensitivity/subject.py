@@ -65,6 +65,10 @@ class Subject:
         wanted = {path for unit in self.units for path in unit.quantizers}
         return {path: switch for path, switch in switches(self.model).items() if path in wanted}
 
+    def all_switches(self) -> dict[str, Switch]:
+        """Switches of all quantizers, also of those in no unit."""
+        return switches(self.model)
+
     @contextmanager
     def only(self, quantized: frozenset[str]) -> Iterator[None]:
         """Within the context exactly these units are quantized, and nothing else is; after it all is as before.

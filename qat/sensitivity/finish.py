@@ -1,0 +1,201 @@
+"""From a ranking to everything the analysis leaves behind: the choice, its proof on an engine, model and reports."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, fx
+
+from core.config import BenchConfig
+from core.console import say
+from core.errors import UserError
+from deploy.cpu import cpu_flags, cpu_model
+from qat.distributed import gathered
+from qat.export import export_onnx
+from qat.process_stages import is_main
+from qat.sensitivity.data import input_and_target
+from qat.sensitivity.distributions import distributions
+from qat.sensitivity.engine_check import engine_check
+from qat.sensitivity.engines import Engines
+from qat.sensitivity.latency_table import latency_table
+from qat.sensitivity.pareto import Point, fastest_met, pareto
+from qat.sensitivity.pipeline import Analysis
+from qat.sensitivity.recover import recover
+from qat.sensitivity.report_html import write_report
+from qat.sensitivity.results import Findings, ranges_of, write_results
+from qat.sensitivity.save import Form, Quantization, save
+from qat.sensitivity.scoring import Scorer
+from qat.sensitivity.search import Chosen, layers_of, search
+
+OPSET = 17
+WORST = 10
+PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "openvino", "nvidia-modelopt")
+FORMS: dict[str, Form] = {"placement rules": "fx", "layers": "layers"}
+NOT_EXPORTABLE = (UserError, RuntimeError, ValueError, TypeError, LookupError)  # what exporters and builders raise
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OnEngine:
+    """What the engine had to say; `note` says why it could not."""
+
+    chosen: Chosen
+    points: tuple[Point, ...] = ()
+    check: dict[str, Any] | None = None
+    note: str = ""
+
+
+def finish(analysis: Analysis) -> Findings:
+    """Search, verify on the engine, recover if asked to, save, and write the reports beside `output_file`."""
+    started = time.perf_counter()
+    config, judge, subject = analysis.config, analysis.judge, analysis.subject
+    how = config.search
+    chosen = search(judge, analysis.ranking, how.window, how.max_evaluations, how.probe_images)
+    searched = time.perf_counter()
+    scorer, folder = Scorer(judge), results_folder(config.output_file)
+    engine = _on_engine(analysis, chosen, scorer, folder)
+    chosen = engine.chosen
+    quantized = judge.everything - set(chosen.float_units)
+    networks = {"float": frozenset[str](), "quantized": judge.everything, "chosen": quantized}
+    per_class = {name: classes for name, units in networks.items() if (classes := scorer.per_class(units))}
+    worst = [unit for score in analysis.ranking.units[:WORST] for unit in subject.units if unit.name == score.unit]
+    with subject.only(judge.everything):
+        histograms = distributions(subject.model, _example(analysis), worst)
+    with subject.only(quantized):
+        recovered = _recover(analysis, chosen, scorer)
+        met = recovered["met"] if recovered else chosen.met
+        saved = _on_main(lambda: save(subject.model, _quantization(analysis, quantized), config.output_file, met=met))
+    spent = {"search_s": searched - started, "finish_s": time.perf_counter() - searched}
+    findings = Findings(
+        tolerance=config.tolerance,
+        tolerance_kind=config.tolerance_kind,
+        units=subject.units,
+        baseline=judge.baseline,
+        ranking=analysis.ranking,
+        chosen=chosen,
+        ranges=ranges_of(subject.model),
+        model=saved,
+        command=shlex.join(["python", *sys.argv]),
+        cost=spent,
+        environment=_environment(),
+        per_class=per_class,
+        engine=engine.check,
+        front=[point.to_json() for point in engine.points],
+        recovered=recovered,
+        histograms=histograms,
+        notes=tuple(filter(None, [engine.note, _form_note(analysis)])),
+    )
+    if is_main():
+        write_results(findings, folder)
+        write_report(findings, engine.points, folder / "report.html")
+        say(f"wrote {saved} and {folder}/results.json, skip.yaml, report.html")
+    return findings
+
+
+def results_folder(output_file: Path) -> Path:
+    """Where everything but the model goes: beside it, under its name."""
+    return output_file.with_suffix(".sensitivity")
+
+
+def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path) -> OnEngine:
+    """Build, search for faster engines, verify; a network that cannot be exported is a note, no error."""
+    options, subject, judge = analysis.config.engine, analysis.subject, analysis.judge
+    if options is None:
+        return OnEngine(chosen, note="no engine was asked for")
+    if not isinstance(subject.model, fx.GraphModule):
+        return OnEngine(chosen, note="no engine: the network is not a traced graph, which the exporter needs")
+    bench = BenchConfig(rounds=options.rounds, runs_per_round=options.runs_per_round, threads=options.threads)
+    image, model = _example(analysis), subject.model
+    qdq = folder / "qdq.onnx"
+    try:
+        with subject.only(judge.everything):
+            _on_main(lambda: export_onnx(model, image, qdq, OPSET))
+        engines = Engines(qdq, options.backend, image.numpy(), folder / "engines", bench)
+        points: list[Point] = []
+        if options.pareto_points:
+            points = _pareto(analysis, engines, chosen, folder)
+            chosen = fastest_met(chosen, points) if chosen.met else chosen
+        skip = layers_of(subject.units, chosen.float_units)
+        with subject.only(judge.everything - set(chosen.float_units)):
+            check = _on_main(lambda: engine_check(engines, skip, model, scorer.score))
+    except NOT_EXPORTABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        say(f"no engine: {reason}")
+        return OnEngine(chosen, note=f"no engine: {type(error).__name__}: {reason}")
+    return OnEngine(chosen, tuple(points), check)
+
+
+def _pareto(analysis: Analysis, engines: Engines, chosen: Chosen, folder: Path) -> list[Point]:
+    """The units measured exactly are worth a float kernel or not; the harmless rest is left alone."""
+    judge, config = analysis.judge, analysis.config
+    names = [score.unit for score in analysis.ranking.units if score.exact is not None]
+    names += [name for name in chosen.float_units if name not in names]
+    full = judge.damage(judge.everything, config.exact_images).value
+    gains = {name: full - judge.damage(judge.everything - {name}, config.exact_images).value for name in names}
+    units = [unit for unit in judge.units if unit.name in gains]
+    table = _on_main(lambda: latency_table(engines, units, folder / "latency.json"))
+    assert config.engine is not None
+    costs = {name: cost.value for name, cost in table.items()}
+    return pareto(judge, engines, gains, costs, chosen, config.engine.pareto_points, _on_main)
+
+
+def _recover(analysis: Analysis, chosen: Chosen, scorer: Scorer) -> dict[str, Any] | None:
+    options, user, model = analysis.config.recover, analysis.user, analysis.subject.model
+    if options is None:
+        return None
+    criterion, judge = user.criterion(), analysis.judge
+    for parameter in model.parameters():
+        parameter.grad = None
+
+    def loss(batch: Any) -> Tensor:
+        image, target = input_and_target(batch)
+        return criterion(model(image), target)
+
+    torch.manual_seed(analysis.config.seed)
+    batches, optimizer = user.loader("train"), user.optimizer(model)
+    return recover(model, optimizer, loss, batches, options.steps, lambda: scorer.damage(model), judge.met)
+
+
+def _quantization(analysis: Analysis, quantized: frozenset[str]) -> Quantization:
+    subject = analysis.subject
+    on = {path for unit in subject.units if unit.name in quantized for path in unit.quantizers}
+    return Quantization(
+        form=FORMS.get(subject.quantized_by, "given"),
+        example_shape=tuple(_example(analysis).shape),
+        switched_off=tuple(path for path in subject.all_switches() if path not in on),
+    )
+
+
+def _form_note(analysis: Analysis) -> str:
+    fallback = "torch.fx cannot trace the network: quantized layer by layer, without fusion groups"
+    return fallback if analysis.subject.quantized_by == "layers" else ""
+
+
+def _example(analysis: Analysis) -> Tensor:
+    return input_and_target(analysis.judge.probes.images.samples[0])[0]
+
+
+def _on_main(work: Callable[[], T]) -> T:
+    """What `work` returns in the first process, in all of them; the others wait."""
+    return gathered(work() if is_main() else None)[0]
+
+
+def _environment() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    flags = ", ".join(sorted(cpu_flags()))
+    return {"CPU": cpu_model(), "CPU flags": flags, "Python": platform.python_version(), **versions}

@@ -1,0 +1,40 @@
+"""Which layers of a network suffer from INT8, and which must stay float to keep its accuracy.
+
+python sensitivity_analysis.py --config config.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from core.errors import run_cli
+
+
+def main() -> int:
+    """Parse the command line and run the analysis; see docs/sensitivity.md for the exit codes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), metavar="FILE")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args()
+    return run_cli(lambda: _analyse(arguments.config), debug=arguments.debug)
+
+
+def _analyse(config: Path) -> None:
+    from rich.console import Console
+
+    from qat.process_stages import is_main
+    from qat.sensitivity.config import load_sensitivity_config
+    from qat.sensitivity.finish import finish
+    from qat.sensitivity.pipeline import analyse
+    from qat.sensitivity.results import print_findings, require_met
+
+    found = finish(analyse(load_sensitivity_config(config)))
+    if is_main():
+        print_findings(found, Console())
+    require_met(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
