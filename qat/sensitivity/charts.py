@@ -80,11 +80,11 @@ def bars(rows: Sequence[Bar], title: str, width: int = WIDTH) -> str:
 
 
 def scatter(points: Sequence[Point], chosen: Sequence[str], x_title: str, y_title: str, limit: float | None) -> str:
-    """Measured engines with their intervals; a line joins the front, a dashed one is the tolerance."""
+    """Measured engines; a line joins the front, a dashed one is the tolerance. Long intervals end at the frame."""
     width, height = WIDTH, 380
     ys = [v for p in points for v in (p.damage.low, p.damage.high, p.damage.value)]
     ys += [] if limit is None else [limit]
-    x_axis = axis_over([v for p in points for v in (p.latency.low, p.latency.high, p.latency.value)], 80, width - 30)
+    x_axis = axis_over([point.latency.value for point in points], 110, width - 90)
     y_axis = axis_over(ys, height - 54, 14)
     parts = [_x_grid(x_axis, 14, height - 54), _x_title(x_axis, height, x_title)]
     for tick in y_axis.ticks(6):
@@ -98,17 +98,17 @@ def scatter(points: Sequence[Point], chosen: Sequence[str], x_title: str, y_titl
     front = [point for point in points if point.on_front]
     path = " ".join(f"{x_axis(point.latency.value):.1f},{y_axis(point.damage.value):.1f}" for point in front)
     parts.append(f'<polyline class="front" points="{path}"/>')
-    for point in points:
+    for index, point in enumerate(points):
         x, y = x_axis(point.latency.value), y_axis(point.damage.value)
         name = f"{len(point.float_units)} float" if point.float_units else "all INT8"
         kind = "picked" if set(point.float_units) == set(chosen) else "met" if point.met else "missed"
         tip = f"{', '.join(point.float_units) or 'all INT8'}: {point.latency.value:.2f} ms, {point.damage.value:.4g}"
         parts.append(f"<g><title>{escape(tip)}</title>")
         parts.append(_line(x, y_axis(point.damage.low), x, y_axis(point.damage.high), "whisker"))
-        parts.append(_line(x_axis(point.latency.low), y, x_axis(point.latency.high), y, "whisker"))
-        parts.append(
-            f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="7"/>{_text(x + 11, y - 9, name, "name")}</g>'
-        )
+        left, right = (min(max(x_axis(value), 80), width - 30) for value in (point.latency.low, point.latency.high))
+        parts.append(_line(left, y, right, y, "whisker"))
+        label = _text(x + 11, y + (20 if index % 2 else -9), name, "name")
+        parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="7"/>{label}</g>')
     return _svg(width, height, f"{y_title} against {x_title}", parts)
 
 

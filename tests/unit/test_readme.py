@@ -53,8 +53,10 @@ def test_command_names_real_targets_and_variables(command: str) -> None:
 
 @pytest.mark.parametrize("command", MODULES)
 def test_other_commands_start_a_module_of_ours(command: str) -> None:
-    package = re.search(r" -m (\w+) ", command)
-    assert package and (ROOT / package[1] / "__main__.py").is_file()
+    package, script = re.search(r" -m (\w+) ", command), re.match(r"python (\S+\.py)", command)
+    assert package or script
+    assert package is None or (ROOT / package[1] / "__main__.py").is_file()
+    assert script is None or (ROOT / script[1]).is_file()
     config = re.search(r"--config (\S+)", command)
     assert config is None or (ROOT / config[1]).is_file()
 

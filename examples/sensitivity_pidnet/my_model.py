@@ -1,0 +1,65 @@
+"""PIDNet-S on the generated street scenes, as `sensitivity_analysis.py` wants it.
+
+python -m qat train --config configs/pidnet_s_streets.yaml
+python sensitivity_analysis.py --config examples/sensitivity_pidnet/config.yaml
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from core.config import load_config
+from qat.data import build_dataset, normalize
+from qat.data.base import IGNORE
+from qat.models import build_model
+
+CONFIG = load_config(Path(__file__).parents[2] / "configs/pidnet_s_streets.yaml")
+IMAGES = {"train": 32, "val": 24}
+
+
+def get_model() -> nn.Module:
+    """The deployment network: images (N, 3, H, W) to logits (N, classes, H/8, W/8)."""
+    return build_model(CONFIG.model, augment=False)
+
+
+def get_data_loader(split: str = "val") -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches of (image, label map)."""
+    return DataLoader(Scenes(split), batch_size=2)
+
+
+def get_criterion() -> nn.Module:
+    """Cross-entropy of the logits at the size of the label map."""
+    return PixelLoss()
+
+
+def get_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """Only used with `recover:` in the config."""
+    return torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+
+
+class Scenes(Dataset[tuple[Tensor, Tensor]]):
+    """The first scenes of a split."""
+
+    def __init__(self, split: str) -> None:
+        self.data = build_dataset(CONFIG.data, "train" if split == "train" else "val", seed=CONFIG.seed)
+        self.count = min(IMAGES[split], len(self.data))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        sample = self.data[index]
+        return torch.from_numpy(normalize(sample.image, CONFIG.data)), torch.from_numpy(sample.label).long()
+
+
+class PixelLoss(nn.Module):
+    """Mean cross-entropy over labelled pixels."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear", align_corners=True)
+        return F.cross_entropy(logits, labels, ignore_index=IGNORE)
