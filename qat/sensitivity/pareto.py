@@ -133,9 +133,13 @@ def _on_front(point: Point, others: Sequence[Point]) -> bool:
 
 
 def fastest_met(chosen: Chosen, points: Sequence[Point]) -> Chosen:
-    """The set of the fastest measured engine within the tolerance; `chosen` itself when no point is within it."""
+    """The set of the fastest measured engine within the tolerance.
+
+    It replaces `chosen` only if the intervals of the two latencies are apart: noise is no reason to leave layers float.
+    """
+    own = next((point for point in points if set(point.float_units) == set(chosen.float_units)), None)
     within = [point for point in points if point.met]
-    if not within or set(within[0].float_units) == set(chosen.float_units):
+    if own is None or not within or within[0].latency.high >= own.latency.low:
         return chosen
     best = within[0]
     say(f"pareto: {len(best.float_units)} float units instead of {len(chosen.float_units)}, for the faster engine")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from qat.sensitivity.latency_table import Milliseconds, latency_table, slower_by
-from qat.sensitivity.pareto import fastest_met, pareto, predicted_front
+from qat.sensitivity.pareto import Point, fastest_met, pareto, predicted_front
 from qat.sensitivity.search import search
 from tests.sensitivity.judges import Formula, by_damage
 
@@ -67,6 +67,16 @@ def test_the_fastest_engine_within_the_tolerance_wins() -> None:
     by_set = {point.float_units: point for point in points}
     assert by_set[("a", "b")].on_front and not by_set[("slow",)].on_front
     assert by_set[("a", "b")].latency == Milliseconds(10.4, 10.4, 10.4)
+
+
+def test_a_difference_within_the_noise_changes_nothing() -> None:
+    judge = Formula({"a": 0.01, "b": 0.01}, 0.4)
+    chosen = search(judge, by_damage(judge))
+    close = [
+        Point(("a",), Milliseconds(9.9, 9.5, 10.3), chosen.damage, True, -0.1, 0.01),
+        Point((), Milliseconds(10.0, 9.6, 10.4), chosen.damage, True, 0.0, 0.02),
+    ]
+    assert fastest_met(chosen, close) is chosen
 
 
 def test_without_a_point_within_the_tolerance_the_choice_stays() -> None:
