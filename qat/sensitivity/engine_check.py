@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.console import say
 from deploy.backends.base import Session
-from deploy.timing import ratio_of_medians
+from deploy.timing import paired_ratio
 from qat.sensitivity.engines import ALL_FLOAT, ALL_INT8, Engines, Skip
 from qat.sensitivity.latency_table import median_ms
 
@@ -60,7 +60,7 @@ def engine_check(engines: Engines, skip: Skip, simulated: nn.Module, score: Scor
         "simulated_loss": simulated_loss,
         "simulated_metric": simulated_metric,
         "latency_ms": {name: asdict(median_ms(found)) for name, found in samples.items()},
-        "speedup_vs_float": asdict(ratio_of_medians(samples["float"], samples["chosen"])),
+        "speedup_vs_float": asdict(paired_ratio(samples["float"], samples["chosen"])),
         "convs_total": len(convs),
         "convs_int8": sum(layer.precision == "int8" for layer in convs),
     }

@@ -43,13 +43,13 @@ def latency_table(engines: Engines, units: Sequence[Unit], file: Path) -> dict[s
 
 
 def slower_by(candidate: Samples, baseline: Samples, seed: int = 0) -> Milliseconds:
-    """Difference of the medians with a percentile-bootstrap interval over rounds, the same ones for both."""
-    draws = np.random.default_rng(seed).integers(len(baseline), size=(BOOTSTRAP_RESAMPLES, len(baseline)))
-    differences = np.median(candidate[draws], axis=(1, 2)) - np.median(baseline[draws], axis=(1, 2))
-    low, high = np.percentile(differences, (2.5, 97.5))
-    return Milliseconds(float(np.median(candidate) - np.median(baseline)), float(low), float(high))
+    """Median over rounds of each round's difference, with a percentile-bootstrap interval over rounds."""
+    differences = np.median(candidate, axis=1) - np.median(baseline, axis=1)
+    draws = np.random.default_rng(seed).integers(len(differences), size=(BOOTSTRAP_RESAMPLES, len(differences)))
+    low, high = np.percentile(np.median(differences[draws], axis=1), (2.5, 97.5))
+    return Milliseconds(float(np.median(differences)), float(low), float(high))
 
 
 def median_ms(samples: Samples, seed: int = 0) -> Milliseconds:
-    """Median of all runs with a percentile-bootstrap interval over rounds."""
+    """Median over rounds of the median run, with a percentile-bootstrap interval over rounds."""
     return slower_by(samples, np.zeros_like(samples), seed)
