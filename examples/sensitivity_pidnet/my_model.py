@@ -17,14 +17,17 @@ from core.config import load_config
 from qat.data import build_dataset, normalize
 from qat.data.base import IGNORE
 from qat.models import build_model
+from qat.models.checkpoint import load_state
 
 CONFIG = load_config(Path(__file__).parents[2] / "configs/pidnet_s_streets.yaml")
 IMAGES = {"train": 32, "val": 24}
 
 
-def get_model() -> nn.Module:
-    """The deployment network: images (N, 3, H, W) to logits (N, classes, H/8, W/8)."""
-    return build_model(CONFIG.model, augment=False)
+def get_model(model_path: str) -> nn.Module:
+    """The deployment network: images (N, 3, H, W) to logits (N, classes, H/8, W/8), without the auxiliary heads."""
+    model = build_model(CONFIG.model, augment=False)
+    load_state(model, Path(model_path))
+    return model
 
 
 def get_data_loader(split: str = "val") -> DataLoader[tuple[Tensor, Tensor]]:
