@@ -115,13 +115,13 @@ def measure(
 def score(
     sessions: Mapping[str, Session], hashes: Mapping[str, str], validation: Validation, cache: AccuracyCache
 ) -> dict[str, Accuracy]:
-    """Accuracy by row name, computed in one pass and only where not cached."""
+    """Accuracy by row name, computed only where not cached, and cached engine by engine: it takes a while."""
     keys = {name: sha256_json([name, hashes[name], validation.key]) for name in sessions}
     scores = {name: cached for name, key in keys.items() if (cached := cache.get(key)) is not None}
-    stale = {name: session for name, session in sessions.items() if name not in scores}
-    if stale:
-        scores |= evaluate(stale, {}, validation.dataset, validation.prepare, validation.num_classes)
-        cache.keep({keys[name]: found for name, found in scores.items()})
+    for name in [name for name in sessions if name not in scores]:
+        session = {name: sessions[name]}
+        scores |= evaluate(session, {}, validation.dataset, validation.prepare, validation.num_classes)
+        cache.keep({keys[found]: accuracy for found, accuracy in scores.items()})
     return scores
 
 
