@@ -13,7 +13,7 @@ from typing import Literal
 
 from benchmarks.peer_tools.base import Peer
 from core.artifacts import write_text
-from core.config import Config, section_dict
+from core.config import Config
 from core.console import say
 from core.errors import UserError
 from core.paths import ROOT, RunPaths
@@ -91,7 +91,7 @@ def _quantized(peer: Peer, config: Config, paths: RunPaths) -> Path:
             "settings": dict(peer.settings),
             "versions": peer.versions(),
             "images": config.qat.calibration.images,
-            "data": {key: value for key, value in section_dict(config.data).items() if key != "val_images"},
+            "normalization": {"mean": list(config.data.mean), "std": list(config.data.std)},
             "train": build_dataset(config.data, "train", seed=config.seed).fingerprint(),
         },
     )
