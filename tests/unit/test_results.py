@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks import gate
 from benchmarks.environment import describe
 from benchmarks.measure import Validation, bundle_sha256, measure
-from benchmarks.results import Results, Row, fastest_int8, find_row, load, save
+from benchmarks.results import LayerCost, Results, Row, fastest_int8, find_row, load, save
 from benchmarks.table import cells, print_table, signed
 from core.errors import UserError
 from core.paths import RunPaths
@@ -155,6 +155,18 @@ class TestGate:
 
     def test_loses_too_much(self, tmp_path, three):
         assert "points of mIoU, limit 1" in self.judged(tmp_path, three, limit=1.0)[0]
+
+    def test_loss_names_the_classes_that_lose_most(self, tmp_path, three):
+        (reason,) = self.judged(tmp_path, three, limit=1.0)
+        worst = reason.partition("(worst classes: ")[2]
+        assert worst.startswith("road −") and "tree" not in worst, "a class that never occurs loses nothing"
+
+    def test_slowness_names_the_slowest_layers_that_are_not_int8(self, tmp_path, three):
+        rows = rows_of(tmp_path, three, FakeBackend("fake", {**sessions(), "int8": FakeSession(clock=(20.0,))}))
+        costs = [("a", "int8", 9.0), ("b", "fp32", 5.0), ("c", "bf16", 3.0), ("d", "fp32", 2.0), ("e", "fp32", 1.0)]
+        layers = [LayerCost(name=name, kind="Conv", precision=precision, ms=ms) for name, precision, ms in costs]
+        (reason,) = gate.missed(rows, 100, {"fake int8": layers, "fake fp32": layers[:1]})
+        assert reason.endswith("(slowest layers not in INT8: b fp32 5.00 ms, c bf16 3.00 ms, d fp32 2.00 ms)")
 
     def test_failed_engine(self, tmp_path):
         rows = [Row(backend="fake", precision="int8", status="failed", reason="boom")]
