@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,17 +61,22 @@ def _openvino(bundle: Bundle, feeds: Tensors, runs: int) -> Iterable[LayerTime]:
     request = compiled.create_infer_request()
     for name, value in feeds.items():
         request.get_tensor(name).data[...] = value
-    request.infer()
-    samples: dict[tuple[str, str, str], list[float]] = {}
-    for _ in range(runs):
+    means: dict[tuple[str, str, str], list[float]] = {}
+    for _ in range(runs + 1):
         request.infer()
         for info in request.profiling_info:
             if info.status == info.Status.EXECUTED:
                 key = (info.node_name, info.node_type, info.exec_type)
-                samples.setdefault(key, []).append(info.real_time.total_seconds() * 1e3)
-    for (name, kind, primitive), times in samples.items():
+                means.setdefault(key, []).append(info.real_time.total_seconds() * 1e3)
+    for (name, kind, primitive), over_time in means.items():
         precision = openvino_backend.precision_of(primitive)
-        yield LayerTime(name, openvino_backend.kind_of(kind), precision, median(times))
+        yield LayerTime(name, openvino_backend.kind_of(kind), precision, median(_single(over_time)))
+
+
+def _single(means: Sequence[float]) -> list[float]:
+    """Times of the second and later runs: OpenVINO counts the mean of all runs since the model was compiled."""
+    totals = [(index + 1) * mean for index, mean in enumerate(means)]
+    return [max(0.0, after - before) for before, after in pairwise(totals)] or list(means)
 
 
 def _onnxruntime(bundle: Bundle, feeds: Tensors, runs: int) -> Iterable[LayerTime]:
