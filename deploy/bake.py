@@ -54,7 +54,7 @@ def bake(source: Path, target: Path, normalization: Normalization, form: Form) -
     before = _count_qdq(graph)
     height, width = _check(graph, source)
     batch = graph.inputs[0].shape[0]
-    _normalize(graph, normalization)
+    _normalize(graph, normalization, form)
     rows = _label_map(graph, height, width, form)
     rows.name, rows.dtype, rows.shape = OUTPUT_NAME, np.dtype(np.uint8), [batch, height, width]
     graph.outputs = [rows]
@@ -89,8 +89,11 @@ def _check(graph: gs.Graph, source: Path) -> tuple[int, int]:
     return shapes[0][1][2], shapes[0][1][3]
 
 
-def _normalize(graph: gs.Graph, normalization: Normalization) -> None:
-    """Put uint8 (N, H, W, 3) in front of the float input, as one product and one sum."""
+def _normalize(graph: gs.Graph, normalization: Normalization, form: Form) -> None:
+    """Put uint8 (N, H, W, 3) in front of the float input, as one product and one sum.
+
+    CPUs do both on whole rows: ONNX Runtime moves a Transpose behind them, and then broadcasts three values at a time.
+    """
     image = graph.inputs[0]
     std = np.asarray(normalization.std, np.float32)
     gain = 1.0 / (255.0 * std)
@@ -98,10 +101,21 @@ def _normalize(graph: gs.Graph, normalization: Normalization) -> None:
     batch, _, height, width = image.shape
     pixels = gs.Variable(INPUT_NAME, np.uint8, (batch, height, width, 3))
     graph.inputs = [pixels]
-    planes = _add(graph, "Transpose", [_add(graph, "Cast", [pixels], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
-    scaled = _add(graph, "Mul", [planes, gain.astype(np.float32).reshape(1, 3, 1, 1)])
-    shifted = _add(graph, "Add", [scaled, offset.astype(np.float32).reshape(1, 3, 1, 1)])
-    onnx_graph.replace_uses(graph, image, shifted)
+    floats = _add(graph, "Cast", [pixels], to=TensorProto.FLOAT)
+    if form == "bands":
+        rows = _add(graph, "Reshape", [floats, np.array([0, height, width * 3])])
+        shifted = _affine(graph, rows, np.tile(gain, width), np.tile(offset, width))
+        whole = _add(graph, "Reshape", [shifted, np.array([0, height, width, 3])])
+        planes = _add(graph, "Transpose", [whole], perm=[0, 3, 1, 2])
+    else:
+        planes = _add(graph, "Transpose", [floats], perm=[0, 3, 1, 2])
+        planes = _affine(graph, planes, gain.reshape(1, 3, 1, 1), offset.reshape(1, 3, 1, 1))
+    onnx_graph.replace_uses(graph, image, planes)
+
+
+def _affine(graph: gs.Graph, values: gs.Variable, gain: NDArray[Any], offset: NDArray[Any]) -> gs.Variable:
+    scaled = _add(graph, "Mul", [values, gain.astype(np.float32)])
+    return _add(graph, "Add", [scaled, offset.astype(np.float32)])
 
 
 def _label_map(graph: gs.Graph, height: int, width: int, form: Form) -> gs.Variable:

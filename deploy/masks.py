@@ -16,7 +16,7 @@ from deploy import onnx_graph
 from deploy.backends.base import Bundle
 from deploy.bake import Form, Normalization, bake
 
-BAKE_VERSION = 1  # raise when the graph that `deploy.bake` writes changes
+BAKE_VERSION = 2  # raise when the graph that `deploy.bake` writes changes
 MASK_SUFFIX = "-mask"
 _FORMS: dict[str, Form] = {"trt": "resize"}
 
