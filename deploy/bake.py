@@ -4,7 +4,7 @@ Upsampling is bilinear with aligned corners, as PIDNet's authors evaluate and as
 interpolation is linear along each side, hence two matrix products. Two forms compute the same:
 
 - `bands`, for CPUs: the rows of the image in bands whose logits stay in the cache between product and ArgMax, each
-  from the few rows of logits that it touches. Resize is slower there by more than an order of magnitude.
+  from the few rows of logits that it touches. With Resize, OpenVINO takes more than ten times as long.
 - `resize`, for GPUs: Resize and ArgMax as they are. As products they would round to TF32.
 
 What was measured is in docs/run.md.
