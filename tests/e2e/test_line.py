@@ -38,8 +38,12 @@ from tests.nets.residual import ResidualNet
 def net(num_classes):
     return ResidualNet(num_classes)
 """
-FLOAT = {"fp32 weights", "fp32 export", "engine openvino-fp32", "engine onnxruntime-fp32"}
-QUANTIZED = {"qat", "place openvino", "place onnxruntime", "engine openvino-int8", "engine onnxruntime-int8"}
+BACKENDS = ("openvino", "onnxruntime")
+FLOAT = {"fp32 weights", "fp32 export", "bake fp32-mask-bands"}
+FLOAT |= {f"engine {backend}-fp32{kind}" for backend in BACKENDS for kind in ("", "-mask")}
+QUANTIZED = {"qat", *(f"place {backend}" for backend in BACKENDS)}
+QUANTIZED |= {f"bake placed-{backend}-mask-bands" for backend in BACKENDS}
+QUANTIZED |= {f"engine {backend}-int8{kind}" for backend in BACKENDS for kind in ("", "-mask")}
 DEPENDS_ON_CPU = {"engine openvino-bf16"}  # built only where the CPU has BF16 arithmetic; float, too
 
 
