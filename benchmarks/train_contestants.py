@@ -27,16 +27,22 @@ from qat.hooks import NoHooks
 from qat.insert import insert
 from qat.losses import PIDNetLoss
 from qat.models import build_model
+from qat.toolkits import quantizer_class
 from qat.train import Item, Stepper
 from qat.train_plan import Precision, TrainPlan
 
 FLOAT, MODELOPT = "float", "modelopt mtq.quantize"
+_FIXED: dict[str, Any] = {"approach": "calibrate", "learned_scales": False}
 OURS: dict[str, dict[str, Any]] = {
-    "fixed scales": {"approach": "calibrate", "learned_scales": False},
+    "fixed scales": _FIXED,
     "tracked ranges": {"approach": "stats_only", "learned_scales": False, "epochs": 1, "freeze_last_epochs": 0},
     "learned scales": {"approach": "calibrate", "learned_scales": True},
 }
-NAMES = (FLOAT, *OURS, MODELOPT)
+TOOLKITS: dict[str, dict[str, Any]] = {
+    "toolkit modelopt": _FIXED | {"toolkit": "modelopt"},
+    "toolkit pytorch-quantization": _FIXED | {"toolkit": "pytorch-quantization"},
+}
+NAMES = (FLOAT, *OURS, *TOOLKITS, MODELOPT)
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,10 @@ class Settings:
 
 def missing(name: str) -> str:
     """Why the contestant `name` cannot take part here; empty if it can."""
-    if name != MODELOPT or find_spec("modelopt") is not None:
+    package = "modelopt" if name == MODELOPT else TOOLKITS.get(name, {}).get("toolkit")
+    if package is None or find_spec(package.replace("-", "_")) is not None:
         return ""
-    return "nvidia-modelopt is not installed"
+    return f"{package} is not installed"
 
 
 def contestant(name: str, settings: Settings) -> Callable[[int], None]:
@@ -106,11 +113,11 @@ def _model(name: str, config: Config, images: Tensor) -> tuple[nn.Module, NoHook
     traced = fx_graph.trace(model, images[:1])
     if name == FLOAT:
         return traced, _FrozenBatchNorm(traced)
-    return traced, _quantized(traced, config, config.qat.model_copy(update=OURS[name]), images)
+    return traced, _quantized(traced, config, config.qat.model_copy(update=(OURS | TOOLKITS)[name]), images)
 
 
 def _quantized(model: torch.fx.GraphModule, config: Config, qat: QatConfig, images: Tensor) -> RangeSchedule:
-    insert(model, rules_of(config.placement), config.placement.skip)
+    insert(model, rules_of(config.placement), config.placement.skip, quantizer_class(qat.toolkit))
     return prepare(model, qat, [images[:1]])
 
 

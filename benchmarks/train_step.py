@@ -36,6 +36,7 @@ from core.console import say, track
 from core.errors import UnsupportedEnvironment, UserError, run_cli
 from qat.train_plan import Precision
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 WARMUP_STEPS = 2
 MEMORY_STEPS = 3
 MIB = 1 << 20
@@ -69,6 +70,7 @@ class StepReport(Record):
     crop: str
     threads: int
     rounds: int
+    clock: str
     environment: Environment
     rows: tuple[StepCost, ...]
 
@@ -87,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="contestants beside float")
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: processor time, for a machine that is shared"
+    )
     parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--memory-of", choices=NAMES, help=argparse.SUPPRESS)  # the child process of one contestant
@@ -113,7 +118,9 @@ def _run(arguments: argparse.Namespace) -> None:
             return
         names = [name for name in NAMES if name == FLOAT or name in arguments.only]
         present = [name for name in names if not missing(name)]
-        samples = time_in_turns({name: contestant(name, settings) for name in present}, arguments.rounds)
+        samples = time_in_turns(
+            {name: contestant(name, settings) for name in present}, arguments.rounds, CLOCKS[arguments.clock]
+        )
         memory = {} if arguments.no_memory else {name: _memory_in_child(name, precision) for name in present}
         rows += [_row(name, precision, samples, memory) for name in names]
     report = StepReport(
@@ -122,6 +129,7 @@ def _run(arguments: argparse.Namespace) -> None:
         crop=f"{height}x{width}",
         threads=config.bench.threads,
         rounds=arguments.rounds,
+        clock=arguments.clock,
         environment=environment.describe(),
         rows=tuple(rows),
     )
@@ -131,14 +139,16 @@ def _run(arguments: argparse.Namespace) -> None:
         _print(report)
 
 
-def time_in_turns(steps: Mapping[str, Callable[[int], None]], rounds: int) -> dict[str, timing.Samples]:
+def time_in_turns(
+    steps: Mapping[str, Callable[[int], None]], rounds: int, clock_s: Callable[[], float]
+) -> dict[str, timing.Samples]:
     """Do steps A B C, A B C, …; returns milliseconds by name, each (rounds, 1)."""
     found: dict[str, list[float]] = {name: [] for name in steps}
     for number in track(range(WARMUP_STEPS + rounds), "timing"):
         for name, step in steps.items():
-            start_s = time.perf_counter()
+            start_s = clock_s()
             step(number)
-            elapsed_ms = (time.perf_counter() - start_s) * timing.MS_PER_S
+            elapsed_ms = (clock_s() - start_s) * timing.MS_PER_S
             if number >= WARMUP_STEPS:
                 found[name].append(elapsed_ms)
     return {name: np.array(values)[:, np.newaxis] for name, values in found.items()}
@@ -198,7 +208,9 @@ def _row(
 def _print(report: StepReport) -> None:
     console = Console(highlight=False)
     where = f"{report.environment.cpu}, {report.threads} threads"
-    console.print(f"{report.model}, batch {report.batch}, crop {report.crop}, {where}", markup=False)
+    console.print(
+        f"{report.model}, batch {report.batch}, crop {report.crop}, {where}, {report.clock} time", markup=False
+    )
     table = Table("step", "precision", "median ms", "time vs float [95 %]", "memory MiB", "vs float")
     for row in report.rows:
         table.add_row(*_cells(row))

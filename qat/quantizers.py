@@ -78,7 +78,9 @@ class Quantizer(nn.Module):
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(seen, distributed.ReduceOp.MAX)
         with torch.no_grad():
-            self.amax.copy_(torch.where(torch.isnan(self.amax), seen, self.amax.lerp(seen, 1 - self.momentum)))
+            if self.momentum:
+                seen = torch.where(torch.isnan(self.amax), seen, self.amax.lerp(seen, 1 - self.momentum))
+            self.amax.copy_(seen)
         self.origin = "ema" if self.momentum else "max"
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,9 +22,9 @@ def settings(monkeypatch):
 def test_contestants_take_turns_and_warm_up_does_not_count():
     calls = []
     steps = {name: lambda number, name=name: calls.append((name, number)) for name in "ab"}
-    found = train_step.time_in_turns(steps, rounds=3)
+    found = train_step.time_in_turns(steps, rounds=3, clock_s=iter(range(100)).__next__)
     assert calls == [(name, number) for number in range(train_step.WARMUP_STEPS + 3) for name in "ab"]
-    assert {name: samples.shape for name, samples in found.items()} == {"a": (3, 1), "b": (3, 1)}
+    assert {name: samples.tolist() for name, samples in found.items()} == {"a": 3 * [[1000.0]], "b": 3 * [[1000.0]]}
 
 
 @pytest.mark.parametrize("name", [FLOAT, *OURS])
