@@ -9,6 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    from core.bootstrap import use_project_environment
+
+    use_project_environment()
+
 from core.errors import run_cli
 
 

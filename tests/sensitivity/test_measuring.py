@@ -1,0 +1,231 @@
+"""Intervals, the cache of finished probes, kills, several processes, and what user files may look like."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import UserError
+from qat.sensitivity.bootstrap import mean, measured, multiplicities
+from qat.sensitivity.cache import ProbeCache
+from qat.sensitivity.data import read_images
+from qat.sensitivity.distance import Distance
+from qat.sensitivity.pipeline import analyse
+from qat.sensitivity.switches import switches
+from qat.sensitivity.task import Evidence, metric_value
+from qat.sensitivity.user_file import load_user_file
+from qat.sensitivity.weights import load_weights
+from tests.sensitivity.users import PLAIN, write_user
+
+ROOT = Path(__file__).parents[2]
+RANK = (
+    "import sys; from pathlib import Path; from qat.sensitivity.config import load_sensitivity_config as load; "
+    "from qat.sensitivity.pipeline import analyse; found = analyse(load(Path(sys.argv[1]))); "
+    "print([(u.unit, dict(u.scores), u.exact) for u in found.ranking.units])"
+)
+
+
+def test_a_paired_interval_is_that_of_the_differences() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=200) * 10
+    after = before + 0.5 + rng.normal(size=200) * 0.1
+    found = measured(lambda weights: mean(after, weights) - mean(before, weights), 200, seed=0)
+    standard_error = (after - before).std() / 200**0.5
+    assert found.value == pytest.approx((after - before).mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * standard_error, rel=0.15)
+
+
+def test_resamples_have_as_many_images_and_are_the_same_again() -> None:
+    drawn = multiplicities(7, seed=3)
+    assert (drawn.sum(axis=1) == 7).all()
+    assert (drawn == multiplicities(7, seed=3)).all()
+
+
+def test_an_image_without_a_loss_does_not_count() -> None:
+    assert mean(np.array([1.0, np.nan, 3.0]), np.ones((1, 3)))[0] == 2.0
+
+
+def test_miou_is_of_the_summed_matrix() -> None:
+    counts = np.array([[[4, 0], [0, 0]], [[0, 0], [2, 2]]], np.int32)
+    both, first = metric_value("mIoU", counts, np.array([[1.0, 1.0], [1.0, 0.0]]))
+    assert both == pytest.approx(100 * (4 / 6 + 2 / 4) / 2)
+    assert first == 100.0
+
+
+def test_cached_probes_come_back_under_the_same_fingerprint_only(tmp_path) -> None:
+    path, units = tmp_path / "probes.jsonl", frozenset({"a", "b"})
+    evidence = [Evidence(0.25, np.array([1], np.int32)), Evidence(float("nan"), np.array([0], np.int32))]
+    apart = [Distance(1.0, 0.5, 1.0, 1.0, 0.0, 2.0)] * 2
+    ProbeCache(path, "x").add(units, (3, 5), evidence, apart)
+    own = next(tmp_path.glob("probes*.jsonl"))
+    with open(own, "a", encoding="utf-8") as file:
+        file.write('{"fingerprint": "x", "set": "cut sho')
+    again = ProbeCache(path, "x")
+    assert {image for _, image in again.evidence} == {3, 5}
+    assert again.evidence[next(key for key in again.evidence if key[1] == 3)].loss == 0.25
+    again.add_metric("m", 1.5)
+    assert ProbeCache(path, "x").metrics == {"m": 1.5}
+    assert ProbeCache(path, "y").evidence == {}
+
+
+@pytest.mark.parametrize("key", [{"seed": 1}, {"part": "weight"}, {"mode": "one_out"}])
+def test_other_settings_do_not_use_the_cache(tmp_path, key) -> None:
+    first = analyse(write_user(tmp_path, PLAIN)).judge.probes
+    same = analyse(write_user(tmp_path, PLAIN)).judge.probes
+    other = analyse(write_user(tmp_path, PLAIN, **key)).judge.probes
+    assert first.cache.fingerprint == same.cache.fingerprint != other.cache.fingerprint
+    assert same.forwards == 0 < other.forwards
+
+
+@pytest.mark.slow
+def test_a_killed_ranking_goes_on_and_ends_the_same(tmp_path) -> None:
+    write_user(tmp_path, PLAIN)
+    command = [sys.executable, "-c", RANK, str(tmp_path / "config.yaml")]
+    whole = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    file = next(tmp_path.glob("best.probes*.jsonl"))
+    lines = len(file.read_text().splitlines())
+    for kills in range(2):
+        file.unlink()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        while not (file.exists() and len(file.read_bytes().splitlines()) > 2 + 4 * kills):
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kept = len(file.read_bytes().splitlines())
+        again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert again == whole
+        written = [text for text in file.read_bytes().splitlines() if _whole(text)]
+        assert len(written) <= lines + 1 and kept <= len(written) + 1
+
+
+def _whole(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_two_processes_rank_as_one(tmp_path) -> None:
+    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+    one, two = (tmp_path / name for name in ("one", "two"))
+    for folder in (one, two):
+        write_user(folder, PLAIN)
+    script = tmp_path / "rank.py"
+    script.write_text(RANK.replace("print(", "from qat.process_stages import is_main; is_main() and print("))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    single = [sys.executable, str(script), str(one / "config.yaml")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    outputs = [
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+        for command in (single, [*launch, str(script), str(two / "config.yaml")])
+    ]
+    assert outputs[0] == outputs[1] != ""
+
+
+@pytest.mark.parametrize("missing", ["get_model", "get_data_loader", "get_optimizer", "get_criterion"])
+def test_a_missing_function_is_named(tmp_path, missing) -> None:
+    config = write_user(tmp_path, PLAIN)
+    source = config.model_file.read_text().replace(f"def {missing}(", "def renamed(")
+    config.model_file.write_text(source)
+    with pytest.raises(UserError, match=missing):
+        load_user_file(config)
+
+
+def test_an_argument_that_nobody_understands_is_named(tmp_path) -> None:
+    config = write_user(tmp_path, PLAIN, extra="\ndef get_criterion(flavour):\n    pass\n")
+    with pytest.raises(UserError, match="flavour"):
+        load_user_file(config).criterion()
+
+
+def test_weights_must_fit_and_may_carry_a_wrapper_s_prefix(tmp_path) -> None:
+    model = torch.nn.Linear(2, 2)
+    state = {f"module.{name}": value + 1 for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "wrapped.pt")
+    expected = {name: value + 1 for name, value in model.state_dict().items()}
+    loaded = load_weights(model, tmp_path / "wrapped.pt")
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in expected.items())
+    torch.save({"weight": torch.zeros(2, 2)}, tmp_path / "partial.pt")
+    with pytest.raises(UserError, match="does not fit"):
+        load_weights(model, tmp_path / "partial.pt")
+
+
+def test_a_network_that_changes_itself_is_refused(tmp_path) -> None:
+    counting = PLAIN.replace(
+        "    def forward(self, x):\n",
+        "        self.register_buffer('calls', torch.zeros(1))\n\n"
+        "    def forward(self, x):\n        self.calls += 1\n        x = x if float(x.sum()) else x\n",
+    )
+    with pytest.raises(UserError, match="changed the network"):
+        analyse(write_user(tmp_path, counting))
+
+
+def test_the_user_s_metric_judges(tmp_path) -> None:
+    score = (
+        "\ndef evaluate(model, loader):\n    return sum(float((model(x).argmax(1) == y).sum()) for x, y in loader)\n"
+    )
+    found = analyse(write_user(tmp_path, PLAIN, extra=score, tolerance_kind="metric_drop", tolerance=1))
+    assert found.judge.baseline.metric == "evaluate"
+    assert found.judge.baseline.float_metric == 24
+    assert found.judge.damage(frozenset()).value == 0
+
+
+def test_shuffled_loaders_are_read_once() -> None:
+    data = torch.utils.data.TensorDataset(torch.arange(12.0).reshape(6, 2), torch.arange(6))
+    loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
+    assert read_images(loader, None, 0).fingerprint() == read_images(loader, None, 0).fingerprint()
+
+
+class TensorQuantizer(torch.nn.Module):
+    """What modelopt's and pytorch-quantization's have in common."""
+
+    def __init__(self, disabled: bool = False) -> None:
+        super().__init__()
+        self._disabled = disabled
+
+    def disable(self) -> None:
+        self._disabled = True
+
+    def enable(self) -> None:
+        self._disabled = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self._disabled else x.round()
+
+
+def test_foreign_quantizers_are_switched_by_their_own_flags() -> None:
+    layer = torch.nn.Module()
+    layer.input_quantizer, layer.weight_quantizer = TensorQuantizer(), TensorQuantizer()
+    layer.output_quantizer = TensorQuantizer(disabled=True)
+    found = switches(layer)
+    assert {path: switch.part for path, switch in found.items()} == {
+        "input_quantizer": "activation",
+        "weight_quantizer": "weight",
+    }
+    undo = found["input_quantizer"].saved()
+    found["input_quantizer"].turn(False)
+    assert layer.input_quantizer._disabled
+    undo()
+    assert not layer.input_quantizer._disabled
+
+
+def test_a_network_quantized_by_modelopt(tmp_path) -> None:
+    pytest.importorskip("modelopt.torch.quantization", reason="nvidia-modelopt is not installed")
+    quantize = (
+        "\nimport modelopt.torch.quantization as mtq\n_float = get_model\n"
+        "def get_model():\n    def loop(model):\n        model(torch.randn(8, 3, 8, 8))\n"
+        "    return mtq.quantize(_float(), mtq.INT8_DEFAULT_CFG, loop)\n"
+    )
+    found = analyse(write_user(tmp_path, PLAIN, extra=quantize))
+    assert {"conv1", "conv2", "conv3", "conv4", "fc"} == {unit.name for unit in found.judge.units}
+    assert found.subject.quantized_by.startswith("modelopt")
