@@ -96,6 +96,10 @@ class Probes:
             self.check()
         return self.cache.metrics[name]
 
+    def inputs(self, chunk: tuple[int, ...]) -> tuple[Tensor, Any]:
+        """Input and target of these images, on the network's device."""
+        return self._input(self.images.together(chunk))
+
     def check(self) -> None:
         """Raise if the network is not what it was."""
         if model_hash(self.subject.model) != self.hash:
