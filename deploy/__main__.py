@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     place.add_argument("--weights", choices=["int8", "float"], default="int8", help="how the file stores weights")
     place.add_argument("--report", action="store_true", help="print every quantized edge and every skip")
+    place.add_argument("--dot", type=Path, metavar="FILE", help="write the placed graph as Graphviz text, too")
     place.add_argument("--debug", action="store_true")
     place.set_defaults(run=_place)
 
@@ -103,8 +104,10 @@ def _build(arguments: argparse.Namespace) -> int | None:
 
 
 def _place(arguments: argparse.Namespace) -> None:
+    from core.artifacts import write_json, write_text
     from deploy import onnx_graph, place
     from deploy.dialects import dialect_of
+    from deploy.dot import to_dot
     from deploy.partial import restricted
     from deploy.profiles import select
     from deploy.report import print_placement
@@ -115,6 +118,9 @@ def _place(arguments: argparse.Namespace) -> None:
     placed = place.place(arguments.source, rules, arguments.skip, arguments.weights, dialect, arguments.calibration)
     onnx_graph.save(placed.graph, arguments.target)
     verify(arguments.target, placed.placement, dialect.unsigned)
+    write_json(arguments.target.with_suffix(".placement.json"), placed.to_json())
+    if arguments.dot:
+        write_text(arguments.dot, to_dot(placed.graph, placed.placement))
     print_placement(placed, detailed=arguments.report)
 
 

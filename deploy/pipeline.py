@@ -20,7 +20,9 @@ from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
 from deploy.bundle import read_bundle
 from deploy.cast import to_fp16
 from deploy.dialects import Dialect, dialect_of
+from deploy.layer_snr import layer_snr
 from deploy.masks import ensure_baked, mask_bundle_beside, meaning_of
+from deploy.observe import read_images
 from deploy.parity import require_parity
 from deploy.placement import RULE_SET_VERSION
 from deploy.profiles import known_rules, rules_of
@@ -108,15 +110,15 @@ def _place(config: Config, paths: RunPaths, name: str, form: _Form) -> None:
     onnx_graph.save(placed.graph, target)
     verify(target, placed.placement, dialect.unsigned)
     found = require_parity(target, paths.parity)
-    scales = {
-        "unused_scales": list(placed.unused),
-        "widened_scales": list(placed.widened),
-        "observed_scales": list(placed.observed),
-    }
-    write_json(paths.placement(name), {**placed.placement.to_json(), **scales, "parity": vars(found)})
+    layers = layer_snr(paths.qdq_onnx, target, read_images(paths.calibration))
+    report = {**placed.to_json(), "parity": vars(found), "layers": [vars(layer) for layer in layers]}
+    write_json(paths.placement(name), report)
     where = placed.placement
     say(f"place {name}: {len(where.by_tensor)} activations and {len(where.weights)} weights in INT8")
     say(f"place {name}: {found.agreement:.2%} of pixels as the trained model has them, SNR {found.snr_db:.1f} dB")
+    if layers:
+        worst = min(layers, key=lambda layer: layer.snr_db)
+        say(f"place {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
 
 
 def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:

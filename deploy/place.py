@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_graphsurgeon as gs
 
@@ -33,13 +34,26 @@ class Placed:
         unused: tensors that had a scale in the source but that no rule quantizes.
         widened: tensors whose scale became the larger one of the group they share it with.
         observed: tensors whose scale comes from calibration images, because the source has none.
+        scales: the trained or observed scale of every quantized tensor, before the dialect spells it.
     """
 
     graph: gs.Graph
     placement: Placement
     unused: tuple[str, ...]
     widened: tuple[str, ...]
-    observed: tuple[str, ...] = ()
+    observed: tuple[str, ...]
+    scales: Mapping[str, qdq.Scale]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `placement.json`: every quantized use with its scale, every skip with its why."""
+        largest = {name: float(scale.values.max()) for name, scale in self.scales.items()}
+        return {
+            **self.placement.to_json(),
+            "scales": largest,
+            "unused_scales": list(self.unused),
+            "widened_scales": list(self.widened),
+            "observed_scales": list(self.observed),
+        }
 
 
 def place(
@@ -95,7 +109,8 @@ def place(
     respell(graph, dialect.unsigned)
     used = {item.edge.tensor for item in where.edges} | {item.use.tensor for item in where.weights}
     unused = trained.keys() - used.union(*where.groups)
-    return Placed(graph, where, tuple(sorted(unused)), widened, observed)
+    written = {name: scale for name, scale in scales.items() if name in used}
+    return Placed(graph, where, tuple(sorted(unused)), widened, observed, written)
 
 
 def _without_scale(

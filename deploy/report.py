@@ -33,18 +33,21 @@ def print_placement(placed: Placed, *, detailed: bool) -> None:
     """Counts, and with `detailed` every quantized use and every skip with its reason."""
     where = placed.placement
     if detailed:
-        table = Table("tensor", "read by", "rule")
+        groups = {tensor: str(number) for number, group in enumerate(where.groups, 1) for tensor in group}
+        table = Table("tensor", "scale", "group", "read by", "rule")
         for edge in where.edges:
-            table.add_row(edge.edge.tensor, edge.edge.node, edge.rule)
+            tensor = edge.edge.tensor
+            table.add_row(tensor, _scale(placed, tensor), groups.get(tensor, ""), edge.edge.node, edge.rule)
         for weight in where.weights:
-            table.add_row(weight.use.tensor, f"{weight.use.node} (axis {weight.use.axis})", weight.rule)
+            use = weight.use
+            table.add_row(use.tensor, _scale(placed, use.tensor), "", f"{use.node} (axis {use.axis})", weight.rule)
         _out.print(table)
         skips = Table("left in float", "rule", "why")
         for skip in where.skips:
             skips.add_row(skip.node, skip.rule, skip.why)
         _out.print(skips)
-        for group in where.groups:
-            print(f"one scale: {', '.join(group)}")
+        for number, group in enumerate(where.groups, 1):
+            print(f"group {number}, one scale: {', '.join(group)}")
     print(f"{len(where.by_tensor)} activations and {len(where.weights)} weights quantized, {len(where.skips)} skips")
     if placed.widened:
         print(f"{len(placed.widened)} scales grew to their group's largest: {', '.join(placed.widened[:5])}")
@@ -52,6 +55,12 @@ def print_placement(placed: Placed, *, detailed: bool) -> None:
         print(f"{len(placed.observed)} scales observed on the calibration images: {', '.join(placed.observed[:5])}")
     if placed.unused:
         print(f"{len(placed.unused)} scales of the source are not used: {', '.join(placed.unused[:5])}")
+
+
+def _scale(placed: Placed, tensor: str) -> str:
+    values = placed.scales[tensor].values
+    observed = ", observed" if tensor in placed.observed else ""
+    return f"{float(values.max()):.4g}{observed}" if values.size == 1 else f"{values.min():.3g} to {values.max():.3g}"
 
 
 def print_trials(tuned: Path) -> None:
