@@ -115,6 +115,13 @@ def test_what_was_timed_is_not_timed_again(source, tmp_path, monkeypatch):
     assert again(START, replace(START, rules=(*START.rules, "average-pool"))) == "same graph"
 
 
+def test_a_gain_has_to_show_twice(source, tmp_path, monkeypatch):
+    measured = iter([ratio(0.9), ratio(1.01)])
+    monkeypatch.setattr("deploy.tuning.compare.paired_ratio", lambda *_: next(measured))
+    found = comparer(source, tmp_path / "tuning")(START, replace(START, unsigned="always"))
+    assert found == ratio(1.01)
+
+
 def test_a_scheme_that_loses_accuracy_is_refused(source, tmp_path, monkeypatch):
     found = comparer(source, tmp_path / "tuning")
     agreements = iter([1.0, 0.99])
