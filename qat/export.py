@@ -62,11 +62,11 @@ def export_onnx(model: fx.GraphModule, example: Tensor, target: Path, opset: int
 
 
 def require_amax(model: nn.Module) -> None:
-    """Raise `UserError` naming the quantizers whose range was never set: they cannot be exported."""
-    unset = [name for name, quantizer in quantizers(model).items() if not quantizer.is_set]
+    """Raise `UserError` naming the quantizers whose range is not finite, or of unknown origin."""
+    unset = [name for name, quantizer in quantizers(model).items() if not (quantizer.is_set and quantizer.origin)]
     if unset:
         raise UserError(
-            f"{len(unset)} quantizers have no finite amax: {', '.join(unset[:5])}",
+            f"{len(unset)} quantizers have no finite amax of known origin: {', '.join(unset[:5])}",
             why="no statistics reached them, or they diverged during training",
             fix="calibrate on more images, or lower qat.lr",
         )

@@ -79,9 +79,19 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path):
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_a_range_from_nowhere_cannot_be_exported(tmp_path):
+    model = fx_graph.trace(residual_net(), EXAMPLE)
+    insert(model, RULES)
+    for quantizer in quantizers(model).values():
+        quantizer.set_amax(1.0, "test")
+    quantizers(model)["quantizers.x"].origin = ""
+    with pytest.raises(UserError, match=r"1 quantizers .*: quantizers\.x"):
+        export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
+
+
 def test_a_quantizer_without_range_cannot_be_exported(tmp_path):
     model = fx_graph.trace(residual_net(), EXAMPLE)
     insert(model, RULES)
-    with pytest.raises(UserError, match=r"7 quantizers have no finite amax: quantizers\.x"):
+    with pytest.raises(UserError, match=r"7 quantizers have no finite amax of known origin: quantizers\.x"):
         export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
     assert not (tmp_path / "m.onnx").exists()
