@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from core.cli import add_config_options, config_from
-from core.errors import EXIT_ENVIRONMENT, run_cli
+from core.errors import EXIT_ENVIRONMENT, UserError, run_cli
 from deploy.machine import cpu_threads
 
 
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     rules.set_defaults(run=_rules, debug=False)
 
     inspect = commands.add_parser("inspect", help="the INT8 proof of a built engine, layer by layer")
-    inspect.add_argument("bundle", type=Path)
+    inspect.add_argument("bundle", type=Path, help="a bundle's folder; of a .plan or .engine file, what built it")
+    inspect.add_argument("--fail-under", type=float, metavar="PERCENT", help="exit 1 with fewer convolutions in INT8")
+    inspect.add_argument("--json", action="store_true", help="print everything found as JSON")
     inspect.add_argument("--debug", action="store_true")
     inspect.set_defaults(run=_inspect)
 
@@ -138,12 +140,24 @@ def _rules(_: argparse.Namespace) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from deploy.backends import get_backend
     from deploy.bundle import read_bundle
-    from deploy.report import print_layers
+    from deploy.inspection import inspect_bundle
+    from deploy.plan_header import read_plan_header
+    from deploy.report import print_inspection
 
-    bundle = read_bundle(arguments.bundle)
-    print_layers(get_backend(bundle.backend).layers(bundle))
+    if arguments.bundle.is_file():
+        if arguments.fail_under is not None:
+            raise UserError(f"{arguments.bundle} is a plan: --fail-under needs a bundle's folder")
+        header = read_plan_header(arguments.bundle)
+        print(json.dumps(vars(header), indent=2) if arguments.json else f"built with {header}")
+        return
+    found = inspect_bundle(read_bundle(arguments.bundle))
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        print_inspection(found)
+    if arguments.fail_under is not None:
+        found.require(arguments.fail_under)
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core.artifacts import read_json
-from deploy.backends.base import LayerInfo
+from deploy.inspection import Inspection
 from deploy.pipeline import BuildOutcome
 from deploy.place import Placed
 from deploy.profiles import PROFILES
@@ -86,11 +85,19 @@ def print_rules() -> None:
     _out.print(table)
 
 
-def print_layers(layers: Sequence[LayerInfo]) -> None:
-    """Layer by layer, then the share of convolutions in INT8."""
-    table = Table("layer", "kind", "precision", "evidence")
-    for layer in layers:
-        table.add_row(layer.name, layer.kind, layer.precision, layer.detail)
+def print_inspection(found: Inspection) -> None:
+    """Layer by layer, then what they amount to, and why a convolution is in float."""
+    table = Table("layer", "kind", "precision", "evidence", "made from")
+    for layer in found.layers:
+        table.add_row(layer.name, layer.kind, layer.precision, layer.detail, " + ".join(layer.origin))
     _out.print(table)
-    convs = Counter(layer.precision for layer in layers if layer.kind == "Conv")
-    print(f"convolutions: {convs['int8']} of {sum(convs.values())} in INT8")
+    if found.float_convolutions:
+        reasons = Table("convolution in float", "precision", "why")
+        for conv in found.float_convolutions:
+            reasons.add_row(conv.name, conv.precision, conv.why)
+        _out.print(reasons)
+    in_int8 = found.convolutions - len(found.float_convolutions)
+    print(f"convolutions: {in_int8} of {found.convolutions} in INT8 ({found.int8_percent:.1f} %)")
+    print(f"of these, {len(found.float_outputs)} write their result in float")
+    print(f"residual additions inside a convolution: {len(found.fused_adds)}")
+    print(f"layers that only change format or precision: {len(found.conversions)}")

@@ -62,6 +62,7 @@ class LayerInfo:
         precision: what the kernel computes in: "int8", "fp32", "bf16", "fp16" or "unknown".
         detail: the evidence (OpenVINO primitiveType, ORT op type, TensorRT tactic or format).
         origin: names of the ONNX nodes fused into it, where the engine tells.
+        output: what its first result is written in, named as `precision`; "" where the engine does not tell.
     """
 
     name: str
@@ -69,6 +70,7 @@ class LayerInfo:
     precision: str
     detail: str = ""
     origin: Sequence[str] = ()
+    output: str = ""
 
 
 class Session(Protocol):

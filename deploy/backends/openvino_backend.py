@@ -131,4 +131,5 @@ def _layer(operation: Any) -> LayerInfo:
         precision=precision_of(primitive),
         detail=primitive,
         origin=tuple(filter(None, info.get("originalLayersNames", "").split(","))),
+        output=_PRECISION_BY_SUFFIX.get(info.get("outputPrecisions", "").split(",")[0].lower(), ""),
     )

@@ -62,6 +62,7 @@ def _layer(line: str, match: re.Match[str]) -> LayerInfo:
         precision=weights if weights in precisions else next(iter(precisions), "unknown"),
         detail=f"{kind}({', '.join(types)})",
         origin=tuple(dict.fromkeys(_ORIGIN.findall(line))),
+        output=next(map(_precision, _DATATYPE.findall(line[match.end() :])), ""),
     )
 
 
