@@ -174,6 +174,7 @@ class DeployConfig(Section):
     opset: int = Field(default=17, ge=17, le=20)
     workspace_mib: int = Field(default=4096, gt=0)
     image_to_mask: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32", "int8")  # also built as image → mask
+    rest: Literal["fp16", "fp32"] = "fp16"  # what TensorRT's INT8 engines compute in where they are not INT8
 
 
 class SweepConfig(Section):

@@ -165,7 +165,11 @@ def _ensure_bundle(
     meaning: Mapping[str, Any] | None = None,
 ) -> Bundle:
     options = BuildOptions(
-        precision, threads=config.bench.threads, workspace_mib=config.deploy.workspace_mib, meaning=meaning or {}
+        precision,
+        threads=config.bench.threads,
+        workspace_mib=config.deploy.workspace_mib,
+        rest=config.deploy.rest,
+        meaning=meaning or {},
     )
     stage = Stage(
         name=f"engine {out.name}",

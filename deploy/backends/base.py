@@ -25,14 +25,16 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the builder may choose. `threads` is for CPU backends, `workspace_mib` for TensorRT.
+    """What the builder may choose. `threads` is for CPU backends, `workspace_mib` and `rest` for TensorRT.
 
+    `rest` is the precision of what an INT8 graph leaves in float.
     `meaning` is not for the builder: JSON for the manifest on what the engine's tensors are (see `deploy.masks`).
     """
 
     precision: Precision
     threads: int = 1
     workspace_mib: int = 4096
+    rest: Literal["fp16", "fp32"] = "fp16"
     verbose: bool = False
     meaning: Mapping[str, Any] = field(default_factory=dict)
 

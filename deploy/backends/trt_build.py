@@ -32,6 +32,17 @@ def vendor_version() -> str:
     return f"{package} {metadata.version(package)}"
 
 
+def strongly_typed() -> bool:
+    """Whether the installed builder takes precision from the graph; TensorRT 8.6 takes it from flags."""
+    package, version = vendor_version().split(" ")
+    return package == "tensorrt_rtx" or int(version.split(".")[0]) >= STRONGLY_TYPED_SINCE
+
+
+def _flags(options: BuildOptions) -> dict[str, bool]:
+    half = options.rest if options.precision == "int8" else options.precision
+    return {"int8": options.precision == "int8", "fp16": half == "fp16"}
+
+
 def polygraphy_trt() -> Any:
     """`polygraphy.backend.trt` bound to the installed vendor package (Polygraphy reads the choice at import)."""
     if vendor_package() == "tensorrt_rtx":
@@ -55,8 +66,8 @@ def build_engine(onnx: Path, options: BuildOptions, say: Callable[[str], None]) 
     from polygraphy.mod.trt_importer import lazy_import_trt
 
     trt = lazy_import_trt()
-    typed = vendor_package() == "tensorrt_rtx" or int(trt.__version__.split(".")[0]) >= STRONGLY_TYPED_SINCE
-    flags = {} if typed else {"int8": options.precision == "int8", "fp16": options.precision != "fp32"}
+    typed = strongly_typed()
+    flags = {} if typed else _flags(options)
     with _captured_log(say) as errors:
         try:
             network = backend.network_from_onnx_path(str(onnx), strongly_typed=typed)

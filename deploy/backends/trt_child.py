@@ -8,15 +8,20 @@ from typing import Any
 
 from deploy.backends.base import BuildOptions
 from deploy.backends.child import serve
-from deploy.backends.trt_build import build_engine
+from deploy.backends.trt_build import build_engine, strongly_typed
+from deploy.cast import rest_to_fp16
 
 ENGINE, LOG = "model.engine", "build.log"
 
 
 def _build(request: Mapping[str, Any], folder: Path) -> None:
     options = BuildOptions(**request["options"])
+    onnx = Path(request["onnx"])
+    if options.precision == "int8" and options.rest == "fp16" and strongly_typed():
+        onnx = folder / f"{onnx.stem}-fp16.onnx"
+        rest_to_fp16(Path(request["onnx"]), onnx)
     with open(folder / LOG, "w", encoding="utf-8") as log:
-        engine = build_engine(Path(request["onnx"]), options, lambda line: print(line, file=log, flush=True))
+        engine = build_engine(onnx, options, lambda line: print(line, file=log, flush=True))
     (folder / ENGINE).write_bytes(engine)
 
 

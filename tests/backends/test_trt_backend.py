@@ -69,4 +69,4 @@ def test_building_keeps_the_log_off_the_terminal(backend, exported, tmp_path, ca
     bundle = backend.build(exported.placed, tmp_path / "engine", BuildOptions("int8"))
     captured = capfd.readouterr()
     assert "LayerType" not in captured.out + captured.err
-    assert backend.layers(bundle)[0].origin[0] == "image_QuantizeLinear"
+    assert "image_QuantizeLinear" in backend.layers(bundle)[0].origin
