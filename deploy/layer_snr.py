@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from deploy.opgraph import WEIGHTED
 from deploy.parity import HIGHEST_SNR_DB
+from deploy.watching import watching
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def layer_snr(trained: Path, placed: Path, images: Iterable[NDArray[np.float32]]
     common = _weighted_outputs(trained) & _weighted_outputs(placed)
     makers = {node.output[0]: node.name for node in onnx.load(str(placed)).graph.node}
     tensors = [tensor for tensor in makers if tensor in common]
-    sessions = [_watching(path, tensors) for path in (trained, placed)]
+    sessions = [watching(onnx.load(str(path)), tensors) for path in (trained, placed)]
     signal, noise = np.zeros(len(tensors)), np.zeros(len(tensors))
     for image in images:
         expected, got = (session.run(tensors, {session.get_inputs()[0].name: image}) for session in sessions)
@@ -61,12 +61,3 @@ def _decibels(signal: float, noise: float) -> float:
 
 def _weighted_outputs(path: Path) -> set[str]:
     return {node.output[0] for node in onnx.load(str(path)).graph.node if node.op_type in WEIGHTED}
-
-
-def _watching(path: Path, tensors: list[str]) -> onnxruntime.InferenceSession:
-    model = onnx.load(str(path))
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

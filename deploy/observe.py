@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
-import onnxruntime
 from numpy.typing import NDArray
 
 from core.console import track
 from core.errors import UserError
 from deploy.qdq import QMAX, Scale
+from deploy.watching import watching
 
 SMALLEST_AMAX = 1e-6  # a tensor that is all zero quantizes to zero with any scale
 
@@ -31,7 +30,7 @@ def observe(graph: gs.Graph, tensors: Sequence[str], calibration: Path) -> dict[
     Raises:
         UserError: the file is no calibration file, or its images do not fit the graph.
     """
-    session = _session(graph, tensors)
+    session = watching(gs.export_onnx(graph), tensors)
     feed = session.get_inputs()[0]
     batch = feed.shape[0] if isinstance(feed.shape[0], int) else 1
     largest = np.zeros(len(tensors))
@@ -70,13 +69,3 @@ def read_images(path: Path) -> Iterator[NDArray[np.float32]]:
     for image in images:
         floats = (image.astype(np.float32) / 255 - mean.astype(np.float32)) / std.astype(np.float32)
         yield np.ascontiguousarray(floats.transpose(2, 0, 1)[np.newaxis], dtype=np.float32)
-
-
-def _session(graph: gs.Graph, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
-    model = onnx.ModelProto()
-    model.CopyFrom(gs.export_onnx(graph))
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
