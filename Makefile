@@ -29,12 +29,6 @@ RUN      := $(VENV)/bin/python
 OPTIONS   = --config '$(CONFIG)' $(if $(DATA),--set 'data.root=$(DATA)') \
            $(if $(CKPT),--set 'model.checkpoint=$(CKPT)') $(ARGS)
 
-# A process that dies of a signal (128 and up) is started once more: some full runs, here and there, end in a segmentation
-# fault without a traceback, whose cause has not been found. A failed test is never run again. Tests do without the
-# allocator settings above, which are there for speed.
-fast_tests = pytest() { env -u MALLOC_MMAP_MAX_ -u MALLOC_TRIM_THRESHOLD_ $(RUN) -m pytest -m "not slow and not gpu" $(1) $(ARGS); }; \
-    pytest || { test $$? -ge 128 && echo 'pytest crashed, once more:' && pytest; }
-
 .PHONY: help setup qat engine bench peers report test test-slow lint doctor clean
 .DEFAULT_GOAL := help
 
@@ -60,8 +54,7 @@ report: $(READY) ## write report.html again from the last results
 	$(RUN) -m benchmarks.report $(OPTIONS)
 
 test: $(READY) ## fast tests
-	$(call fast_tests,tests/backends tests/foreign tests/sensitivity)
-	$(call fast_tests,--ignore=tests/backends --ignore=tests/foreign --ignore=tests/sensitivity)
+	$(RUN) -m pytest -m "not slow and not gpu" $(ARGS)
 
 test-slow: $(READY) ## tests that take minutes or a GPU
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)

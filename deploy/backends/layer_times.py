@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -54,10 +53,9 @@ def layer_times(bundle: Bundle, feeds: Tensors, runs: int) -> list[LayerTime] | 
 
 
 def _openvino(bundle: Bundle, feeds: Tensors, runs: int) -> Iterable[LayerTime]:
-    import openvino
 
     properties = {**bundle.manifest["properties"], "PERF_COUNT": True}
-    compiled: Any = openvino.Core().compile_model(bundle.dir / openvino_backend.MODEL, "CPU", properties)
+    compiled = openvino_backend.compile_model(bundle.dir / openvino_backend.MODEL, properties)
     request = compiled.create_infer_request()
     for name, value in feeds.items():
         request.get_tensor(name).data[...] = value

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Tensors, Unavailable
 from deploy.backends.packages import missing_package, package_version
+from deploy.backends.signal_stack import make_room
 from deploy.bundle import check_bundle, write_bundle
 from deploy.cpu import computes_bf16
 
@@ -66,10 +67,17 @@ class OpenVINOBackend:
         return [_layer(operation) for operation in model.get_ordered_ops()]
 
     def _compile(self, bundle: Bundle) -> Any:
-        import openvino
-
         check_bundle(bundle, self.version())
-        return openvino.Core().compile_model(bundle.dir / MODEL, "CPU", dict(bundle.manifest["properties"]))
+        return compile_model(bundle.dir / MODEL, bundle.manifest["properties"])
+
+
+def compile_model(model: Path, properties: Mapping[str, Any]) -> Any:
+    """`openvino.CompiledModel` of an IR on the CPU."""
+    import openvino
+
+    compiled = openvino.Core().compile_model(model, "CPU", dict(properties))
+    make_room()
+    return compiled
 
 
 class OpenVINOSession:

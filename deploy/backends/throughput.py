@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ def _openvino(bundle: Bundle, feeds: Tensors, threads: int, limit_s: float) -> L
 
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": threads}
     properties = {**bundle.manifest["properties"], **hints}
-    compiled: Any = openvino.Core().compile_model(bundle.dir / openvino_backend.MODEL, "CPU", properties)
+    compiled = openvino_backend.compile_model(bundle.dir / openvino_backend.MODEL, properties)
     requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     queue = openvino.AsyncInferQueue(compiled, requests)
     for request in queue:

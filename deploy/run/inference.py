@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,11 +73,10 @@ def open_requests(bundle: Bundle, mode: Mode, threads: int) -> Iterator[Requests
 @contextmanager
 def _openvino(bundle: Bundle, threads: int) -> Iterator[Requests]:
     """As many requests as the plugin finds best; a request is filled only after its last result was taken."""
-    import openvino
 
     hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": threads}
     properties = {**bundle.manifest["properties"], **hints}
-    compiled: Any = openvino.Core().compile_model(bundle.dir / openvino_backend.MODEL, "CPU", properties)
+    compiled = openvino_backend.compile_model(bundle.dir / openvino_backend.MODEL, properties)
     free = [
         compiled.create_infer_request() for _ in range(int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
     ]
