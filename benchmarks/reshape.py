@@ -18,6 +18,7 @@ from deploy.verify import verify
 from qat import pipeline
 from qat.export import export_onnx
 from qat.models.checkpoint import load_state
+from qat.quantizers import quantizers
 
 SHOWN_TO_OBSERVER = 2  # images for tensors that training gave no scale: here only the time counts
 
@@ -48,6 +49,8 @@ def export_at(
     export_onnx(pipeline.float_model(resized, paths), example, fp32, config.deploy.opset)
     quantized = pipeline.quantized_model(resized, paths)
     load_state(quantized, paths.qat_checkpoint)
+    for quantizer in quantizers(quantized).values():
+        quantizer.origin = "checkpoint"  # ranges are loaded as weights are, without their history
     export_onnx(quantized, example, qdq, config.deploy.opset)
     _resize_calibration(paths.calibration, images, (width, height))
     written = {"fp32": fp32}
