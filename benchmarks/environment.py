@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 
 from benchmarks.results import Environment
+from core.versions import installed
 from deploy import machine
 from deploy.cpu import cpu_flags, cpu_model
 
@@ -28,7 +28,7 @@ def describe() -> Environment:
         gpu=_gpu(),
         os=_os(),
         python=platform.python_version(),
-        packages=_versions(),
+        packages=installed(PACKAGES),
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
     )
 
@@ -44,13 +44,3 @@ def _os() -> str:
     except (OSError, KeyError):
         name = platform.system()
     return f"{name}, {platform.system()} {platform.release()}, {platform.machine()}"
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -65,7 +65,7 @@ def ensure_row(spec: RowSpec, config: Config, backend: str) -> QatRow:
     pipeline.ensure_fp32(config)
     if precision == "int8":
         pipeline.ensure_quantized(config)
-        ensure_placed(config, paths, get_backend(backend).dialect)
+        ensure_placed(config, paths, [get_backend(backend).dialect])
     row = QatRow(
         name=spec.name,
         seed=config.fine_tuning_seed,

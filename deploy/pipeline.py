@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +23,9 @@ from deploy.dialects import Dialect, dialect_of
 from deploy.layer_snr import layer_snr
 from deploy.masks import ensure_baked, mask_bundle_beside, meaning_of
 from deploy.observe import read_images
-from deploy.parity import require_parity
+from deploy.parity import parity, require_parity
 from deploy.placement import RULE_SET_VERSION
+from deploy.profiles import DEFAULT as TRAINED
 from deploy.profiles import known_rules, rules_of
 from deploy.rules.base import Rule
 from deploy.tuning.scheme import read_scheme, tuned_dialect
@@ -53,17 +54,25 @@ def ensure(config: Config) -> list[BuildOutcome]:
     """
     paths = RunPaths(config.run)
     backends = [get_backend(name) for name in config.deploy.backends]
-    for dialect in dict.fromkeys(backend.dialect for backend in backends):
-        ensure_placed(config, paths, dialect)
+    ensure_placed(config, paths, [backend.dialect for backend in backends])
     wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
     outcomes = [ensure_engine(config, paths, backend, precision) for backend, precision in wanted]
     return [_with_mask(config, paths, outcome) for outcome in outcomes]
 
 
-def ensure_placed(config: Config, paths: RunPaths, dialect: str) -> None:
-    """Make the dialect's Q/DQ graph and its placement report from `qdq.onnx` if anything they depend on changed."""
+def ensure_placed(config: Config, paths: RunPaths, dialects: Sequence[str]) -> None:
+    """Make each dialect's Q/DQ graph and placement report from `qdq.onnx` if anything they depend on changed.
+
+    The form that was trained is made first and has to compute what was trained. Another dialect rounds elsewhere, which
+    a badly trained network magnifies: how far it is from training is reported, not judged.
+    """
     if not paths.qdq_onnx.is_file():
         raise UserError(f"no {paths.qdq_onnx}", why="the QAT stage has not run", fix="run `make qat`")
+    for dialect in dict.fromkeys((TRAINED, *dialects)):
+        _ensure_form(config, paths, dialect)
+
+
+def _ensure_form(config: Config, paths: RunPaths, dialect: str) -> None:
     form = _form(config, dialect)
     stage = Stage(
         name=f"place {dialect}",
@@ -109,7 +118,8 @@ def _place(config: Config, paths: RunPaths, name: str, form: _Form) -> None:
     target = paths.placed(name)
     onnx_graph.save(placed.graph, target)
     verify(target, placed.placement, dialect.unsigned)
-    found = require_parity(target, paths.parity)
+    trained = name == TRAINED
+    found = require_parity(target, paths.qdq_onnx, paths.parity) if trained else parity(target, paths.parity)
     layers = layer_snr(paths.qdq_onnx, target, read_images(paths.calibration))
     report = {**placed.to_json(), "parity": vars(found), "layers": [vars(layer) for layer in layers]}
     write_json(paths.placement(name), report)

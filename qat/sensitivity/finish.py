@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from torch import Tensor, fx
 from core.config import BenchConfig
 from core.console import say
 from core.errors import UserError
+from core.versions import installed
 from deploy.cpu import cpu_flags, cpu_model
 from qat.distributed import gathered
 from qat.export import export_onnx
@@ -191,11 +191,5 @@ def _on_main(work: Callable[[], T]) -> T:
 
 
 def _environment() -> dict[str, str]:
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     flags = ", ".join(sorted(cpu_flags()))
-    return {"CPU": cpu_model(), "CPU flags": flags, "Python": platform.python_version(), **versions}
+    return {"CPU": cpu_model(), "CPU flags": flags, "Python": platform.python_version(), **installed(PACKAGES)}

@@ -18,7 +18,7 @@ def stored(exported, tmp_path):
 
 
 def test_the_placed_graph_computes_what_was_exported(exported, stored):
-    found = require_parity(exported.placed, stored)
+    found = require_parity(exported.placed, exported.qdq, stored)
     assert found.images == 2 and found.agreement > 0.99 and found.snr_db > 30
 
 
@@ -29,4 +29,12 @@ def test_a_wrong_scale_is_refused(exported, stored, tmp_path):
     onnx.save(model, tmp_path / "wrong.onnx")
     assert parity(tmp_path / "wrong.onnx", stored).snr_db < 10
     with pytest.raises(UserError, match="is not the trained model"):
-        require_parity(tmp_path / "wrong.onnx", stored)
+        require_parity(tmp_path / "wrong.onnx", exported.qdq, stored)
+
+
+def test_placing_answers_only_for_what_the_export_did_not_lose_already(exported, stored, tmp_path):
+    """A network that magnifies rounding: its reference is as far from the export as from the placed graph."""
+    with np.load(stored) as arrays:
+        noise = np.random.default_rng(0).normal(size=arrays["logits"].shape) * arrays["logits"].std()
+        np.savez(tmp_path / "far.npz", images=arrays["images"], logits=(arrays["logits"] + noise).astype(np.float32))
+    assert require_parity(exported.placed, exported.qdq, tmp_path / "far.npz").snr_db < 10
