@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.results import Record
+from benchmarks.results import Interval, Record
 from core.artifacts import read_json, write_json
 from core.console import track
 from deploy.backends.base import Session
 from qat.data.base import SegmentationDataset
 from qat.losses import upsample
-from qat.metrics import ConfusionMatrix, SegmentationScore
+from qat.metrics import ConfusionMatrix
+from qat.sensitivity.bootstrap import measured
+from qat.sensitivity.task import metric_value
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the network's (3, H, W)
 Mask = NDArray[np.uint8]
 Reference = Session | NDArray[np.uint8]  # an engine, or stored masks (images, H, W)
 
 NAMED = 3  # more engines than this are counted, not named, in the line of progress
-METHOD_VERSION = 1  # raise when the way accuracy is computed changes: cached numbers are then computed again
+METHOD_VERSION = 2  # raise when the way accuracy is computed changes: cached numbers are then computed again
 
 
 class Accuracy(Record):
@@ -31,6 +33,8 @@ class Accuracy(Record):
 
     Attributes:
         agreement: how many of all pixels, ignored ones too, get the class that the named reference gives.
+        change_95: interval of the mIoU minus that of the named reference, in points, by resampling images for both
+            together. Frames of one video are alike, so on video frames it is narrower than the truth.
     """
 
     miou: float
@@ -38,6 +42,7 @@ class Accuracy(Record):
     pixel_accuracy: float
     images: int
     agreement: dict[str, float]
+    change_95: dict[str, Interval]
 
 
 def predict(session: Session, image: NDArray[np.float32], label: Mask) -> Mask:
@@ -67,7 +72,7 @@ def evaluate(
     """
     stored = {name: source for name, source in references.items() if isinstance(source, np.ndarray)}
     running = {name: source for name, source in references.items() if not isinstance(source, np.ndarray)} | {**sessions}
-    matrices = {name: ConfusionMatrix(num_classes) for name in sessions}
+    counts: dict[str, list[ConfusionMatrix]] = {name: [] for name in (*running, *stored)}
     equal = {name: dict.fromkeys(references, 0) for name in sessions}
     pixels = 0
     names = ", ".join(sessions) if len(sessions) <= NAMED else f"{len(sessions)} engines"
@@ -77,27 +82,43 @@ def evaluate(
         masks = {name: predict(session, image, sample.label) for name, session in running.items()}
         masks |= {name: source[index] for name, source in stored.items()}
         pixels += sample.label.size
-        for name, matrix in matrices.items():
-            matrix.update(masks[name], sample.label)
+        for name, mask in masks.items():
+            counts[name].append(ConfusionMatrix(num_classes))
+            counts[name][-1].update(mask, sample.label)
+        for name in sessions:
             for reference in references:
                 equal[name][reference] += int(np.count_nonzero(masks[name] == masks[reference]))
     return {
-        name: _accuracy(
-            matrix.score(dataset.class_names),
-            {reference: 100 * count / pixels for reference, count in equal[name].items()},
+        name: Accuracy(
+            **_scores(counts[name], dataset.class_names),
+            agreement={reference: 100 * count / pixels for reference, count in equal[name].items()},
+            change_95={reference: _change(counts[name], counts[reference]) for reference in references},
         )
-        for name, matrix in matrices.items()
+        for name in sessions
     }
 
 
-def _accuracy(score: SegmentationScore, agreement: dict[str, float]) -> Accuracy:
-    return Accuracy(
-        miou=score.miou,
-        per_class_iou=score.per_class,
-        pixel_accuracy=score.pixel_accuracy,
-        images=score.images,
-        agreement=agreement,
-    )
+def _scores(images: Sequence[ConfusionMatrix], class_names: Sequence[str]) -> dict[str, Any]:
+    total = ConfusionMatrix(images[0].num_classes)
+    for matrix in images:
+        total.merge(matrix)
+    score = total.score(class_names)
+    return {
+        "miou": score.miou,
+        "per_class_iou": score.per_class,
+        "pixel_accuracy": score.pixel_accuracy,
+        "images": score.images,
+    }
+
+
+def _change(own: Sequence[ConfusionMatrix], reference: Sequence[ConfusionMatrix]) -> Interval:
+    ours, theirs = (np.stack([matrix.counts for matrix in images]) for images in (own, reference))
+
+    def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return metric_value("mIoU", ours, weights) - metric_value("mIoU", theirs, weights)
+
+    found = measured(difference, len(ours), seed=0)
+    return Interval(low=found.low, high=found.high)
 
 
 class AccuracyCache:

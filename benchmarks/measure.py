@@ -187,6 +187,7 @@ def completed(row: Row, samples: Mapping[str, Samples], scores: Mapping[str, Acc
             "speedup_vs_float": _speedup_vs_float(row, samples) if row.precision == "int8" else None,
             "miou": accuracy.miou,
             "delta_miou": accuracy.miou - scores[fp32].miou if fp32 in scores else None,
+            "delta_miou_95": accuracy.change_95.get(fp32),
             "per_class_iou": accuracy.per_class_iou,
             "pixel_accuracy": accuracy.pixel_accuracy,
             "pixel_agreement_fp32": accuracy.agreement.get(fp32),

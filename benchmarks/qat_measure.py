@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
-from benchmarks.accuracy import Accuracy, evaluate
+from benchmarks.accuracy import METHOD_VERSION, Accuracy, evaluate
 from benchmarks.qat_rows import RowSpec
 from benchmarks.results import Record
 from core.artifacts import read_json, sha256_file, sha256_json, write_json
@@ -14,13 +15,14 @@ from core.console import say
 from core.errors import UserError
 from core.paths import RunPaths
 from deploy.backends import get_backend
-from deploy.backends.base import Precision
+from deploy.backends.base import Backend, Bundle, Precision
 from deploy.pipeline import ensure_engine, ensure_placed
 from deploy.placement import RULE_SET_VERSION
 from qat import float_baseline, pipeline
 from qat.data import build_dataset, normalize
 
 FILE_NAME = "qat_row.json"
+FP32 = "fp32"  # the reference of agreement and change
 
 
 class QatRow(Record):
@@ -28,7 +30,7 @@ class QatRow(Record):
 
     Attributes:
         key: hash of config, FP32 weights and rule set: a row with the same key is not run again.
-        engine: scores of the engine, the artifact that ships.
+        engine: scores of the engine, the artifact that ships, beside the FP32 engine that all rows start from.
         simulated_miou: of the fake-quantized network in PyTorch, percent; None for rows without quantizers.
         train_minutes: time in optimizer steps; data loading between them included, calibration and scoring not.
     """
@@ -43,17 +45,18 @@ class QatRow(Record):
     train_minutes: float
 
 
-def ensure_row(spec: RowSpec, config: Config, backend: str) -> QatRow:
+def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config) -> QatRow:
     """The row as measured before, or measured now.
 
     Args:
         config: of this row and seed: named after it, and starting from FP32 weights in `model.checkpoint`.
+        base: of the run that these weights are of; its FP32 engine is what the row is compared with.
     """
     paths = RunPaths(config.run)
     stored = paths.results / FILE_NAME
     assert config.model.checkpoint is not None
     settings = {**section_dict(config), "model": config.model.model_dump(mode="json", exclude={"checkpoint"})}
-    key = sha256_json([settings, sha256_file(config.model.checkpoint), RULE_SET_VERSION, backend])
+    key = sha256_json([METHOD_VERSION, settings, sha256_file(config.model.checkpoint), RULE_SET_VERSION, backend])
     if stored.is_file() and (found := QatRow.model_validate(read_json(stored))).key == key:
         say(f"{spec.name} seed {config.fine_tuning_seed}: {found.engine.miou:.2f} % (kept)")
         return found
@@ -72,7 +75,7 @@ def ensure_row(spec: RowSpec, config: Config, backend: str) -> QatRow:
         key=key,
         backend=backend,
         precision=precision,
-        engine=_score(config, paths, backend, precision),
+        engine=_score(config, precision, base, backend),
         simulated_miou=read_json(paths.quantizers)["simulated"]["miou"] if precision == "int8" else None,
         train_minutes=train_minutes(paths.metrics, config.qat.batch_size) if spec.trains else 0.0,
     )
@@ -81,17 +84,22 @@ def ensure_row(spec: RowSpec, config: Config, backend: str) -> QatRow:
     return row
 
 
-def _score(config: Config, paths: RunPaths, name: str, precision: Precision) -> Accuracy:
+def _score(config: Config, precision: Precision, base: Config, name: str) -> Accuracy:
     backend = get_backend(name)
-    outcome = ensure_engine(config, paths, backend, precision)
-    if outcome.bundle is None:
-        raise UserError(f"no {name} {precision} engine of {config.run}", why=outcome.reason)
     data = build_dataset(config.data, "val", seed=config.seed)
-    with backend.open(outcome.bundle) as session:
-        scores = evaluate(
-            {name: session}, {}, data, lambda image: normalize(image, config.data), config.model.num_classes
-        )
-    return scores[name]
+    with (
+        backend.open(_engine(config, backend, precision)) as session,
+        backend.open(_engine(base, backend, "fp32")) as fp32,
+    ):
+        prepare, classes = partial(normalize, cfg=config.data), config.model.num_classes
+        return evaluate({config.run: session}, {FP32: fp32}, data, prepare, classes)[config.run]
+
+
+def _engine(config: Config, backend: Backend, precision: Precision) -> Bundle:
+    outcome = ensure_engine(config, RunPaths(config.run), backend, precision)
+    if outcome.bundle is None:
+        raise UserError(f"no {backend.name} {precision} engine of {config.run}", why=outcome.reason)
+    return outcome.bundle
 
 
 def train_minutes(metrics: Path, global_batch: int) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean
 
-from benchmarks.qat_measure import QatRow
-from benchmarks.table import MISSING, signed
+from benchmarks.qat_measure import FP32, QatRow
+from benchmarks.results import Interval
+from benchmarks.table import MISSING, signed, with_interval
 
 BASELINE = "fp32"
 
@@ -21,9 +22,13 @@ def markdown(rows: Sequence[QatRow], command: str) -> str:
     groups = grouped(rows)
     base = next((row.engine for row in groups.get(BASELINE, ())), None)
     images = rows[0].engine.images
-    parts = [f"mIoU in % over {images} validation images; several seeds as mean (lowest to highest).", ""]
+    parts = [
+        f"mIoU in % over {images} validation images; several seeds as mean (lowest to highest). In brackets the 95 % "
+        "interval over images, of several seeds the outermost; agreement is the share of pixels with FP32's class.",
+        "",
+    ]
     parts += _table(
-        ("row", "engine", "seeds", "mIoU of the engine", "Δ FP32", "simulated", "training min"),
+        ("row", "engine", "seeds", "mIoU of the engine", "Δ FP32", "agreement", "simulated", "training min"),
         [_summary(name, seeds, base.miou if base else None) for name, seeds in groups.items()],
     )
     if base:
@@ -43,17 +48,23 @@ def grouped(rows: Iterable[QatRow]) -> dict[str, list[QatRow]]:
 
 
 def _summary(name: str, seeds: Sequence[QatRow], base: float | None) -> list[str]:
-    delta = MISSING if base is None or name == BASELINE else signed(mean(row.engine.miou for row in seeds) - base)
     simulated = [row.simulated_miou for row in seeds if row.simulated_miou is not None]
     return [
         f"`{name}`",
         f"{seeds[0].backend} {seeds[0].precision}",
         str(len(seeds)),
         _spread([row.engine.miou for row in seeds]),
-        delta,
+        _change(seeds, base) if base is not None and name != BASELINE else MISSING,
+        f"{mean(row.engine.agreement[FP32] for row in seeds):.2f}",
         _spread(simulated) if simulated else MISSING,
         f"{mean(row.train_minutes for row in seeds):.1f}",
     ]
+
+
+def _change(seeds: Sequence[QatRow], base: float) -> str:
+    intervals = [row.engine.change_95[FP32] for row in seeds]
+    outermost = Interval(low=min(each.low for each in intervals), high=max(each.high for each in intervals))
+    return with_interval(mean(row.engine.miou for row in seeds) - base, outermost)
 
 
 def _spread(values: Sequence[float]) -> str:

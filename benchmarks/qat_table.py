@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows = []
     for spec, overrides in configs:
         config = load_config(arguments.config, [*arguments.overrides, checkpoint, *overrides])
-        rows.append(ensure_row(spec, config, arguments.backend))
+        rows.append(ensure_row(spec, config, arguments.backend, base))
         write_json(
             folder / "qat_table.json", {"command": command, "rows": [row.model_dump(mode="json") for row in rows]}
         )

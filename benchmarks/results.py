@@ -40,6 +40,13 @@ class Latency(Record):
     drift: float = 0.0
 
 
+class Interval(Record):
+    """95 % interval of a number that is given beside it."""
+
+    low: float
+    high: float
+
+
 class Throughput(Record):
     """Images per second with every CPU busy: `requests` inferences at a time on `threads` threads in all."""
 
@@ -90,6 +97,7 @@ class Row(Record):
         speedup_vs_float: over the fastest float engine of the same backend, for INT8.
         miou, pixel_accuracy, per_class_iou: percent, over the validation set; None for a class it lacks.
         delta_miou: points above the FP32 engine of the same backend; negative is a loss.
+        delta_miou_95: its interval over images, see `benchmarks.accuracy.Accuracy`.
         pixel_agreement_fp32: percent of all pixels that get the class the FP32 engine of the same backend gives.
         pixel_agreement_simulated: for INT8, the same against the fake-quantized network that was trained.
     """
@@ -109,6 +117,7 @@ class Row(Record):
     speedup_vs_float: FloatSpeedup | None = None
     miou: float | None = None
     delta_miou: float | None = None
+    delta_miou_95: Interval | None = None
     per_class_iou: dict[str, float | None] | None = None
     pixel_accuracy: float | None = None
     pixel_agreement_fp32: float | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results import Row
+from benchmarks.results import Interval, Row
 
 COLUMNS = (
     "engine",
@@ -61,7 +61,12 @@ def _speed(row: Row) -> str:
 def _delta(row: Row) -> str:
     if row.delta_miou is None:
         return MISSING
-    return BASELINE if row.precision == "fp32" else signed(row.delta_miou)
+    return BASELINE if row.precision == "fp32" else with_interval(row.delta_miou, row.delta_miou_95)
+
+
+def with_interval(value: float, interval: Interval | None) -> str:
+    """As in `−0.12 [−0.30, +0.05]`."""
+    return signed(value) + (f" [{signed(interval.low)}, {signed(interval.high)}]" if interval else "")
 
 
 def signed(value: float) -> str:

@@ -78,7 +78,7 @@ def logits_of(output: Any) -> Tensor:
     )
 
 
-def metric_value(metric: str, counts: NDArray[np.int32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def metric_value(metric: str, counts: NDArray[np.integer[Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """The metric in percent for each row of `weights` (k, images); `counts` is (images, …)."""
     if metric == "top-1":
         return 100 * mean(counts[:, 0].astype(np.float64), weights)

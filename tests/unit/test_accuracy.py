@@ -30,6 +30,24 @@ def test_agreement_counts_all_pixels_and_a_reference_runs_once_an_image():
     assert len(fp32.log) == 5
 
 
+def test_change_has_an_interval_over_images():
+    """An engine that is wrong in every image loses however images are drawn."""
+    sessions = {"fp32": FakeSession("fp32"), "int8": FakeSession("int8", wrong_columns=4)}
+    scores = evaluate(sessions, {"fp32": sessions["fp32"]}, Squares(), prepare, CLASSES)
+    own = scores["fp32"].change_95["fp32"]
+    assert (own.low, own.high) == (0, 0)
+    found, change = scores["int8"].change_95["fp32"], scores["int8"].miou - scores["fp32"].miou
+    assert found.low < change < found.high < 0
+
+
+def test_interval_is_wider_where_one_image_carries_the_change():
+    labels = np.stack([Squares()[index].label for index in range(5)])
+    masks = labels.copy()
+    masks[2, :, : WIDTH // 2] = 1 - masks[2, :, : WIDTH // 2]
+    score = evaluate({"a": FakeSession()}, {"stored": masks}, Squares(), prepare, CLASSES)["a"]
+    assert score.change_95["stored"].low == 0 < score.change_95["stored"].high
+
+
 def test_stored_masks_are_a_reference_too():
     masks = np.stack([Squares()[index].label for index in range(5)])
     masks[:, 0] = masks[:, 1]

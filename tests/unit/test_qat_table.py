@@ -7,22 +7,25 @@ import pytest
 
 from benchmarks import qat_measure
 from benchmarks.accuracy import Accuracy
-from benchmarks.qat_measure import QatRow, ensure_row, train_minutes
+from benchmarks.qat_measure import FP32, QatRow, ensure_row, train_minutes
 from benchmarks.qat_report import markdown
 from benchmarks.qat_rows import parse
 from benchmarks.qat_table import ROWS
+from benchmarks.results import Interval
 from core.config import load_config
 from core.errors import UserError
 
 CONFIG = "configs/pidnet_s_camvid.yaml"
 
 
-def accuracy(car, bus=None):
+def accuracy(car, bus=None, change=(0.0, 0.0)):
     per_class = {"car": car, "bus": bus}
-    return Accuracy(miou=car, per_class_iou=per_class, pixel_accuracy=90.0, images=7, agreement={})
+    interval = Interval(low=change[0], high=change[1])
+    against = {"agreement": {FP32: 98.5}, "change_95": {FP32: interval}}
+    return Accuracy(miou=car, per_class_iou=per_class, pixel_accuracy=90.0, images=7, **against)
 
 
-def row(name, seed, miou, simulated=None, minutes=0.0):
+def row(name, seed, miou, simulated=None, minutes=0.0, change=(0.0, 0.0)):
     precision = "int8" if simulated else "fp32"
     return QatRow(
         name=name,
@@ -30,7 +33,7 @@ def row(name, seed, miou, simulated=None, minutes=0.0):
         key="k",
         backend="openvino",
         precision=precision,
-        engine=accuracy(miou),
+        engine=accuracy(miou, change=change),
         simulated_miou=simulated,
         train_minutes=minutes,
     )
@@ -70,13 +73,16 @@ def test_row_of_no_known_form_is_refused(text):
 
 
 def test_markdown_gives_mean_spread_and_change():
-    rows = [row("fp32", 0, 60.0), row("qat:direct", 0, 61.0, 61.5, 3.0), row("qat:direct", 1, 62.0, 61.5, 5.0)]
+    rows = [
+        row("fp32", 0, 60.0),
+        row("qat:direct", 0, 61.0, 61.5, 3.0, change=(-0.5, 1.5)),
+        row("qat:direct", 1, 62.0, 61.5, 5.0, change=(0.2, 3.25)),
+    ]
     lines = markdown(rows, "python x").splitlines()
-    assert lines[0] == "mIoU in % over 7 validation images; several seeds as mean (lowest to highest)."
-    assert "| `fp32` | openvino fp32 | 1 | 60.00 | – | – | 0.0 |" in lines
-    assert (
-        "| `qat:direct` | openvino int8 | 2 | 61.50 (61.00 to 62.00) | +1.50 | 61.50 (61.50 to 61.50) | 4.0 |" in lines
-    )
+    assert lines[0].startswith("mIoU in % over 7 validation images; several seeds as mean (lowest to highest).")
+    assert "| `fp32` | openvino fp32 | 1 | 60.00 | – | 98.50 | – | 0.0 |" in lines
+    direct = "61.50 (61.00 to 62.00) | +1.50 [−0.50, +3.25] | 98.50 | 61.50 (61.50 to 61.50) | 4.0"
+    assert f"| `qat:direct` | openvino int8 | 2 | {direct} |" in lines
     assert "| row | car |" in lines, "a class that val lacks has no column"
     assert "| fp32 | 60.00 |" in lines
     assert "| qat:direct | +1.50 |" in lines
@@ -85,7 +91,7 @@ def test_markdown_gives_mean_spread_and_change():
 
 def test_markdown_without_a_baseline_has_no_changes():
     text = markdown([row("ptq:mse", 0, 61.0, 61.0)], "python x")
-    assert "| `ptq:mse` | openvino int8 | 1 | 61.00 | – | 61.00 | 0.0 |" in text
+    assert "| `ptq:mse` | openvino int8 | 1 | 61.00 | – | 98.50 | 61.00 | 0.0 |" in text
     assert "by class" not in text
 
 
@@ -110,7 +116,8 @@ def test_row_is_kept_until_its_config_or_weights_change(tmp_path, monkeypatch, p
 
     def measure(*overrides):
         changes = [f"model.checkpoint={checkpoint}", "run=r", *overrides]
-        return ensure_row(parse("fp32"), load_config(pytestconfig.rootpath / CONFIG, changes), "openvino")
+        config = load_config(pytestconfig.rootpath / CONFIG, changes)
+        return ensure_row(parse("fp32"), config, "openvino", config)
 
     first = measure()
     assert measure() == first and made == ["r"]
