@@ -20,11 +20,10 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from core.config import Config, QatConfig
-from deploy.profiles import rules_of
 from qat import fx_graph
 from qat.approaches import RangeSchedule, prepare
 from qat.hooks import NoHooks
-from qat.insert import insert
+from qat.insert import insert_configured
 from qat.losses import PIDNetLoss
 from qat.models import build_model
 from qat.toolkits import quantizer_class
@@ -117,7 +116,7 @@ def _model(name: str, config: Config, images: Tensor) -> tuple[nn.Module, NoHook
 
 
 def _quantized(model: torch.fx.GraphModule, config: Config, qat: QatConfig, images: Tensor) -> RangeSchedule:
-    insert(model, rules_of(config.placement), config.placement.skip, quantizer_class(qat.toolkit))
+    insert_configured(model, config.placement, quantizer_class(qat.toolkit))
     return prepare(model, qat, [images[:1]])
 
 

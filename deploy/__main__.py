@@ -107,10 +107,12 @@ def _build(arguments: argparse.Namespace) -> int | None:
 
 def _place(arguments: argparse.Namespace) -> None:
     from core.artifacts import write_json, write_text
+    from core.config import PlacementConfig
     from deploy import onnx_graph, place
     from deploy.dialects import dialect_of
     from deploy.dot import to_dot
     from deploy.partial import restricted
+    from deploy.patterns import require_named
     from deploy.profiles import select
     from deploy.report import print_placement
     from deploy.verify import verify
@@ -118,6 +120,8 @@ def _place(arguments: argparse.Namespace) -> None:
     rules = restricted(select(arguments.profile, arguments.disable, arguments.custom), arguments.only)
     dialect = dialect_of(arguments.profile)
     placed = place.place(arguments.source, rules, arguments.skip, arguments.weights, dialect, arguments.calibration)
+    named = PlacementConfig(skip=tuple(arguments.skip), only=tuple(arguments.only))
+    require_named(onnx_graph.view(placed.graph), named)
     onnx_graph.save(placed.graph, arguments.target)
     verify(arguments.target, placed.placement, dialect.unsigned)
     write_json(arguments.target.with_suffix(".placement.json"), placed.to_json())

@@ -115,6 +115,8 @@ def _form(config: Config, dialect: str) -> _Form:
 def _place(config: Config, paths: RunPaths, name: str, form: _Form) -> None:
     options, dialect = config.placement, form.dialect
     placed = place.place(paths.qdq_onnx, form.rules, options.skip, options.weights, dialect, paths.calibration)
+    for pattern in placed.unnamed:
+        say(f"warning: place {name}: placement.skip: {pattern} names no node of the exported graph")
     target = paths.placed(name)
     onnx_graph.save(placed.graph, target)
     verify(target, placed.placement, dialect.unsigned)

@@ -16,6 +16,7 @@ from deploy.dialects import PLAIN, Dialect
 from deploy.foreign import to_pairs
 from deploy.observe import observe
 from deploy.opgraph import OpGraph
+from deploy.patterns import unnamed
 from deploy.placement import Placement, placement
 from deploy.rules.base import Rule
 from deploy.scales import carry, unify
@@ -34,6 +35,7 @@ class Placed:
         unused: tensors that had a scale in the source but that no rule quantizes.
         widened: tensors whose scale became the larger one of the group they share it with.
         observed: tensors whose scale comes from calibration images, because the source has none.
+        unnamed: patterns of `skip` that name no node here; a training graph may have nodes that export folds away.
         scales: the trained or observed scale of every quantized tensor, before the dialect spells it.
     """
 
@@ -42,6 +44,7 @@ class Placed:
     unused: tuple[str, ...]
     widened: tuple[str, ...]
     observed: tuple[str, ...]
+    unnamed: tuple[str, ...]
     scales: Mapping[str, qdq.Scale]
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def place(
     used = {item.edge.tensor for item in where.edges} | {item.use.tensor for item in where.weights}
     unused = trained.keys() - used.union(*where.groups)
     written = {name: scale for name, scale in scales.items() if name in used}
-    return Placed(graph, where, tuple(sorted(unused)), widened, observed, written)
+    return Placed(graph, where, tuple(sorted(unused)), widened, observed, unnamed(view.nodes, skip), written)
 
 
 def _without_scale(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.config import PlacementConfig
@@ -70,10 +70,10 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
     return tuple(rule for rule in PROFILES[profile] + own if rule.name not in set(disable))
 
 
-def rules_of(config: PlacementConfig, engine: str = DEFAULT) -> tuple[Rule, ...]:
-    """The rules of a run: for training, or for the engine family whose own profile is `engine`."""
+def rules_of(config: PlacementConfig, engine: str = DEFAULT, own: Sequence[Rule] = ()) -> tuple[Rule, ...]:
+    """The rules of a run, and `own` besides: for training, or for the engine family whose own profile is `engine`."""
     rules = select(engine if config.profile == AUTO else config.profile, config.disable, config.custom)
-    return restricted(rules, config.only, config.layers)
+    return restricted((*rules, *own), config.only, config.layers)
 
 
 def known_rules(config: PlacementConfig) -> tuple[Rule, ...]:

@@ -11,36 +11,38 @@ hooks that `qat.approaches.prepare` returns between the steps, as `qat.train.fit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor, fx, nn
 
 from core.config import CalibrationConfig, PlacementConfig
-from deploy.profiles import rules_of
+from deploy.rules.base import Rule
 from qat import calibrate as statistics
 from qat import fx_graph
 from qat.approaches import finish, set_modes
 from qat.calibrators import calibrate_weights
 from qat.export import export_onnx
-from qat.insert import insert
+from qat.insert import insert_configured
 from qat.quantizers import Mode
 
 
-def quantize(model: nn.Module, example: Tensor, placement: PlacementConfig | None = None) -> fx.GraphModule:
+def quantize(
+    model: nn.Module, example: Tensor, placement: PlacementConfig | None = None, rules: Sequence[Rule] = ()
+) -> fx.GraphModule:
     """A traced copy of `model`'s graph, on the same parameters, with quantizers where the placement rules say.
 
     Args:
         model: float, returns one tensor.
         example: (N, C, H, W) float32.
         placement: profile, own rules, and what stays float; None for the defaults.
+        rules: placement cases of your own, besides those in the files of `placement.custom`.
 
     Raises:
-        UserError: torch.fx cannot trace the model, or there is nothing to quantize.
+        UserError: torch.fx cannot trace the model, a pattern names nothing in it, or there is nothing to quantize.
     """
-    placement = placement or PlacementConfig()
     traced = fx_graph.trace(model, example)
-    insert(traced, rules_of(placement), placement.skip)
+    insert_configured(traced, placement or PlacementConfig(), own=rules)
     return traced
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from core.config import CalibrationConfig
 from core.errors import UserError
+from deploy.patterns import suggestion
 from qat.quantizer_names import any_matches, names_of, quantized_weights
 from qat.quantizers import QMAX, magnitude, quantizers
 
@@ -25,8 +26,8 @@ def calibrator_of(model: nn.Module, config: CalibrationConfig) -> dict[str, Cali
         if not any(any_matches(own, override.match) for own in names.values()):
             raise UserError(
                 f"qat.calibration.overrides: {override.match} names no quantizer",
-                why=f"there are {', '.join(sorted(names)[:5])}, …",
-                fix="use module paths as in placement.skip, or tensor names as in quantizers.json",
+                why="it takes module paths as in placement.skip, or tensor names as in quantizers.json",
+                fix=suggestion(override.match, sorted(set().union(*names.values()))),
             )
     found = {}
     for path, own in names.items():

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from core.config import DistillConfig
 from core.errors import UserError
+from deploy.patterns import suggestion
 from qat.losses import Loss, Outputs, final_logits
 
 
@@ -59,13 +60,15 @@ class Distillation:
     def watch(self, student: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
         """Run the teacher on whatever the student is run on, and note both networks' features."""
         handles = [student.register_forward_hook(self._teach)]
-        names = [name for name, _ in self.teacher.named_modules() if name and self._is_feature(name)]
+        tops = [name for name, _ in self.teacher.named_children()]
+        names = [name for name, _ in self.teacher.named_modules() if name]
         for pattern in self.config.features:
             if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-                known = ", ".join(name for name, _ in self.teacher.named_children())
-                raise UserError(f"qat.distill.features: {pattern} names no module", fix=f"at the top are: {known}")
+                raise UserError(
+                    f"qat.distill.features: {pattern} names no module", fix=suggestion(pattern, [*tops, *names])
+                )
         for role, network in (("student", student), ("teacher", self.teacher)):
-            for name in names:
+            for name in filter(self._is_feature, names):
                 keep = partial(self._keep, self.features[role], name)
                 handles.append(network.get_submodule(name).register_forward_hook(keep))
         return handles

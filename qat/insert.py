@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import fx, nn
 
+from core.config import PlacementConfig
 from core.errors import UserError
+from deploy.patterns import require_named
 from deploy.placement import Placement, placement
+from deploy.profiles import rules_of
 from deploy.rules.base import Rule, WeightUse
 from qat import fx_graph
 from qat.quantized_layers import WEIGHT_QUANTIZER, quantize_layer
 from qat.quantizers import Quantizer, activation_quantizer, weight_quantizer
 
 QUANTIZERS = "quantizers"  # submodule of the model that holds the activation quantizers, by fx value name
+
+
+def insert_configured(
+    model: fx.GraphModule, config: PlacementConfig, kind: type[Quantizer] = Quantizer, own: Sequence[Rule] = ()
+) -> Placement:
+    """`insert` with the rules and patterns of `config`, and the rules `own` besides.
+
+    Raises:
+        UserError: a pattern that names nothing in the network.
+    """
+    require_named(fx_graph.view(model), config, own)
+    return insert(model, rules_of(config, own=own), config.skip, kind)
 
 
 def insert(

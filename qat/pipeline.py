@@ -17,7 +17,6 @@ from core.paths import RunPaths
 from core.stages import Stage
 from deploy.masks import write_classes
 from deploy.placement import RULE_SET_VERSION
-from deploy.profiles import rules_of
 from qat import fx_graph
 from qat.approaches import finish, prepare
 from qat.checkpointing import save_weights
@@ -26,7 +25,7 @@ from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
 from qat.export import export_onnx
 from qat.fine_tune import fine_tune
-from qat.insert import insert
+from qat.insert import insert_configured
 from qat.losses import PIDNetLoss
 from qat.models import build_model
 from qat.models.checkpoint import load_state
@@ -114,7 +113,7 @@ def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
 def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
     """The network with quantizers where the rules put them, FP32 weights and no ranges yet."""
     model = float_model(config, paths)
-    insert(model, rules_of(config.placement), config.placement.skip, quantizer_class(config.qat.toolkit))
+    insert_configured(model, config.placement, quantizer_class(config.qat.toolkit))
     return model
 
 
