@@ -39,6 +39,11 @@ class RunPaths:
         return self.dir / "fp16.onnx"
 
     @property
+    def calibrated_checkpoint(self) -> Path:
+        """FP32 weights with calibrated ranges, as `python -m qat calibrate` writes them."""
+        return self.dir / "calibrated.pt"
+
+    @property
     def qat_checkpoint(self) -> Path:
         return self.dir / "qat.pt"
 

@@ -1,20 +1,23 @@
-"""`python -m qat`: train, quantize, evaluate and describe a run's network."""
+"""`python -m qat`: train, quantize, calibrate, export, evaluate and describe a run's network."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from core.cli import add_config_options, config_from
-from core.config import Config
+from core.console import say
 from core.errors import run_cli
 from core.paths import RunPaths
 
 COMMANDS = {
     "run": "FP32 weights and export, then quantization-aware training and Q/DQ export (`make qat`)",
-    "train": "only the FP32 weights and their export; may be started by torchrun or accelerate launch",
-    "evaluate": "mIoU of the FP32 network on the validation split",
+    "train": "only the FP32 weights and their export",
+    "calibrate": "FP32 weights, then only the ranges: runs/RUN/calibrated.pt",
+    "export": "Q/DQ ONNX of a checkpoint with quantizers",
+    "evaluate": "mIoU on the validation split: of the FP32 network, or of a checkpoint with quantizers",
     "summary": "parameters, GMACs and convolutions of the network",
 }
 
@@ -26,10 +29,17 @@ def main() -> int | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m qat", description=__doc__)
+    epilog = "run, train and calibrate may be started by torchrun or accelerate launch"
+    parser = argparse.ArgumentParser(prog="python -m qat", description=__doc__, epilog=epilog)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in COMMANDS.items():
-        add_config_options(commands.add_parser(name, help=what, description=what))
+        command = commands.add_parser(name, help=what, description=what)
+        add_config_options(command)
+        if name in ("export", "evaluate"):
+            which = "default: runs/RUN/qat.pt" if name == "export" else "default: FP32"
+            command.add_argument("--checkpoint", type=Path, metavar="FILE", help=f"calibrated.pt or qat.pt; {which}")
+        if name == "export":
+            command.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, as .onnx")
     return parser
 
 
@@ -39,27 +49,23 @@ def _run(arguments: argparse.Namespace) -> int | None:
         from qat.summary import print_summary
 
         print_summary(config)
-    elif arguments.command == "evaluate":
-        _evaluate(config)
-    else:
-        from qat import pipeline
+        return None
+    from qat import pipeline, single_steps
 
-        pipeline.ensure_fp32(config)
-        if arguments.command == "run":
-            pipeline.ensure_quantized(config)
-    return None
-
-
-def _evaluate(config: Config) -> None:
-    from qat import pipeline
-    from qat.data import build_dataset
-    from qat.evaluate import evaluate
-
+    if arguments.command == "calibrate":
+        single_steps.calibrate(config)
+        return None
     pipeline.ensure_fp32(config)
-    model = pipeline.float_model(config, RunPaths(config.run))
-    data = build_dataset(config.data, "val", seed=config.seed)
-    score = evaluate(model, data, config.data, config.model.num_classes)
-    print(json.dumps(score.to_json(), indent=2))
+    if arguments.command == "run":
+        pipeline.ensure_quantized(config)
+    elif arguments.command == "export":
+        checkpoint = arguments.checkpoint or RunPaths(config.run).qat_checkpoint
+        target = arguments.output or checkpoint.with_suffix(".onnx")
+        single_steps.export(config, checkpoint, target)
+        say(f"wrote {target}")
+    elif arguments.command == "evaluate":
+        print(json.dumps(single_steps.score(config, arguments.checkpoint).to_json(), indent=2))
+    return None
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def ensure_fp32(config: Config) -> None:
     paths = RunPaths(config.run)
     write_text(paths.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     given = config.model.checkpoint
-    trained = {} if given else {"train": section_dict(config.train), **_data(config, "train")}
+    trained = {} if given else {"train": section_dict(config.train), **data_params(config, "train")}
     weights = Stage(
         name="fp32 weights",
         outputs=(paths.fp32_checkpoint,),
@@ -61,7 +61,7 @@ def ensure_fp32(config: Config) -> None:
         name="fp32 export",
         outputs=(paths.fp32_onnx,),
         inputs=(paths.fp32_checkpoint,),
-        params={"model": _model(config), "input": list(_example(config).shape), "opset": config.deploy.opset},
+        params={"model": _model(config), "input": list(example_of(config).shape), "opset": config.deploy.opset},
     )
     on_all_processes(exported, paths.manifest, lambda: _export(config, float_model(config, paths), paths.fp32_onnx))
 
@@ -99,7 +99,7 @@ def fine_tuning_params(config: Config) -> dict[str, object]:
         "model": _model(config),
         "qat": section_dict(config.qat),
         "loss": {key: getattr(config.train, key) for key in ("ohem_threshold", "ohem_min_kept")},
-        **_data(config, "train", "val"),
+        **data_params(config, "train", "val"),
     }
 
 
@@ -107,7 +107,7 @@ def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
     """The traced FP32 deployment network with the run's weights."""
     model = build_model(config.model, augment=False)
     load_state(model, paths.fp32_checkpoint)
-    return fx_graph.trace(model, _example(config))
+    return fx_graph.trace(model, example_of(config))
 
 
 def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
@@ -148,7 +148,7 @@ def _quantize(config: Config, paths: RunPaths) -> None:
 
 def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
     if is_main():
-        export_onnx(model, _example(config), target, config.deploy.opset)
+        export_onnx(model, example_of(config), target, config.deploy.opset)
 
 
 def calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:
@@ -159,7 +159,8 @@ def calibration_images(config: Config, train: SegmentationDataset) -> Iterator[T
         yield torch.from_numpy(normalize(image, config.data)).unsqueeze(0)
 
 
-def _example(config: Config) -> Tensor:
+def example_of(config: Config) -> Tensor:
+    """One blank image of the size that the engine sees."""
     return torch.zeros(1, 3, config.data.height_px, config.data.width_px)
 
 
@@ -167,6 +168,7 @@ def _model(config: Config) -> dict[str, object]:
     return config.model.model_dump(mode="json", exclude={"checkpoint"})
 
 
-def _data(config: Config, *splits: Split) -> dict[str, object]:
+def data_params(config: Config, *splits: Split) -> dict[str, object]:
+    """What a stage that reads `splits` depends on."""
     prints = {split: build_dataset(config.data, split, seed=config.seed).fingerprint() for split in splits}
     return {"data": section_dict(config.data), "seed": config.seed, "images": prints}

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from qat.distributed import world_size
 from qat.fake_quant import QMAX, fake_quantize, fake_quantize_learned, lsq_gain, magnitude
 
 _SMALLEST_AMAX = 1e-6  # a scale must be positive: a tensor that is all zero quantizes to zero with any scale
@@ -93,7 +94,8 @@ class Quantizer(nn.Module):
             exact = self.momentum == 0
         if self.mode is Mode.LEARN:
             # amax = 127 · scale is trained; the factor 127² makes a step on it move the scale as LSQ does
-            gain = QMAX**2 * lsq_gain(x.numel(), self.amax.numel())
+            processes = world_size() if self.axis is None else 1  # each has images of its own, but the same weights
+            gain = QMAX**2 * lsq_gain(x.numel() * processes, self.amax.numel())
             return fake_quantize_learned(x, self.scale, axis=self.axis, qmin=self.qmin, gain=gain)
         return self.quantize(x, saturates=not exact)
 

@@ -1,0 +1,99 @@
+"""Parts of the line as commands of their own: calibrate, then score or export any checkpoint with quantizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import fx
+
+from core.config import Config, section_dict
+from core.errors import UserError
+from core.paths import RunPaths
+from core.stages import Stage
+from deploy.placement import RULE_SET_VERSION
+from qat import pipeline
+from qat.approaches import finish, prepare
+from qat.checkpointing import UNREADABLE, reason_of, save_weights
+from qat.data import build_dataset
+from qat.evaluate import evaluate
+from qat.export import export_onnx
+from qat.metrics import SegmentationScore
+from qat.process_stages import is_main, on_all_processes
+
+
+def calibrate(config: Config) -> Path:
+    """FP32 weights with the ranges that the run's approach has before training; returns the checkpoint's file.
+
+    Raises:
+        UserError: the approach is `direct`, which finds its ranges while training.
+    """
+    if config.qat.approach == "direct":
+        raise UserError(
+            "qat.approach: direct calibrates nothing",
+            why="its ranges come from the first training steps",
+            fix="set qat.approach to calibrate or stats_only, or train: python -m qat run",
+        )
+    pipeline.ensure_fp32(config)
+    paths = RunPaths(config.run)
+    stage = Stage(
+        name="calibration",
+        outputs=(paths.calibrated_checkpoint,),
+        inputs=(paths.fp32_checkpoint, *config.placement.custom),
+        params={
+            "approach": config.qat.approach,
+            "calibration": section_dict(config.qat.calibration),
+            "placement": section_dict(config.placement),
+            "rule_set_version": RULE_SET_VERSION,
+            **pipeline.data_params(config, "train"),
+        },
+    )
+    on_all_processes(stage, paths.manifest, lambda: _calibrate(config, paths))
+    return paths.calibrated_checkpoint
+
+
+def load_quantized(config: Config, checkpoint: Path) -> fx.GraphModule:
+    """The run's network with quantizers and the weights, ranges and origins of `checkpoint`, ready for export.
+
+    Raises:
+        UserError: no such file, or one of another network or placement.
+    """
+    if not checkpoint.is_file():
+        raise UserError(
+            f"no checkpoint {checkpoint}", fix="make one with `python -m qat calibrate` or `python -m qat run`"
+        )
+    model = pipeline.quantized_model(config, RunPaths(config.run))
+    try:
+        model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except UNREADABLE as error:
+        raise UserError(
+            f"{checkpoint} is no checkpoint of this network with these quantizers",
+            why=reason_of(error),
+            fix="use the config and the placement that it was made with",
+        ) from error
+    finish(model)
+    return model
+
+
+def export(config: Config, checkpoint: Path, target: Path) -> None:
+    """Write the Q/DQ ONNX of `checkpoint`; raises `UserError` for a range that is not finite or of unknown origin."""
+    export_onnx(load_quantized(config, checkpoint), pipeline.example_of(config), target, config.deploy.opset)
+
+
+def score(config: Config, checkpoint: Path | None) -> SegmentationScore:
+    """Of the validation split: the network with fake quantizers as `checkpoint` has them, None for FP32."""
+    if checkpoint is None:
+        model = pipeline.float_model(config, RunPaths(config.run))
+    else:
+        model = load_quantized(config, checkpoint)
+    data = build_dataset(config.data, "val", seed=config.seed)
+    return evaluate(model, data, config.data, config.model.num_classes)
+
+
+def _calibrate(config: Config, paths: RunPaths) -> None:
+    model = pipeline.quantized_model(config, paths)
+    train = build_dataset(config.data, "train", seed=config.seed)
+    prepare(model, config.qat, pipeline.calibration_images(config, train))
+    finish(model)
+    if is_main():
+        save_weights(paths.calibrated_checkpoint, model)
