@@ -57,7 +57,8 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config) -> Qat
     assert config.model.checkpoint is not None
     settings = {**section_dict(config), "model": config.model.model_dump(mode="json", exclude={"checkpoint"})}
     key = sha256_json([METHOD_VERSION, settings, sha256_file(config.model.checkpoint), RULE_SET_VERSION, backend])
-    if stored.is_file() and (found := QatRow.model_validate(read_json(stored))).key == key:
+    if stored.is_file() and (content := read_json(stored))["key"] == key:
+        found = QatRow.model_validate(content)
         say(f"{spec.name} seed {config.fine_tuning_seed}: {found.engine.miou:.2f} % (kept)")
         return found
     say(f"{spec.name} seed {config.fine_tuning_seed}: running")

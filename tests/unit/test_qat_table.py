@@ -12,6 +12,7 @@ from benchmarks.qat_report import markdown
 from benchmarks.qat_rows import parse
 from benchmarks.qat_table import ROWS
 from benchmarks.results import Interval
+from core.artifacts import write_json
 from core.config import load_config
 from core.errors import UserError
 
@@ -126,3 +127,8 @@ def test_row_is_kept_until_its_config_or_weights_change(tmp_path, monkeypatch, p
     checkpoint.write_bytes(b"others")
     measure("data.val_images=3")
     assert len(made) == 3
+
+    stored = tmp_path / "benchmarks" / "results" / "r" / qat_measure.FILE_NAME
+    write_json(stored, {"key": "of another form", "engine": {}})
+    measure("data.val_images=3")
+    assert len(made) == 4
