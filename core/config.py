@@ -6,15 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from core.config_section import Section
+from core.config_trt import TrtConfig
 from core.errors import UserError
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and a key nobody knows is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ModelConfig(Section):
@@ -175,6 +171,7 @@ class DeployConfig(Section):
     workspace_mib: int = Field(default=4096, gt=0)
     image_to_mask: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32", "int8")  # also built as image → mask
     rest: Literal["fp16", "fp32"] = "fp16"  # what TensorRT's INT8 engines compute in where they are not INT8
+    trt: TrtConfig = TrtConfig()
 
 
 class SweepConfig(Section):

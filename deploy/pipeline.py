@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from core.artifacts import write_json
+from core.artifacts import write_atomic, write_json
 from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError
@@ -20,6 +20,7 @@ from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
 from deploy.bundle import read_bundle
 from deploy.cast import to_fp16
 from deploy.dialects import Dialect, dialect_of
+from deploy.dynamic_batch import require_same, with_dynamic_batch
 from deploy.layer_snr import layer_snr
 from deploy.masks import ensure_baked, mask_bundle_beside, meaning_of
 from deploy.observe import read_images
@@ -140,9 +141,9 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
         say(f"engine {backend.name}-{precision}: unavailable: {missing.why}")
         reason = f"{missing.why}; fix: {missing.fix}" if missing.fix else missing.why
         return BuildOutcome(backend.name, precision, None, "unavailable", reason)
-    source = _source(paths, precision, backend.dialect)
     out = paths.bundle(backend.name, precision)
     try:
+        source = _source(config, paths, backend, precision)
         return BuildOutcome(
             backend.name, precision, _ensure_bundle(config, paths, backend, source, out, precision), "ok"
         )
@@ -158,7 +159,7 @@ def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildO
         return outcome
     out = mask_bundle_beside(outcome.bundle)
     try:
-        source = ensure_baked(config, paths, _source(paths, precision, backend.dialect), backend.name)
+        source = ensure_baked(config, paths, _source(config, paths, backend, precision), backend.name)
         meaning = meaning_of(config, paths, source)
         bundle = _ensure_bundle(config, paths, backend, source, out, precision, meaning)
     except Exception as error:  # as above: the engine of the network alone is there and can be measured
@@ -181,6 +182,7 @@ def _ensure_bundle(
         threads=config.bench.threads,
         workspace_mib=config.deploy.workspace_mib,
         rest=config.deploy.rest,
+        trt=section_dict(config.deploy.trt) if backend.name == "trt" else {},
         meaning=meaning or {},
     )
     stage = Stage(
@@ -193,8 +195,25 @@ def _ensure_bundle(
     return read_bundle(out)
 
 
-def _source(paths: RunPaths, precision: Precision, dialect: str) -> Path:
-    """The graph that holds `precision`; only FP16 needs one of its own, made here."""
+def _source(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> Path:
+    """The graph that holds `precision`, and the batch that the engine is to take."""
+    fixed = _of_precision(paths, precision, backend.dialect)
+    if backend.name != "trt" or config.deploy.trt.batch is None:
+        return fixed
+    dynamic = fixed.with_name(f"{fixed.stem}-dynamic.onnx")
+
+    def make() -> None:
+        with write_atomic(dynamic) as made:
+            with_dynamic_batch(fixed, made)
+            require_same(made, fixed)
+
+    stage = Stage(f"dynamic batch of {fixed.stem}", outputs=(dynamic,), inputs=(fixed,))
+    ensure_stage(stage, paths.manifest, make)
+    return dynamic
+
+
+def _of_precision(paths: RunPaths, precision: Precision, dialect: str) -> Path:
+    """Only FP16 needs a graph of its own, made here."""
     if precision == "fp16":
         stage = Stage("cast fp16", outputs=(paths.fp16_onnx,), inputs=(paths.fp32_onnx,))
         ensure_stage(stage, paths.manifest, lambda: to_fp16(paths.fp32_onnx, paths.fp16_onnx))

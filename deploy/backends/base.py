@@ -28,6 +28,7 @@ class BuildOptions:
     """What the builder may choose. `threads` is for CPU backends, `workspace_mib` and `rest` for TensorRT.
 
     `rest` is the precision of what an INT8 graph leaves in float.
+    `trt` is the config section `deploy.trt` as JSON; its defaults where keys are missing.
     `meaning` is not for the builder: JSON for the manifest on what the engine's tensors are (see `deploy.masks`).
     """
 
@@ -36,6 +37,7 @@ class BuildOptions:
     workspace_mib: int = 4096
     rest: Literal["fp16", "fp32"] = "fp16"
     verbose: bool = False
+    trt: Mapping[str, Any] = field(default_factory=dict)
     meaning: Mapping[str, Any] = field(default_factory=dict)
 
 

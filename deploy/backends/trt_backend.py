@@ -5,18 +5,21 @@ from __future__ import annotations
 import gzip
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from core.config_trt import TrtConfig
 from deploy.backends import trt_child
 from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Session, Unavailable
 from deploy.backends.child import run_in_child
 from deploy.backends.packages import missing_package
+from deploy.backends.timing_cache import borrowed, timing_cache_beside
 from deploy.backends.trt_build import polygraphy_trt, vendor_package, vendor_version
 from deploy.backends.trt_layers import from_build_log
 from deploy.backends.trt_session import trt_session
 from deploy.bundle import check_bundle, write_bundle
+from deploy.machine import gpus
 
 ENGINE, LOG = "model.engine", "build.log.gz"
 _DRIVER = Path("/dev/nvidiactl")
@@ -54,15 +57,21 @@ class TRTBackend:
         """Build the engine in a process of its own; precision comes from the Q/DQ nodes of the graph.
 
         Raises:
-            UserError: TensorRT refuses the graph.
+            UserError: TensorRT refuses the graph or an option.
             ChildFailed: the builder crashed; the message names the signal.
         """
 
         def fill(folder: Path) -> Mapping[str, Any]:
             with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
                 made = Path(scratch)
-                request = {"onnx": str(onnx.resolve()), "options": vars(options)}
-                run_in_child("deploy.backends.trt_child", request, made)
+                cache = _timing_cache(out, options)
+                request = {
+                    "onnx": str(onnx.resolve()),
+                    "options": vars(options),
+                    "timing_cache": cache is not None,
+                }
+                with borrowed(cache, made / trt_child.TIMING) if cache else nullcontext():
+                    run_in_child("deploy.backends.trt_child", request, made)
                 (made / trt_child.ENGINE).replace(folder / ENGINE)
                 (folder / LOG).write_bytes(gzip.compress((made / trt_child.LOG).read_bytes(), mtime=0))
             return {}
@@ -72,18 +81,52 @@ class TRTBackend:
     @contextmanager
     def open(self, bundle: Bundle) -> Iterator[Session]:
         """Check the hash before the engine is deserialized: it is native code."""
-        check_bundle(bundle, self.version())
+        check_bundle(bundle, self._loads(bundle))
+        wanted = _wanted(bundle)
         polygraphy = polygraphy_trt()
         from polygraphy.mod.trt_importer import lazy_import_trt
 
         engine = (bundle.dir / ENGINE).read_bytes()
-        with trt_session(lazy_import_trt(), polygraphy.get_trt_logger(), engine) as session:
+        with trt_session(
+            lazy_import_trt(),
+            polygraphy.get_trt_logger(),
+            engine,
+            cuda_graph=wanted.cuda_graph,
+            host_code=wanted.version_compatible,
+        ) as session:
             yield session
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
         """Layers from the build log, which is the same list the EngineInspector gives and needs no GPU."""
-        check_bundle(bundle, self.version())
+        check_bundle(bundle, self._loads(bundle))
         return from_build_log(gzip.decompress((bundle.dir / LOG).read_bytes()).decode().split("\n"))
+
+    def _loads(self, bundle: Bundle) -> str:
+        """Which version may have built `bundle`: an older one, too, if it was told to stay compatible."""
+        built, own = bundle.manifest["version"], self.version()
+        return built if _wanted(bundle).version_compatible and _not_newer(built, own) else own
+
+
+def _wanted(bundle: Bundle) -> TrtConfig:
+    return TrtConfig.model_validate(bundle.manifest["options"].get("trt", {}))
+
+
+def _not_newer(built: str, own: str) -> bool:
+    (package, version), (other, installed) = built.split(" "), own.split(" ")
+    return package == other and _release(version) <= _release(installed)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(10, 9) of 10.9.0.34."""
+    return tuple(int(number) for number in version.split(".")[:2])
+
+
+def _timing_cache(out: Path, options: BuildOptions) -> Path | None:
+    """TensorRT-RTX has none: using its remains of one makes the builder look for a GPU."""
+    if vendor_package() != "tensorrt" or not TrtConfig.model_validate(options.trt).timing_cache:
+        return None
+    gpu = next((gpu.name for gpu in gpus()), "unknown")
+    return timing_cache_beside(out, vendor_version(), gpu)
 
 
 def _has_gpu() -> bool:

@@ -14,8 +14,10 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from core.config_trt import TrtConfig
 from core.errors import UserError
 from deploy.backends.base import BuildOptions
+from deploy.backends.trt_options import compatibility, profiles, refuse_foreign_options, set_targets
 
 STRONGLY_TYPED_SINCE = 10
 _VENDOR_PACKAGES = ("tensorrt", "tensorrt_rtx")
@@ -52,14 +54,19 @@ def polygraphy_trt() -> Any:
     return trt
 
 
-def build_engine(onnx: Path, options: BuildOptions, say: Callable[[str], None]) -> bytes:
+def build_engine(
+    onnx: Path, options: BuildOptions, say: Callable[[str], None], timing_cache: Path | None = None
+) -> bytes:
     """Serialized engine; every line of the builder's verbose log goes to `say` at once.
+
+    `timing_cache` is read if it is there, and written with what was timed.
 
     The builder now and then crashes in native code after several engines: build each in a process of its own
     (`deploy.backends.trt_child`).
 
     Raises:
-        UserError: the parser or the builder refuses the graph; the log's errors are in the message.
+        UserError: the parser or the builder refuses the graph (the log's errors are in the message), or the installed
+            TensorRT lacks what the options ask for.
     """
     backend = polygraphy_trt()
     from polygraphy.exception import PolygraphyException
@@ -68,15 +75,26 @@ def build_engine(onnx: Path, options: BuildOptions, say: Callable[[str], None]) 
     trt = lazy_import_trt()
     typed = strongly_typed()
     flags = {} if typed else _flags(options)
+    wanted = TrtConfig.model_validate(options.trt)
+    refuse_foreign_options(wanted, rtx=vendor_package() == "tensorrt_rtx")
+    known = timing_cache is not None and timing_cache.is_file()
     with _captured_log(say) as errors:
         try:
             network = backend.network_from_onnx_path(str(onnx), strongly_typed=typed)
             config = backend.CreateConfig(
                 memory_pool_limits={trt.MemoryPoolType.WORKSPACE: options.workspace_mib << 20},
                 profiling_verbosity=trt.ProfilingVerbosity.DETAILED,
+                profiles=profiles(backend, network[1], wanted.batch),
+                load_timing_cache=str(timing_cache) if known else None,
+                **compatibility(trt, wanted),
                 **flags,
             )
-            engine = backend.engine_bytes_from_network(network, config=config)
+            targeted = backend.PostprocessConfig(
+                config, lambda _builder, _network, made: set_targets(trt, made, wanted.compute_capabilities)
+            )
+            engine = backend.engine_bytes_from_network(
+                network, config=targeted, save_timing_cache=str(timing_cache) if timing_cache else None
+            )
         except PolygraphyException as error:
             raise UserError(f"TensorRT refuses {onnx}", why="; ".join(errors) or str(error)) from error
     return bytes(engine)

@@ -11,7 +11,7 @@ from deploy.backends.child import serve
 from deploy.backends.trt_build import build_engine, strongly_typed
 from deploy.cast import rest_to_fp16
 
-ENGINE, LOG = "model.engine", "build.log"
+ENGINE, LOG, TIMING = "model.engine", "build.log", "timing.cache"
 
 
 def _build(request: Mapping[str, Any], folder: Path) -> None:
@@ -21,7 +21,8 @@ def _build(request: Mapping[str, Any], folder: Path) -> None:
         onnx = folder / f"{onnx.stem}-fp16.onnx"
         rest_to_fp16(Path(request["onnx"]), onnx)
     with open(folder / LOG, "w", encoding="utf-8") as log:
-        engine = build_engine(onnx, options, lambda line: print(line, file=log, flush=True))
+        cache = folder / TIMING if request["timing_cache"] else None
+        engine = build_engine(onnx, options, lambda line: print(line, file=log, flush=True), cache)
     (folder / ENGINE).write_bytes(engine)
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from core.config import CalibrationConfig, Section
+from core.config import CalibrationConfig
+from core.config_section import Section
 from core.errors import UserError
 from qat.sensitivity.types import Part, ToleranceKind
 

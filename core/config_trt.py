@@ -1,0 +1,38 @@
+"""The config section `deploy.trt`; docs/engines.md says more about each key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from core.config_section import Section
+
+
+class BatchConfig(Section):
+    """How many images an engine of dynamic batch takes at once, and for how many it is tuned."""
+
+    min: int = Field(default=1, ge=1)
+    opt: int = Field(ge=1)
+    max: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BatchConfig:
+        if not self.min <= self.opt <= self.max:
+            raise ValueError("a batch needs min <= opt <= max")
+        return self
+
+
+ComputeCapability = Annotated[str, BeforeValidator(str), Field(pattern=r"^\d+\.\d$")]  # YAML reads 8.6 as a number
+
+
+class TrtConfig(Section):
+    """What only TensorRT's builder and runtime know."""
+
+    batch: BatchConfig | None = None  # None: the batch of the export, which is 1
+    optimization_level: int | None = Field(default=None, ge=0, le=5)  # None: the builder's own
+    version_compatible: bool = False  # later versions load the engine, too
+    hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
+    compute_capabilities: tuple[ComputeCapability, ...] = ()  # targets of TensorRT-RTX; none: its own
+    timing_cache: bool = True  # kernels timed for one engine are not timed again for the next
+    cuda_graph: bool = False  # launch an inference as one CUDA graph

@@ -1,0 +1,71 @@
+"""The vendor's names that this project calls, as the vendor declares them.
+
+TensorRT: the Python bindings in https://github.com/NVIDIA/TensorRT (`python/src/infer/pyCore.cpp` and `pyGraph.cpp`,
+`nptype` in `python/packaging`), read at the tags v8.6.1, v10.0.1, v10.9.0, v10.16, v11.0 and v11.1: every name of
+`RUNTIME` and `BUILDER` is in all six. TensorRT-RTX: its installed module, which the tests ask. pycuda: its sources of
+2026.1 (`src/wrapper/wrap_cudadrv.cpp`). CUDA graphs: cuda-python, `cuda.bindings.driver` of 13.5.
+"""
+
+from __future__ import annotations
+
+# What running an engine needs, of TensorRT and TensorRT-RTX alike.
+RUNTIME = {
+    "Runtime": ("deserialize_cuda_engine", "engine_host_code_allowed"),
+    "ICudaEngine": (
+        "num_io_tensors",
+        "get_tensor_name",
+        "get_tensor_shape",
+        "get_tensor_dtype",
+        "get_tensor_mode",
+        "get_tensor_profile_shape",
+        "create_execution_context",
+    ),
+    "IExecutionContext": ("set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"),
+    "TensorIOMode": ("INPUT", "OUTPUT"),
+}
+FUNCTIONS = ("nptype",)
+
+# What building one needs, of both; what Polygraphy calls itself is Polygraphy's matter.
+BUILDER = {
+    "BuilderFlag": ("VERSION_COMPATIBLE",),
+    "HardwareCompatibilityLevel": ("AMPERE_PLUS",),
+    "IBuilderConfig": ("builder_optimization_level", "hardware_compatibility_level"),
+    "INetworkDefinition": ("num_inputs", "get_input"),
+    "MemoryPoolType": ("WORKSPACE",),
+    "ProfilingVerbosity": ("DETAILED",),
+}
+# Missing at v8.6.1 and v10.0.1, there from v10.9.0 on: looked up by name.
+NEWER = {"HardwareCompatibilityLevel": ("SAME_COMPUTE_CAPABILITY",)}
+
+# TensorRT-RTX alone: at none of the six tags.
+RTX_RUNTIME = {
+    "ICudaEngine": ("create_runtime_config",),
+    "IRuntimeConfig": ("cuda_graph_strategy",),
+    "CudaGraphStrategy": ("WHOLE_GRAPH_CAPTURE",),
+}
+RTX_BUILDER = {
+    "IBuilderConfig": ("num_compute_capabilities", "set_compute_capability"),
+    "ComputeCapability": ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121"),
+}
+
+CUDA_DRIVER = (
+    "CUresult",
+    "CUstream",
+    "CUstreamCaptureMode",
+    "cuStreamBeginCapture",
+    "cuStreamEndCapture",
+    "cuGraphInstantiate",
+    "cuGraphLaunch",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+)
+
+
+def missing(module: object, surface: dict[str, tuple[str, ...]]) -> list[str]:
+    """Which `Class.member` of `surface` are not in `module`."""
+    return [
+        f"{name}.{member}"
+        for name, members in surface.items()
+        for member in members
+        if not hasattr(getattr(module, name, None), member)
+    ]
