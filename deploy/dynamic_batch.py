@@ -28,7 +28,7 @@ def with_dynamic_batch(source: Path, target: Path) -> None:
     """Write `source`, whose inputs and outputs begin with batch 1, with a symbolic first dimension.
 
     Raises:
-        UserError: inputs or outputs begin with something else, or the network mixes images of a batch.
+        UserError: inputs or outputs begin with something else. Whether the network takes it, `require_same` tells.
     """
     graph = onnx_graph.load(source)
     interface = [*graph.inputs, *graph.outputs]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -10,6 +13,7 @@ from core.errors import UserError
 from deploy.backends import trt_backend
 from deploy.backends.base import BuildOptions
 from deploy.backends.trt_backend import TRTBackend
+from deploy.bundle import write_bundle
 
 
 @pytest.fixture
@@ -70,3 +74,38 @@ def test_building_keeps_the_log_off_the_terminal(backend, exported, tmp_path, ca
     captured = capfd.readouterr()
     assert "LayerType" not in captured.out + captured.err
     assert "image_QuantizeLinear" in backend.layers(bundle)[0].origin
+
+
+@pytest.mark.parametrize(
+    ("built", "own", "compatible", "opens"),
+    [
+        ("tensorrt 10.9.0.34", "tensorrt 10.13.2", True, True),
+        ("tensorrt 10.9.0.34", "tensorrt 11.0.0.114", True, True),
+        ("tensorrt 10.13.2", "tensorrt 10.9.0.34", True, False),
+        ("tensorrt 10.9.0", "tensorrt_rtx 11.0", True, False),
+        ("tensorrt 10.9.0.34", "tensorrt 10.13.2", False, False),
+    ],
+)
+def test_version_compatible_engine_opens_with_later_versions(monkeypatch, tmp_path, built, own, compatible, opens):
+    onnx = tmp_path / "m.onnx"
+    onnx.touch()
+
+    def fill(folder):
+        (folder / trt_backend.ENGINE).write_bytes(b"plan")
+        return {}
+
+    options = BuildOptions("fp32", trt={"version_compatible": compatible})
+    bundle = write_bundle(tmp_path / "engine", "trt", built, options, onnx, fill)
+    opened = []
+
+    @contextmanager
+    def session(trt, logger, engine, **wanted):
+        opened.append((engine, wanted))
+        yield None
+
+    monkeypatch.setattr(trt_backend, "trt_session", session)
+    monkeypatch.setattr(trt_backend, "polygraphy_trt", lambda: SimpleNamespace(get_trt_logger=lambda: None))
+    monkeypatch.setattr(trt_backend, "vendor_version", lambda: own)
+    with nullcontext() if opens else pytest.raises(UserError, match="built with"), TRTBackend().open(bundle):
+        pass
+    assert opened == ([(b"plan", {"cuda_graph": False, "host_code": True})] if opens else [])
