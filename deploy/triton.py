@@ -7,6 +7,7 @@ its TensorRT, ONNX Runtime and OpenVINO backends. Never served during developmen
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
     fields: list[tuple[str, Any]] = [
         ("name", name),
         ("backend", target.backend),
-        ("max_batch_size", max_batch if batched else 0),
+        ("max_batch_size", min(max_batch, _profile_max(bundle)) if batched else 0),
         *(("input", _tensor(tensor, batched)) for tensor in tensors["inputs"]),
         *(("output", [*_tensor(tensor, batched), ("label_filename", LABELS)]) for tensor in tensors["outputs"]),
         ("instance_group", [("count", 1), ("kind", _Word(target.kind))]),
@@ -93,6 +94,12 @@ def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
         for key, value in _parameters(bundle).items()
     ]
     return _text(fields)
+
+
+def _profile_max(bundle: Bundle) -> float:
+    """Largest batch of a TensorRT engine's optimisation profile; other engines have no limit."""
+    batch = bundle.manifest["options"].get("trt", {}).get("batch")
+    return batch["max"] if batch else math.inf
 
 
 class _Word(str):

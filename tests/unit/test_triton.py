@@ -105,13 +105,14 @@ def test_the_repository_describes_the_model_it_holds(baked, backend, tmp_path, m
     assert list(model.outputs[0].shape) == list(mask.dims)
 
 
-def bundle_of(tmp_path, backend="trt", version="tensorrt 10.9.0", batch="N"):
+def bundle_of(tmp_path, backend="trt", version="tensorrt 10.9.0", batch="N", trt=()):
     """A bundle whose engine is never opened."""
     tensors = {
         "inputs": [{"name": "rgb_image", "dtype": "uint8", "shape": [batch, 360, 480, 3]}],
         "outputs": [{"name": "label_map", "dtype": "uint8", "shape": [batch, 360, 480]}],
     }
-    manifest = {"version": version, "meaning": meaning(tensors), "files": {}, "threads": 1}
+    options = {"trt": dict(trt)}
+    manifest = {"version": version, "meaning": meaning(tensors), "files": {}, "threads": 1, "options": options}
     return Bundle(tmp_path, backend, "int8", manifest)
 
 
@@ -121,6 +122,13 @@ def test_a_dynamic_batch_is_left_out_of_dims_and_batched(tmp_path, model_config)
     assert list(config.input[0].dims) == [360, 480, 3] and list(config.output[0].dims) == [360, 480]
     assert config.dynamic_batching.max_queue_delay_microseconds > 0
     assert config.instance_group[0].kind == 1
+
+
+@pytest.mark.parametrize(("asked", "served"), [(2, 2), (16, 4)])
+def test_a_batch_stays_within_the_profile_of_the_engine(tmp_path, model_config, asked, served):
+    bundle = bundle_of(tmp_path, batch="batch", trt={"batch": {"min": 1, "opt": 2, "max": 4}})
+    config = text_format.Parse(config_text(bundle, "pidnet", asked), model_config())
+    assert config.max_batch_size == served
 
 
 def test_a_fixed_batch_is_never_batched(tmp_path, model_config):
