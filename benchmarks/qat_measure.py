@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.accuracy import METHOD_VERSION, Accuracy, evaluate
 from benchmarks.qat_rows import RowSpec
@@ -21,7 +22,7 @@ from deploy.placement import RULE_SET_VERSION
 from qat import float_baseline, pipeline
 from qat.data import build_dataset, normalize
 
-FILE_NAME = "qat_row.json"
+Split = Literal["val", "train"]
 FP32 = "fp32"  # the reference of agreement and change
 
 
@@ -30,6 +31,7 @@ class QatRow(Record):
 
     Attributes:
         key: hash of config, FP32 weights and rule set: a row with the same key is not run again.
+        split: whose images it is scored on; the simulation is always scored on val.
         engine: scores of the engine, the artifact that ships, beside the FP32 engine that all rows start from.
         simulated_miou: of the fake-quantized network in PyTorch, percent; None for rows without quantizers.
         train_minutes: time in optimizer steps; data loading between them included, calibration and scoring not.
@@ -38,6 +40,7 @@ class QatRow(Record):
     name: str
     seed: int
     key: str
+    split: Split
     backend: str
     precision: Precision
     engine: Accuracy
@@ -45,7 +48,7 @@ class QatRow(Record):
     train_minutes: float
 
 
-def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config) -> QatRow:
+def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config, split: Split) -> QatRow:
     """The row as measured before, or measured now.
 
     Args:
@@ -53,10 +56,12 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config) -> Qat
         base: of the run that these weights are of; its FP32 engine is what the row is compared with.
     """
     paths = RunPaths(config.run)
-    stored = paths.results / FILE_NAME
+    stored = paths.results / file_name(split)
     assert config.model.checkpoint is not None
     settings = {**section_dict(config), "model": config.model.model_dump(mode="json", exclude={"checkpoint"})}
-    key = sha256_json([METHOD_VERSION, settings, sha256_file(config.model.checkpoint), RULE_SET_VERSION, backend])
+    key = sha256_json(
+        [METHOD_VERSION, settings, sha256_file(config.model.checkpoint), RULE_SET_VERSION, backend, split]
+    )
     if stored.is_file() and (content := read_json(stored))["key"] == key:
         found = QatRow.model_validate(content)
         say(f"{spec.name} seed {config.fine_tuning_seed}: {found.engine.miou:.2f} % (kept)")
@@ -74,9 +79,10 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config) -> Qat
         name=spec.name,
         seed=config.fine_tuning_seed,
         key=key,
+        split=split,
         backend=backend,
         precision=precision,
-        engine=_score(config, precision, base, backend),
+        engine=_score(config, precision, base, backend, split),
         simulated_miou=read_json(paths.quantizers)["simulated"]["miou"] if precision == "int8" else None,
         train_minutes=train_minutes(paths.metrics, config.qat.batch_size) if spec.trains else 0.0,
     )
@@ -85,9 +91,14 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config) -> Qat
     return row
 
 
-def _score(config: Config, precision: Precision, base: Config, name: str) -> Accuracy:
+def file_name(split: Split) -> str:
+    """Where a row is kept, below the results of its run."""
+    return f"qat_row-{split}.json"
+
+
+def _score(config: Config, precision: Precision, base: Config, name: str, split: Split) -> Accuracy:
     backend = get_backend(name)
-    data = build_dataset(config.data, "val", seed=config.seed)
+    data = build_dataset(config.data, split, seed=config.seed)
     with (
         backend.open(_engine(config, backend, precision)) as session,
         backend.open(_engine(base, backend, "fp32")) as fp32,

@@ -10,6 +10,7 @@ from benchmarks.results import Interval
 from benchmarks.table import MISSING, signed, with_interval
 
 BASELINE = "fp32"
+SPLITS = {"val": "validation", "train": "training"}
 
 
 def markdown(rows: Sequence[QatRow], command: str) -> str:
@@ -21,9 +22,9 @@ def markdown(rows: Sequence[QatRow], command: str) -> str:
     """
     groups = grouped(rows)
     base = next((row.engine for row in groups.get(BASELINE, ())), None)
-    images = rows[0].engine.images
+    images = f"{rows[0].engine.images} {SPLITS[rows[0].split]} images"
     parts = [
-        f"mIoU in % over {images} validation images; several seeds as mean (lowest to highest). In brackets the 95 % "
+        f"mIoU in % over {images}; several seeds as mean (lowest to highest). In brackets the 95 % "
         "interval over images, of several seeds the outermost; agreement is the share of pixels with FP32's class.",
         "",
     ]

@@ -2,7 +2,8 @@
 
 python benchmarks/qat_table.py --config FILE [--set a.b=c] --rows fp32,fp32_extra,ptq:mse,qat:calibrate --seeds 0,1,2
 
-Rows that were measured before with the same settings are kept; a run that was interrupted goes on where it was.
+With `--split train` the same engines are scored on the training images: there are more of them, from more places. Rows
+that were measured before with the same settings are kept; a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def main() -> int:
     add_config_options(parser)
     parser.add_argument("--rows", default=ROWS, help=f"comma-separated: {FORMS} (default: {ROWS})")
     parser.add_argument("--seeds", default="0", help="comma-separated; rows that train are run with each (default: 0)")
+    parser.add_argument(
+        "--split", default="val", choices=("val", "train"), help="whose images the engines are scored on (default: val)"
+    )
     parser.add_argument("--backend", default="openvino", help="whose engines are scored (default: openvino)")
     arguments = parser.parse_args()
     return run_cli(lambda: run(arguments), debug=arguments.debug)
@@ -57,18 +61,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     pipeline.ensure_fp32(base)
     checkpoint = f"model.checkpoint={RunPaths(base.run).fp32_checkpoint}"
-    folder = RunPaths(base.run).results
+    table = RunPaths(base.run).results / f"qat_table-{arguments.split}.md"
     command = shlex.join(["python", "benchmarks/qat_table.py", *sys.argv[1:]])
     rows = []
     for spec, overrides in configs:
         config = load_config(arguments.config, [*arguments.overrides, checkpoint, *overrides])
-        rows.append(ensure_row(spec, config, arguments.backend, base))
+        rows.append(ensure_row(spec, config, arguments.backend, base, arguments.split))
         write_json(
-            folder / "qat_table.json", {"command": command, "rows": [row.model_dump(mode="json") for row in rows]}
+            table.with_suffix(".json"), {"command": command, "rows": [row.model_dump(mode="json") for row in rows]}
         )
-        write_text(folder / "qat_table.md", markdown(rows, command))
+        write_text(table, markdown(rows, command))
     print(markdown(rows, command))
-    say(f"written: {folder / 'qat_table.md'} and {folder / 'qat_table.json'}")
+    say(f"written: {table} and {table.with_suffix('.json')}")
 
 
 def _overrides(spec: RowSpec, base: str, seed: int) -> list[str]:

@@ -32,6 +32,7 @@ def row(name, seed, miou, simulated=None, minutes=0.0, change=(0.0, 0.0)):
         name=name,
         seed=seed,
         key="k",
+        split="val",
         backend="openvino",
         precision=precision,
         engine=accuracy(miou, change=change),
@@ -118,7 +119,7 @@ def test_row_is_kept_until_its_config_or_weights_change(tmp_path, monkeypatch, p
     def measure(*overrides):
         changes = [f"model.checkpoint={checkpoint}", "run=r", *overrides]
         config = load_config(pytestconfig.rootpath / CONFIG, changes)
-        return ensure_row(parse("fp32"), config, "openvino", config)
+        return ensure_row(parse("fp32"), config, "openvino", config, "val")
 
     first = measure()
     assert measure() == first and made == ["r"]
@@ -128,7 +129,7 @@ def test_row_is_kept_until_its_config_or_weights_change(tmp_path, monkeypatch, p
     measure("data.val_images=3")
     assert len(made) == 3
 
-    stored = tmp_path / "benchmarks" / "results" / "r" / qat_measure.FILE_NAME
+    stored = tmp_path / "benchmarks" / "results" / "r" / qat_measure.file_name("val")
     write_json(stored, {"key": "of another form", "engine": {}})
     measure("data.val_images=3")
     assert len(made) == 4
