@@ -53,6 +53,7 @@ def trt_session(
     cuda.init()
     with ExitStack() as stack:
         gpu = cuda.Device(0).retain_primary_context()
+        stack.callback(gpu.detach)
         gpu.push()
         stack.callback(gpu.pop)
         session = TRTSession(trt, cuda)
@@ -97,7 +98,7 @@ class TRTSession:
         self.output_names = tuple(name for name in names if name not in inputs)
         for name in inputs:
             if -1 in tuple(self._engine.get_tensor_shape(name)):
-                self._context.set_input_shape(name, self._limits(name)[1])
+                self._reshape(name, self._limits(name)[1])
         for name in names:
             self._reserve(name)
         self._stack.callback(self._stream.synchronize)

@@ -55,9 +55,9 @@ def assert_clean(machine):
     assert machine.allocated == {}
     assert machine.page_locked == 0
     assert machine.count("free") == machine.count("alloc")
-    assert machine.count("push") == machine.count("pop") == 1
+    assert machine.count("push") == machine.count("pop") == machine.count("detach") == 1
     assert machine.count("destroy graph") == sum(call.startswith("capture ") for call in machine.calls)
-    assert machine.calls[-1] == "pop"
+    assert machine.calls[-2:] == ["pop", "detach"]
     made = [call for call in machine.calls if call.endswith(" gone")]
     assert made == ["context gone", "engine gone", "runtime gone"][-len(made) :]
     freed = [index for index, call in enumerate(machine.calls) if call.startswith("free")]
@@ -164,6 +164,7 @@ def test_everything_is_given_back_in_reverse_order(opened):
         "engine gone",
         "runtime gone",
         "pop",
+        "detach",
     ]
     assert_clean(machine)
 
@@ -304,7 +305,7 @@ def test_stream_that_cannot_be_captured_names_the_way_out(opened):
     assert "CAPTURE_UNSUPPORTED" in caught.value.why
     assert "deploy.trt.cuda_graph" in caught.value.fix
     assert machine.allocated == {}
-    assert machine.calls[-1] == "pop"
+    assert machine.calls[-2:] == ["pop", "detach"]
 
 
 def test_graph_without_cuda_python_says_what_to_install(opened, monkeypatch):

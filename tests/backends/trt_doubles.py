@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -242,7 +243,7 @@ def _pycuda(machine: Machine) -> ModuleType:
         calls.append("copy out")
         host.reshape(-1).view(np.uint8)[:] = device.data[: host.nbytes]
 
-    gpu = SimpleNamespace(push=lambda: calls.append("push"), pop=lambda: calls.append("pop"))
+    gpu = SimpleNamespace(**{call: partial(calls.append, call) for call in ("push", "pop", "detach")})
     stream = SimpleNamespace(handle=STREAM, synchronize=lambda: calls.append("synchronize"))
     driver = ModuleType("pycuda.driver")
     driver.__dict__.update(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.errors import UserError
 from deploy.backends.base import BuildOptions
 from deploy.backends.trt_backend import TRTBackend
+from deploy.backends.trt_build import vendor_package
+from deploy.dynamic_batch import with_dynamic_batch
 from tests.nets.exported import image, reference
 
 pytestmark = pytest.mark.gpu
@@ -60,3 +63,80 @@ def test_convolutions_compute_in_the_precision_asked_for(engine):
     convolutions = [layer for layer in backend.layers(bundle) if layer.kind == "Conv"]
     assert convolutions
     assert {layer.precision for layer in convolutions} == {bundle.precision}
+
+
+def built(exported, folder, precision="int8", **trt):
+    """Backend and an engine of the residual network with these options."""
+    backend = TRTBackend()
+    missing = backend.runnable(precision)
+    if missing is not None:
+        pytest.skip(f"trt-{precision}: {missing.why}; fix: {missing.fix}")
+    source = exported.source(precision, "tensorrt")
+    if "batch" in trt:
+        with_dynamic_batch(source, folder / "dynamic.onnx")
+        source = folder / "dynamic.onnx"
+    return backend, backend.build(source, folder / precision, BuildOptions(precision, trt=trt))
+
+
+def run(backend, bundle, images):
+    with backend.open(bundle) as session:
+        return session.run({"image": images})["logits"]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_dynamic_batch_gives_what_each_image_gives_alone(exported, tmp_path, graph):
+    if graph and vendor_package() == "tensorrt":
+        pytest.importorskip("cuda.bindings.driver", reason="pip install cuda-bindings")
+    backend, bundle = built(exported, tmp_path, batch={"opt": 2, "max": 4}, cuda_graph=graph)
+    images = [image(seed) for seed in range(4)]
+    with backend.open(bundle) as session:
+        alone = [session.run({"image": one})["logits"] for one in images]
+        for batch in (4, 2, 3, 4):
+            together = session.run({"image": np.concatenate(images[:batch])})["logits"]
+            expected = np.concatenate(alone[:batch])
+            assert np.abs(together - expected).mean() < MEAN_TOLERANCES["int8"] * np.abs(expected).max()
+        with pytest.raises(UserError, match="does not take image"):
+            session.run({"image": np.concatenate(images + images)})
+
+
+def test_graph_computes_what_single_launches_do(exported, tmp_path):
+    if vendor_package() == "tensorrt":
+        pytest.importorskip("cuda.bindings.driver", reason="pip install cuda-bindings")
+    results = []
+    for graph in (False, True):
+        folder = tmp_path / str(graph)
+        folder.mkdir()
+        results.append(run(*built(exported, folder, cuda_graph=graph), image()))
+    assert np.abs(results[1] - results[0]).mean() < MEAN_TOLERANCES["int8"] * np.abs(results[0]).max()
+
+
+def test_closing_gives_all_memory_back(exported, tmp_path):
+    backend, bundle = built(exported, tmp_path)
+    import pycuda.driver as cuda
+
+    def free_bytes():
+        gpu = cuda.Device(0).retain_primary_context()
+        gpu.push()
+        try:
+            return cuda.mem_get_info()[0]
+        finally:
+            gpu.pop()
+
+    run(backend, bundle, image())  # loads what the libraries keep
+    kept = cuda.Device(0).retain_primary_context()  # else the device is reset, and all memory is free anyway
+    before = free_bytes()
+    for _ in range(3):
+        run(backend, bundle, image())
+    assert free_bytes() >= before
+    del kept
+
+
+def test_second_build_reads_what_the_first_timed(exported, tmp_path):
+    if vendor_package() != "tensorrt":
+        pytest.skip("TensorRT-RTX has no timing cache")
+    _, bundle = built(exported, tmp_path, "fp32")
+    (cache,) = tmp_path.glob("timing-*.cache")
+    assert cache.stat().st_size > 0
+    assert bundle.manifest["version"].replace(" ", "-") in cache.name
+    built(exported, tmp_path, "fp32", optimization_level=3)
+    assert list(tmp_path.glob("timing-*.cache")) == [cache]
