@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     rules.set_defaults(run=_rules, debug=False)
 
     inspect = commands.add_parser("inspect", help="the INT8 proof of a built engine, layer by layer")
-    inspect.add_argument("bundle", type=Path, help="a bundle's folder; of a .plan or .engine file, what built it")
+    inspect.add_argument(
+        "bundle",
+        type=Path,
+        help="a bundle's folder; a .json file that trtexec --exportLayerInfo wrote; of a .plan or .engine file, "
+        "what built it",
+    )
     inspect.add_argument("--fail-under", type=float, metavar="PERCENT", help="exit 1 with fewer convolutions in INT8")
     inspect.add_argument("--json", action="store_true", help="print everything found as JSON")
     inspect.add_argument("--debug", action="store_true")
@@ -145,17 +150,18 @@ def _rules(_: argparse.Namespace) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> None:
     from deploy.bundle import read_bundle
-    from deploy.inspection import inspect_bundle
+    from deploy.inspection import inspect_bundle, inspect_layer_list
     from deploy.plan_header import read_plan_header
     from deploy.report import print_inspection
 
-    if arguments.bundle.is_file():
+    listed = arguments.bundle.suffix == ".json" and arguments.bundle.is_file()
+    if arguments.bundle.is_file() and not listed:
         if arguments.fail_under is not None:
-            raise UserError(f"{arguments.bundle} is a plan: --fail-under needs a bundle's folder")
+            raise UserError(f"{arguments.bundle} is a plan: --fail-under needs a bundle's folder or a list of layers")
         header = read_plan_header(arguments.bundle)
         print(json.dumps(vars(header), indent=2) if arguments.json else f"built with {header}")
         return
-    found = inspect_bundle(read_bundle(arguments.bundle))
+    found = inspect_layer_list(arguments.bundle) if listed else inspect_bundle(read_bundle(arguments.bundle))
     if arguments.json:
         print(json.dumps(found.to_json(), indent=2))
     else:

@@ -13,8 +13,10 @@ from core.errors import GateMissed
 from core.paths import RunPaths
 from deploy.backends import get_backend
 from deploy.backends.base import Bundle, LayerInfo
+from deploy.backends.trt_inspector import read_information
 
 ENGINES_CHOICE = "quantized in the graph; the engine has taken a float kernel"
+NOT_TOLD = "a list of layers does not tell"
 _CONVERSIONS = {"Reformat", "Reorder", "Convert", "FakeQuantize", "QuantizeLinear", "DequantizeLinear"}
 # RTX names the kernels that it makes after their operators: these scale, round and convert, and compute nothing.
 _CONVERSION_KERNEL = re.compile(r"__myl_(?:Mul|Min|Max|Roun|Cast|Tran|Repl|Move|Resh)+_myl")
@@ -73,12 +75,20 @@ def inspect_bundle(bundle: Bundle) -> Inspection:
     return summarize(layers, bundle.precision, _skips(bundle))
 
 
-def summarize(layers: Sequence[LayerInfo], precision: str, skips: Mapping[str, str]) -> Inspection:
+def inspect_layer_list(path: Path) -> Inspection:
+    """What the EngineInspector says of an engine built elsewhere (see `deploy.backends.trt_inspector`)."""
+    return summarize(read_information(path), "int8", {}, otherwise=NOT_TOLD)
+
+
+def summarize(
+    layers: Sequence[LayerInfo], precision: str, skips: Mapping[str, str], otherwise: str = ENGINES_CHOICE
+) -> Inspection:
     """Count and join.
 
     Args:
         precision: what the engine was built for.
         skips: why a node stayed in float, by its ONNX name.
+        otherwise: why the others did.
     """
     convolutions = [layer for layer in layers if layer.kind == "Conv"]
     int8 = [layer for layer in convolutions if layer.precision == "int8"]
@@ -92,7 +102,7 @@ def summarize(layers: Sequence[LayerInfo], precision: str, skips: Mapping[str, s
         fused_adds=tuple(layer.name for layer in convolutions if any(map(_ADD.fullmatch, layer.origin))),
         float_outputs=tuple(layer.name for layer in int8 if layer.output not in ("", "int8", "unknown")),
         float_convolutions=tuple(
-            FloatConvolution(layer.name, layer.precision, built or _why(layer, skips)) for layer in others
+            FloatConvolution(layer.name, layer.precision, built or _why(layer, skips, otherwise)) for layer in others
         ),
     )
 
@@ -101,9 +111,9 @@ def _is_conversion(layer: LayerInfo) -> bool:
     return layer.kind in _CONVERSIONS or _CONVERSION_KERNEL.match(layer.name) is not None
 
 
-def _why(layer: LayerInfo, skips: Mapping[str, str]) -> str:
+def _why(layer: LayerInfo, skips: Mapping[str, str], otherwise: str) -> str:
     names = (*layer.origin, layer.name)
-    return next((skips[name] for name in names if name in skips), ENGINES_CHOICE)
+    return next((skips[name] for name in names if name in skips), otherwise)
 
 
 def _skips(bundle: Bundle) -> dict[str, str]:

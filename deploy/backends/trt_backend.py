@@ -16,6 +16,7 @@ from deploy.backends.child import run_in_child
 from deploy.backends.packages import missing_package
 from deploy.backends.timing_cache import borrowed, timing_cache_beside
 from deploy.backends.trt_build import polygraphy_trt, vendor_package, vendor_version
+from deploy.backends.trt_inspector import engine_information, from_information
 from deploy.backends.trt_layers import from_build_log
 from deploy.backends.trt_session import trt_session
 from deploy.bundle import check_bundle, write_bundle
@@ -97,14 +98,26 @@ class TRTBackend:
             yield session
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
-        """Layers from the build log, which is the same list the EngineInspector gives and needs no GPU."""
+        """What the EngineInspector says where the engine can be loaded, else the same list from the build log."""
         check_bundle(bundle, self._loads(bundle))
+        told = _inspected(bundle) if _has_gpu() else None
+        if told is not None:
+            return from_information(told, str(bundle.dir / ENGINE))
         return from_build_log(gzip.decompress((bundle.dir / LOG).read_bytes()).decode().split("\n"))
 
     def _loads(self, bundle: Bundle) -> str:
         """Which version may have built `bundle`: an older one, too, if it was told to stay compatible."""
         built, own = bundle.manifest["version"], self.version()
         return built if _wanted(bundle).version_compatible and _not_newer(built, own) else own
+
+
+def _inspected(bundle: Bundle) -> str | None:
+    polygraphy = polygraphy_trt()
+    from polygraphy.mod.trt_importer import lazy_import_trt
+
+    engine = (bundle.dir / ENGINE).read_bytes()
+    host_code = _wanted(bundle).version_compatible
+    return engine_information(lazy_import_trt(), polygraphy.get_trt_logger(), engine, host_code)
 
 
 def _wanted(bundle: Bundle) -> TrtConfig:
