@@ -19,7 +19,8 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
 from rich.console import Console
 
 from benchmarks import peer_gate, results
-from benchmarks.peer_results import save
+from benchmarks.layer_noise import layer_noise
+from benchmarks.peer_results import OURS, save
 from benchmarks.peer_table import print_table
 from benchmarks.peer_tools.catalog import FAMILIES, selected
 from benchmarks.report import write_report
@@ -28,6 +29,7 @@ from core.cli import add_config_options, config_from
 from core.console import say
 from core.errors import GateMissed, run_cli
 from core.paths import RunPaths
+from deploy.backends import get_backend
 
 
 def main() -> int:
@@ -62,8 +64,11 @@ def run(arguments: argparse.Namespace) -> None:
         print(found.model_dump_json(indent=2))
     else:
         print_table(found, Console(highlight=False))
-    missed = peer_gate.missed(found.rows, found.max_drop_points)
-    if arguments.gate and missed:
+    if not arguments.gate:
+        return
+    ours = {row.name: get_backend(row.backend).dialect for row in found.rows if row.tool == OURS}
+    missed = peer_gate.missed(found.rows, found.max_drop_points, layer_noise(ours, RunPaths(config.run)))
+    if missed:
         raise GateMissed(
             "our INT8 does not hold against the peers",
             why="; ".join(missed),

@@ -8,10 +8,11 @@ from datetime import datetime, timezone
 import numpy as np
 
 from benchmarks import conditions, environment, results
+from benchmarks.layer_noise import layer_noise
 from benchmarks.layers import layer_costs, placed
 from benchmarks.measure import Outcome, Validation, measure
 from benchmarks.report import write_report
-from benchmarks.results import NamedColor, Results
+from benchmarks.results import NamedColor, Results, Row
 from benchmarks.throughput import with_throughput
 from core.artifacts import sha256_file
 from core.config import Config, section_dict
@@ -57,12 +58,17 @@ def bench(config: Config, command: str) -> Results:
         strip=strip,
         conditions=meanwhile,
         layers=layer_costs(rows, outcomes, image),
+        noise=layer_noise({row.name: backends[row.backend].dialect for row in rows if _is_int8(row)}, paths),
         placement={name: found for name in DIALECTS if (found := placed(paths.placement(name))) is not None},
         caveats=tuple(conditions.caveats(rows, meanwhile, machine.load_1min, machine.cpu_threads)),
     )
     say(f"results: {results.save(found, paths.results)}")
     say(f"report: {write_report(found, paths.results)}")
     return found
+
+
+def _is_int8(row: Row) -> bool:
+    return row.precision == "int8" and row.status == "ok"
 
 
 def validation_of(config: Config, paths: RunPaths) -> Validation:

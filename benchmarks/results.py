@@ -139,6 +139,13 @@ class LayerCost(Record):
     ms: float
 
 
+class LayerNoise(Record):
+    """One layer of a quantized graph; `snr_db` is of its output against the FP32 graph's, on calibration images."""
+
+    name: str
+    snr_db: float
+
+
 class Skipped(Record):
     """A node that a placement rule left in float, and why."""
 
@@ -240,6 +247,8 @@ class Results(Record):
         val_images: how many images mIoU was computed on.
         caveats: what asks for caution with the latencies, in words.
         layers: layers by time, slowest first, of the engines that tell it, by row name.
+        noise: layers by SNR against FP32, lowest first, of the graphs that measured INT8 engines were built from, by
+            row name.
         placement: of each dialect that engines were built from.
     """
 
@@ -257,6 +266,7 @@ class Results(Record):
     conditions: Conditions | None = None
     caveats: tuple[str, ...] = ()
     layers: dict[str, tuple[LayerCost, ...]] = {}
+    noise: dict[str, tuple[LayerNoise, ...]] = {}
     placement: dict[str, Placed] = {}
 
 

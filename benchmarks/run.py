@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(found.model_dump_json(indent=2))
     else:
         print_table(found.rows, Console(highlight=False), found.caveats)
-    missed = gate.missed(found.rows, config.bench.gate_miou_drop, found.layers)
+    missed = gate.missed(found.rows, config.bench.gate_miou_drop, found.layers, found.noise)
     if arguments.gate and missed:
         fix = "find the layers that cost most with sensitivity_analysis.py, or set bench.gate_miou_drop"
         raise GateMissed("INT8 misses a limit", why="; ".join(missed), fix=fix)

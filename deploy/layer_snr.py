@@ -1,6 +1,6 @@
-"""Layer by layer, how far a placed graph is from the Q/DQ graph that was trained.
+"""Layer by layer, how far a placed graph is from another: the Q/DQ graph that was trained, or the float one.
 
-The signal-to-noise ratio of a layer is 10 · log10(Σ trained² / Σ (placed - trained)²) over its outputs. Layers after an
+The signal-to-noise ratio of a layer is 10 · log10(Σ reference² / Σ (placed - reference)²) over its outputs. Layers after an
 imprecise one inherit its noise, so the first low value on a path is the one to look at.
 """
 
@@ -29,19 +29,19 @@ class LayerSnr:
     snr_db: float
 
 
-def layer_snr(trained: Path, placed: Path, images: Iterable[NDArray[np.float32]]) -> list[LayerSnr]:
+def layer_snr(reference: Path, placed: Path, images: Iterable[NDArray[np.float32]]) -> list[LayerSnr]:
     """SNR of every weighted op whose output has the same name in both graphs, in the order of `placed`.
 
     A rewrite that changes what a tensor holds (a folded BatchNorm) makes its SNR low though nothing is wrong.
 
     Args:
-        trained, placed: ONNX files; both are run by ONNX Runtime with nothing fused.
+        reference, placed: ONNX files; both are run by ONNX Runtime with nothing fused.
         images: network inputs, float32 (1, C, H, W) each.
     """
-    common = _weighted_outputs(trained) & _weighted_outputs(placed)
+    common = _weighted_outputs(reference) & _weighted_outputs(placed)
     makers = {node.output[0]: node.name for node in onnx.load(str(placed)).graph.node}
     tensors = [tensor for tensor in makers if tensor in common]
-    sessions = [watching(onnx.load(str(path)), tensors) for path in (trained, placed)]
+    sessions = [watching(onnx.load(str(path)), tensors) for path in (reference, placed)]
     signal, noise = np.zeros(len(tensors)), np.zeros(len(tensors))
     for image in images:
         expected, got = (session.run(tensors, {session.get_inputs()[0].name: image}) for session in sessions)

@@ -16,7 +16,7 @@ from benchmarks.peer_measure import Contender, measure, own
 from benchmarks.peer_results import OURS, PeerResults, PeerRow, best_float, best_peer, load_if_any, save
 from benchmarks.peer_tools.catalog import peer
 from benchmarks.report import render
-from benchmarks.results import Latency, Speedup
+from benchmarks.results import LayerNoise, Latency, Speedup
 from core.config import Config
 from core.paths import RunPaths
 from tests.unit.bench_fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
@@ -189,6 +189,12 @@ def test_gate_names_the_worst_classes():
     theirs = row("nncf", ratio=0.9, per_class_iou={"road": 91.0, "car": 60.0, "tree": None})
     (reason,) = peer_gate.missed([ours, theirs], 1.0)
     assert reason.endswith("(worst classes: car -20.0, road -1.0)")
+
+
+def test_gate_names_the_layers_farthest_from_fp32():
+    noise = {"openvino ours": [LayerNoise(name="/stem/Conv", snr_db=4.0)]}
+    (reason,) = peer_gate.missed([row(OURS, miou=50.0), row("nncf", ratio=0.9)], 1.0, noise)
+    assert reason.endswith("(layers with the lowest SNR: /stem/Conv 4.0 dB)")
 
 
 def test_gate_passes_when_ours_holds_and_forgives_peers_that_broke():

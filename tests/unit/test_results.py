@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks import gate
 from benchmarks.environment import describe
 from benchmarks.measure import Validation, bundle_sha256, measure
-from benchmarks.results import LayerCost, Results, Row, fastest_int8, find_row, load, save
+from benchmarks.results import LayerCost, LayerNoise, Results, Row, fastest_int8, find_row, load, save
 from benchmarks.table import cells, print_table, signed
 from core.errors import UserError
 from core.paths import RunPaths
@@ -167,6 +167,12 @@ class TestGate:
         layers = [LayerCost(name=name, kind="Conv", precision=precision, ms=ms) for name, precision, ms in costs]
         (reason,) = gate.missed(rows, 100, {"fake int8": layers, "fake fp32": layers[:1]})
         assert reason.endswith("(slowest layers not in INT8: b fp32 5.00 ms, c bf16 3.00 ms, d fp32 2.00 ms)")
+
+    def test_loss_names_the_layers_farthest_from_fp32(self, tmp_path, three):
+        noise = [LayerNoise(name=name, snr_db=db) for name, db in (("a", 3.0), ("b", 4.04), ("c", 20.0), ("d", 40.0))]
+        rows = rows_of(tmp_path, three, FakeBackend("fake", sessions()))
+        (reason,) = gate.missed(rows, 1.0, noise={"fake int8": noise, "fake fp32": noise[1:]})
+        assert reason.endswith("; layers with the lowest SNR: a 3.0 dB, b 4.0 dB, c 20.0 dB)")
 
     def test_failed_engine(self, tmp_path):
         rows = [Row(backend="fake", precision="int8", status="failed", reason="boom")]
