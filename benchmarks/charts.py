@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks import curve
 from benchmarks.curve import Point
 from benchmarks.results import LayerCost, Row
+from benchmarks.sensitivity_section import Sensitivity
 from benchmarks.table import signed
 
 Figure = dict[str, Any]  # {"data": [...], "layout": {...}} as Plotly.newPlot takes them
@@ -15,6 +16,7 @@ Figure = dict[str, Any]  # {"data": [...], "layout": {...}} as Plotly.newPlot ta
 MIN_MIOU_SPAN = 3.0  # points on the scatter chart's y axis: less would blow up noise
 MIN_CHANGE_SPAN = 1.0  # points to each side of the per-class chart
 SHOWN_LAYERS = 15
+SHOWN_UNITS = 30
 ROW_PX = 24
 LABEL_GAP = {"ticks": "outside", "ticklen": 6, "tickcolor": "rgba(0,0,0,0)"}
 COLORS = {"fp32": "var(--fp32)", "int8": "var(--int8)"}
@@ -126,6 +128,7 @@ def slowest_layers(layers: Sequence[LayerCost]) -> Figure:
     order = {"categoryorder": "array", "categoryarray": names, "autorange": "reversed", "automargin": True}
     layout = {
         "height": ROW_PX * len(shown) + 90,
+        "barmode": "overlay",
         "showlegend": True,
         "xaxis": {"title": {"text": "ms"}, "rangemode": "tozero"},
         "yaxis": {**order, "showgrid": False, **LABEL_GAP},
@@ -155,6 +158,32 @@ def curves(points: Sequence[Point], by: str) -> Figure | None:
         x_axis["rangemode"] = "tozero"
     y_axis = {"title": {"text": "ms per image"}, "rangemode": "tozero"}
     return {"data": data, "layout": {"height": 340, "showlegend": True, "xaxis": x_axis, "yaxis": y_axis}}
+
+
+def damages(found: Sensitivity) -> Figure | None:
+    """Damage of the units that were measured, the most harmful on top, with intervals; what stays float stands out."""
+    shown = found.measured[:SHOWN_UNITS]
+    if not shown:
+        return None
+    data = []
+    for stays_float, name, fill in ((True, "stays float", "var(--loss)"), (False, "INT8", "var(--int8)")):
+        own = [(unit.name, damage) for unit, damage in shown if unit.float == stays_float]
+        above, below = [d.high - d.value for _, d in own], [d.value - d.low for _, d in own]
+        whiskers = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+        whiskers |= {"color": "var(--ink)", "thickness": 1, "width": 4}
+        hover = [f"{unit}<br>{d.value:.4g} [{d.low:.4g}, {d.high:.4g}]<br>{d.images} images" for unit, d in own]
+        bars = {"type": "bar", "orientation": "h", "name": name, "y": [unit for unit, _ in own]}
+        bars |= {"x": [d.value for _, d in own], "error_x": whiskers, "marker": {"color": fill}}
+        data += [{**bars, "hovertext": hover, "hoverinfo": "text"}] if own else []
+    order = {"categoryorder": "array", "categoryarray": [unit.name for unit, _ in shown]}
+    layout = {
+        "height": ROW_PX * len(shown) + 90,
+        "barmode": "overlay",
+        "showlegend": True,
+        "xaxis": {"title": {"text": found.damage}, "zeroline": True},
+        "yaxis": {**order, "autorange": "reversed", "automargin": True, "showgrid": False, **LABEL_GAP},
+    }
+    return {"data": data, "layout": layout}
 
 
 def color(precision: str) -> str:

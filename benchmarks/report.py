@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
-from benchmarks import charts, curve, peer_results, peer_table, results, table
+from benchmarks import charts, curve, peer_results, peer_table, results, sensitivity_section, table
 from benchmarks.charts import Figure
 from benchmarks.curve import Sweep
 from benchmarks.results import LayerCost, Placed, Results, Row, find_row
+from benchmarks.sensitivity_section import Sensitivity
 from core.artifacts import write_text
 from core.cli import add_config_options, config_from
 from core.console import say
@@ -37,9 +38,10 @@ def render(found: Results, folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"signed": table.signed, "rgb": rgb}
+    templates.filters |= {"signed": table.signed, "rgb": rgb, "stacked": stacked, "mhz": mhz}
     best, sweep = results.fastest_int8(found.rows), curve.load(folder)
-    drawn = figures(found, best, sweep)
+    sensitivity = sensitivity_section.of_run(found.run)
+    drawn = figures(found, best, sweep, sensitivity)
     return templates.get_template("report.html.j2").render(
         results=found,
         best=best,
@@ -48,6 +50,7 @@ def render(found: Results, folder: Path) -> str:
         cells=table.cells,
         mib=table.MIB,
         sweep=sweep,
+        sensitivity=sensitivity,
         sweep_is_of_this_run=sweep is not None and sweep.qdq_sha256 in found.artifacts.values(),
         figures=drawn,
         changes=[name.removeprefix("change-") for name in drawn if name.startswith("change-")],
@@ -59,7 +62,9 @@ def render(found: Results, folder: Path) -> str:
     )
 
 
-def figures(found: Results, best: Row | None, sweep: Sweep | None) -> dict[str, Figure]:
+def figures(
+    found: Results, best: Row | None, sweep: Sweep | None, sensitivity: Sensitivity | None
+) -> dict[str, Figure]:
     """Every chart by the id of its place in the page; what was not measured has none."""
     drawn: dict[str, Figure | None] = {"scatter": charts.scatter(found.rows)}
     drawn |= {f"change-{name}": figure for name, figure in charts.changes(found.rows).items()}
@@ -68,6 +73,8 @@ def figures(found: Results, best: Row | None, sweep: Sweep | None) -> dict[str, 
     if sweep is not None:
         drawn["batches"] = charts.curves(sweep.batches, "batch")
         drawn["sizes"] = charts.curves(sweep.sizes, "megapixels")
+    if sensitivity is not None:
+        drawn["sensitivity"] = charts.damages(sensitivity)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -91,6 +98,19 @@ def skips_by_reason(placement: Placed) -> list[tuple[str, str, list[str]]]:
 def png_uri(path: Path) -> str:
     """A PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def stacked(cell: str) -> Markup:
+    """A number with what stands in brackets behind it, an interval or a ratio, on a line of its own."""
+    value, _, rest = cell.partition(" ")
+    if not rest.startswith(("[", "(")):
+        return escape(cell)
+    return Markup("{}<br><small>{}</small>").format(value, rest)
+
+
+def mhz(clock: float | None) -> str:
+    """A clock as text."""
+    return "unknown" if clock is None else f"{clock:.0f} MHz"
 
 
 def rgb(color: tuple[int, int, int]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, fx
 
+from core.artifacts import sha256_file
 from core.config import BenchConfig
 from core.console import say
 from core.errors import UserError
@@ -86,6 +87,7 @@ def finish(analysis: Analysis) -> Findings:
         ranges=ranges_of(subject.model),
         model=saved,
         command=shlex.join(["python", *sys.argv]),
+        weights_sha256=sha256_file(config.model_path) if config.model_path.is_file() else None,
         cost=spent,
         environment=_environment(),
         per_class=per_class,

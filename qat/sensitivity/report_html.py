@@ -12,15 +12,9 @@ from core.artifacts import write_text
 from qat.sensitivity import charts
 from qat.sensitivity.pareto import Point
 from qat.sensitivity.results import Findings, skip_yaml, verdict
-from qat.sensitivity.types import Measured, UnitScore
+from qat.sensitivity.types import DAMAGE_TITLES, Measured, UnitScore
 
 SHOWN_UNITS = 40
-TITLES = {
-    "loss_increase": "rise of the loss over FP32",
-    "loss": "loss",
-    "metric_drop": "drop of the metric below FP32",
-    "metric_relative": "drop of the metric below FP32, share of it",
-}
 
 
 def write_report(found: Findings, points: Sequence[Point], target: Path) -> None:
@@ -37,7 +31,7 @@ def render(found: Findings, points: Sequence[Point] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    damage = TITLES[found.tolerance_kind]
+    damage = DAMAGE_TITLES[found.tolerance_kind]
     return templates.get_template("report.html.j2").render(
         found=found,
         verdict=verdict(found),
@@ -56,7 +50,7 @@ def render(found: Findings, points: Sequence[Point] = ()) -> str:
 def _front(found: Findings, points: Sequence[Point]) -> Markup | None:
     if not points:
         return None
-    y_title = TITLES[found.tolerance_kind]
+    y_title = DAMAGE_TITLES[found.tolerance_kind]
     return Markup(charts.scatter(points, found.chosen.float_units, "engine latency, ms", y_title, found.tolerance))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from core.artifacts import write_json, write_text
 from core.errors import GateMissed
 from qat.sensitivity.search import Chosen, layers_of
-from qat.sensitivity.types import Baseline, Measured, Ranking, ToleranceKind, Unit
+from qat.sensitivity.types import DAMAGE_TITLES, Baseline, Measured, Ranking, ToleranceKind, Unit
 
 SCHEMA_VERSION = 1
 SHOWN_UNITS = 20
@@ -30,6 +30,7 @@ class Findings:
         model: where the best model was saved.
         cost: seconds, evaluations and what else was counted, by name.
         per_class: metric of each class in percent, for the networks "float", "quantized" and "chosen".
+        weights_sha256: of the file of weights, which tells whose analysis this is; None where no file was read.
         engine: see `qat.sensitivity.engine_check`; None when no engine was asked for or none can be built.
         front: points of the Pareto search (see `qat.sensitivity.pareto`).
         recovered: what fine-tuning changed (see `qat.sensitivity.recover`).
@@ -46,6 +47,7 @@ class Findings:
     ranges: Mapping[str, Sequence[float]]
     model: Path
     command: str
+    weights_sha256: str | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
@@ -72,7 +74,9 @@ def to_json(found: Findings) -> dict[str, Any]:
     return {
         "schema": SCHEMA_VERSION,
         "met": found.met,
+        "weights_sha256": found.weights_sha256,
         "tolerance": {"kind": found.tolerance_kind, "limit": found.tolerance},
+        "damage": DAMAGE_TITLES[found.tolerance_kind],
         "baseline": asdict(found.baseline),
         "chosen": {**asdict(found.chosen), "skip": list(found.skip)},
         "model": str(found.model),

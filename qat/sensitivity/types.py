@@ -8,6 +8,12 @@ from typing import Literal, Protocol
 
 Part = Literal["both", "weight", "activation"]
 ToleranceKind = Literal["loss_increase", "loss", "metric_drop", "metric_relative"]
+DAMAGE_TITLES: Mapping[ToleranceKind, str] = {
+    "loss_increase": "rise of the loss over FP32",
+    "loss": "loss",
+    "metric_drop": "drop of the metric below FP32",
+    "metric_relative": "drop of the metric below FP32, share of it",
+}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from benchmarks.peer_measure import Contender, measure, own
 from benchmarks.peer_results import OURS, PeerResults, PeerRow, best_float, best_peer, load_if_any, save
 from benchmarks.peer_tools.catalog import peer
 from benchmarks.report import render
-from benchmarks.results import LayerNoise, Latency, Speedup
+from benchmarks.results import Latency, LayerNoise, Speedup
 from core.config import Config
 from core.paths import RunPaths
 from tests.unit.bench_fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare

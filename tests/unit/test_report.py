@@ -11,7 +11,7 @@ from benchmarks import charts, curve
 from benchmarks.environment import describe
 from benchmarks.measure import Validation, measure
 from benchmarks.report import main, render, time_by_kind
-from benchmarks.results import LayerCost, NamedColor, Placed, Results, Row, Skipped, save
+from benchmarks.results import LayerCost, LayerNoise, NamedColor, Placed, Results, Row, Skipped, save
 from benchmarks.strip import CHANGED, GAINED, LOST, difference, spread, write_png
 from core.paths import RunPaths
 from tests.unit.bench_fakes import BENCH, CLASSES, FakeBackend, FakeOutcome, FakeSession, Squares, built, prepare
@@ -19,6 +19,7 @@ from tests.unit.bench_fakes import BENCH, CLASSES, FakeBackend, FakeOutcome, Fak
 CONFIG = {
     "bench": BENCH.model_dump(mode="json"),
     "model": {"name": "pidnet_s"},
+    "qat": {"epochs": 2},
     "data": {"name": "squares", "width_px": 24, "height_px": 16},
 }
 
@@ -72,7 +73,7 @@ def test_page_loads_nothing_from_anywhere(found, tmp_path):
 def test_every_row_is_there_with_its_numbers_or_its_reason(found, tmp_path):
     page = render(found, tmp_path)
     assert re.findall('data-engine="([^"]*)"', page) == ["fake fp32", "fake int8", "trt int8"]
-    assert "4.00× [4.00, 4.00]" in page
+    assert "4.00×<br><small>[4.00, 4.00]</small>" in page
     assert "no driver &lt;here&gt;; fix: get one" in page, "reasons are escaped"
 
 
@@ -113,6 +114,12 @@ def test_layers_and_placement_are_shown_with_reasons(found, tmp_path):
     assert [trace["name"] for trace in figures_in(page)["layers"]["data"]] == ["int8", "fp32"]
     assert "up&lt;/script&gt;" in page and "up</script>" not in page
     assert "interpolates" in page and "/up/Resize" in page and "weighted-ops 3" in page
+
+
+def test_layers_far_from_fp32_are_shown(found, tmp_path):
+    noise = {"fake int8": (LayerNoise(name="/stem/Conv", snr_db=7.04),)}
+    page = render(found.model_copy(update={"noise": noise}), tmp_path)
+    assert "<td>/stem/Conv</td><td>7.0</td>" in page
 
 
 def test_layers_are_summed_by_kind_and_precision():

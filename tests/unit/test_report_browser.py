@@ -1,5 +1,6 @@
 """The report in a real browser: every chart is drawn, nothing is written to the console, nothing is loaded."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -9,6 +10,10 @@ import pytest
 
 from benchmarks.report import render
 from benchmarks.results import LayerCost
+from core.artifacts import sha256_file
+from core.paths import RunPaths
+from qat.sensitivity.results import write_results
+from tests.sensitivity.test_results import findings
 from tests.unit.bench_fakes import FakeBackend, FakeSession, built
 from tests.unit.test_report import found_in
 
@@ -28,7 +33,13 @@ pytestmark = [
 
 
 @pytest.fixture
-def measured(tmp_path):
+def measured(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = RunPaths("squares")
+    paths.dir.mkdir(parents=True)
+    paths.fp32_checkpoint.write_bytes(b"weights")
+    analysis = dataclasses.replace(findings(), weights_sha256=sha256_file(paths.fp32_checkpoint))
+    write_results(analysis, paths.dir / "best.sensitivity")
     engines = {"fp32": FakeSession(clock=(40.0,)), "int8": FakeSession(clock=(10.0,), wrong_columns=1)}
     outcomes = [built(tmp_path, "fake", precision) for precision in engines]
     layers = (LayerCost(name="conv", kind="Conv", precision="int8", ms=2.0),)
@@ -52,7 +63,7 @@ def test_every_chart_is_drawn_without_an_error(measured, tmp_path):
     dom, console = opened(page, tmp_path)
     assert console == []
     places = re.findall(r'data-figure="([^"]*)"', page)
-    assert len(places) == 3
+    assert len(places) == 4
     drawn = re.findall(r'class="chart js-plotly-plot" data-figure="([^"]*)"', dom)
     assert drawn == places
     assert "var(--int8)" not in "".join(re.findall(r"<svg.*?</svg>", dom, re.DOTALL)), "colours are resolved"
