@@ -165,14 +165,14 @@ def damages(found: Sensitivity) -> Figure | None:
     shown = found.measured[:SHOWN_UNITS]
     if not shown:
         return None
-    data = []
+    data: list[dict[str, Any]] = []
     for stays_float, name, fill in ((True, "stays float", "var(--loss)"), (False, "INT8", "var(--int8)")):
         own = [(unit.name, damage) for unit, damage in shown if unit.float == stays_float]
         above, below = [d.high - d.value for _, d in own], [d.value - d.low for _, d in own]
-        whiskers = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+        whiskers: dict[str, Any] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
         whiskers |= {"color": "var(--ink)", "thickness": 1, "width": 4}
         hover = [f"{unit}<br>{d.value:.4g} [{d.low:.4g}, {d.high:.4g}]<br>{d.images} images" for unit, d in own]
-        bars = {"type": "bar", "orientation": "h", "name": name, "y": [unit for unit, _ in own]}
+        bars: dict[str, Any] = {"type": "bar", "orientation": "h", "name": name, "y": [unit for unit, _ in own]}
         bars |= {"x": [d.value for _, d in own], "error_x": whiskers, "marker": {"color": fill}}
         data += [{**bars, "hovertext": hover, "hoverinfo": "text"}] if own else []
     order = {"categoryorder": "array", "categoryarray": [unit.name for unit, _ in shown]}
