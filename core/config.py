@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from core.config_data import DataConfig as DataConfig
 from core.config_section import Section
 from core.config_trt import TrtConfig
 from core.errors import UserError
@@ -26,20 +27,6 @@ class ModelConfig(Section):
         if (self.name == "custom") != (self.factory is not None):
             raise ValueError("`factory` goes with `name: custom`, and only with it")
         return self
-
-
-class DataConfig(Section):
-    """Images and label maps. Sides are what the engine sees; PIDNet wants multiples of 8."""
-
-    name: Literal["streets", "camvid", "camvid_original", "cityscapes"] = "streets"
-    root: Path | None = None
-    height_px: int = Field(gt=0)
-    width_px: int = Field(gt=0)
-    train_images: int | None = Field(default=None, gt=0)  # None: all there are
-    val_images: int | None = Field(default=None, gt=0)
-    train_masks: bool = True  # False: training images have no label maps
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of x/255
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
 class TrainConfig(Section):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import read_json, sha256_file, sha256_json, write_json
+from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_json
 from core.console import say
 from core.errors import UserError
 
@@ -60,9 +60,16 @@ def ensure(stage: Stage, manifest: Path, build: Callable[[], None]) -> bool:
         say(f"{stage.name}: up to date")
         return False
     say(f"{stage.name}: running ({'; '.join(reasons)})")
+    discard_unfinished_outputs(stage, manifest)
     build()
     record(stage, manifest)
     return True
+
+
+def discard_unfinished_outputs(stage: Stage, manifest: Path) -> None:
+    """Remove the halves of files that an earlier, killed run of `stage` left."""
+    for path in (*stage.outputs, manifest):
+        discard_unfinished(path)
 
 
 def record(stage: Stage, manifest: Path) -> None:

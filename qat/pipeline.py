@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, fx
 
-from core.artifacts import write_text
+from core.artifacts import discard_unfinished, write_text
 from core.config import Config, section_dict
 from core.paths import RunPaths
 from core.stages import Stage
@@ -47,7 +47,10 @@ def ensure(config: Config) -> None:
 def ensure_fp32(config: Config) -> None:
     """FP32 weights, trained or taken from `model.checkpoint`, and their ONNX export."""
     paths = RunPaths(config.run)
-    write_text(paths.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    if is_main():
+        for path in (paths.config, paths.classes, paths.metrics):
+            discard_unfinished(path)
+        write_text(paths.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     given = config.model.checkpoint
     trained = {} if given else {"train": section_dict(config.train), **data_params(config, "train")}
     weights = Stage(

@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from core.stages import Stage, ensure, record, stale_reasons
+from core.stages import Stage, discard_unfinished_outputs, ensure, record, stale_reasons
 
 
 def is_main() -> bool:
@@ -24,6 +24,8 @@ def on_all_processes(stage: Stage, manifest: Path, build: Callable[[], None]) ->
         ensure(stage, manifest, build)
         return
     decision = [bool(stale_reasons(stage, manifest)) if process.is_main_process else None]
+    if decision[0]:
+        discard_unfinished_outputs(stage, manifest)
     broadcast_object_list(decision)
     if decision[0]:
         build()

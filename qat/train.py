@@ -25,6 +25,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from core.artifacts import discard_unfinished
 from core.errors import UserError
 from qat.checkpointing import Stateful, load_checkpoint, save_checkpoint, save_weights
 from qat.distributed import (
@@ -73,6 +74,8 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
     process = PartialState(cpu=not torch.cuda.is_available())
     batches = EpochBatches(len(data(0)), plan.batch_size, plan.seed, process.process_index, process.num_processes)
     hooks = hooks or NoHooks()
+    if process.is_main_process:
+        discard_unfinished(plan.resume)
     stepper = Stepper(model, loss, plan, process)
     with synchronised_batch_norm(model):
         _run(model, data, batches, stepper, plan, hooks)

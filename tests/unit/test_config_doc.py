@@ -24,7 +24,7 @@ def schema_defaults(section: type[BaseModel], prefix: str = "") -> dict[str, Any
         elif field.default is PydanticUndefined:
             defaults[prefix + name] = REQUIRED
         else:
-            plain = section_dict(section.model_construct(**{name: field.default}))[name]
+            plain = section_dict(section.model_construct(**{name: field.default})).get(name)
             defaults[prefix + name] = plain
     return defaults
 

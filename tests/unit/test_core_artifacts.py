@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.artifacts import read_json, sha256_file, sha256_json, write_atomic, write_json, write_text
+from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_atomic, write_json, write_text
 
 
 def test_exception_leaves_the_target_untouched_and_no_rest(tmp_path: Path) -> None:
@@ -77,3 +77,20 @@ def test_json_hash_does_not_depend_on_key_order(value: dict[str, object]) -> Non
 
 def test_json_hash_tells_values_apart() -> None:
     assert len({sha256_json(value) for value in (1, "1", [1], {"1": 1}, None, True)}) == 6
+
+
+def test_halves_of_killed_writers_go_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "qat.pt"
+    others = [".qat.resume.ab12cd_9.pt", ".qat.ab12cd_9.onnx", ".hidden", "qat.pt", ".qat.abc.pt"]
+    for name in (*others, ".qat.ab12cd_9.pt", ".qat.zzzzzzzz.pt"):
+        (tmp_path / name).write_bytes(b"half")
+    discard_unfinished(target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    discard_unfinished(tmp_path / "no folder" / "qat.pt")
+
+
+def test_what_a_living_writer_makes_is_what_would_be_discarded(tmp_path: Path) -> None:
+    target = tmp_path / "qat.resume.pt"
+    with pytest.raises(FileNotFoundError), write_atomic(target) as temporary:
+        discard_unfinished(target)
+        assert not temporary.exists()

@@ -1,0 +1,39 @@
+"""The `data` section: which images a run is made of, and at what size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from core.config_section import Section
+
+
+class DataConfig(Section):
+    """Images and label maps. Sides are what the engine sees; PIDNet wants multiples of 8.
+
+    `custom` calls `factory` ("file.py:function") with `root` and `split`; it returns the data set (docs/data.md).
+    """
+
+    name: Literal["streets", "camvid", "camvid_original", "cityscapes", "custom"] = "streets"
+    factory: str | None = None
+    root: Path | None = None
+    height_px: int = Field(gt=0)
+    width_px: int = Field(gt=0)
+    train_images: int | None = Field(default=None, gt=0)  # None: all there are
+    val_images: int | None = Field(default=None, gt=0)
+    train_masks: bool = True  # False: training images have no label maps
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of x/255
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _factory_for_custom(self) -> DataConfig:
+        if (self.name == "custom") != (self.factory is not None):
+            raise ValueError("`factory` goes with `name: custom`, and only with it")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _factory_where_there_is_one(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs that were made before there was such a key stay up to date."""
+        return {name: value for name, value in plain(self).items() if name != "factory" or value is not None}

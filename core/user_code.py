@@ -1,0 +1,55 @@
+"""Functions of the user's own, named in the config as "file.py:function"."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+
+
+def load_function(reference: str, key: str) -> Callable[..., Any]:
+    """The function that "path/to/file.py:function" names; the file is executed.
+
+    Raises:
+        UserError: no such file or function, or the file cannot be imported; `key` of the config is named.
+    """
+    file, separator, name = reference.rpartition(":")
+    path = Path(file)
+    if not separator or path.suffix != ".py" or not path.is_file():
+        why = f"no Python file {file or reference}"
+        raise UserError(f"{key}: {reference}", why=why, fix="write file.py:function")
+    spec = importlib.util.spec_from_file_location(f"{key.replace('.', '_')}_{path.stem}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise UserError(f"{key}: {reference}", why=f"{file} cannot be imported: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UserError(f"{key}: {reference}", why=f"{file} has no function {name}")
+    return function  # type: ignore[no-any-return]  # callable() narrows to a function of anything
+
+
+def call_with(function: Callable[..., Any], offered: Mapping[str, Any], what: str) -> Any:
+    """Call `function` with those of `offered` that it takes by name, all of them where it takes `**options`.
+
+    Raises:
+        UserError: it needs an argument that is not offered; `what` says which function it is.
+    """
+    signature = inspect.signature(function)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    takes_all = inspect.Parameter.VAR_KEYWORD in kinds
+    arguments = {name: value for name, value in offered.items() if takes_all or name in signature.parameters}
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        fix = f"it gets {', '.join(offered)} by name; give its other arguments defaults"
+        raise UserError(what, why=str(error), fix=fix) from error
+    return function(**arguments)

@@ -1,0 +1,109 @@
+"""A data set of the user's own, from a function in a Python file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from core.artifacts import sha256_file, sha256_json
+from core.config import DataConfig
+from core.errors import UserError
+from core.user_code import call_with, load_function
+from qat.data.base import IGNORE, Sample
+
+SEE = "see examples/my_data.py"
+Colors = tuple[tuple[int, int, int], ...]
+
+
+class Custom:
+    """Checks every sample of what the user's function returned, and supplies what it leaves out.
+
+    Raises:
+        UserError: (on access) an image or label map of another type or shape, or a label that is no class.
+    """
+
+    def __init__(self, source: Any, reference: str, root: Path | None) -> None:
+        """
+        Args:
+            source: has `class_names`, `len()`, and `[index]` giving (image, label map or None); maybe `colors` and
+                `fingerprint()`.
+            reference: "file.py:function" that returned it.
+            root: folder of the data, if the config names one.
+        """
+        for needed in ("class_names", "__len__", "__getitem__"):
+            if not hasattr(source, needed):
+                raise UserError(f"data.factory: {reference} returned no data set", why=f"it has no {needed}", fix=SEE)
+        self._source, self._reference, self._root = source, reference, root
+        self.class_names = tuple(str(name) for name in source.class_names)
+        given = getattr(source, "colors", None)
+        self.colors = _colors(given) if given else _palette(len(self.class_names))
+        if len(self.colors) != len(self.class_names):
+            raise UserError(
+                f"data.factory: {reference} has {len(self.class_names)} class_names and {len(self.colors)} colors"
+            )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Sample:
+        item = self._source[index]
+        if isinstance(item, Sample):
+            return self._checked(item.image, item.label, item.name)
+        if not isinstance(item, Sequence) or len(item) != 2:
+            raise self._wrong(str(index), f"it is {type(item).__name__}, not a pair of image and label map")
+        image, label = item
+        return self._checked(image, label, str(index))
+
+    def fingerprint(self) -> str:
+        """The data set's own; else of the Python file, the number of samples, and names and sizes below `data.root`."""
+        own = getattr(self._source, "fingerprint", None)
+        if own is not None:
+            return str(own())
+        files = sorted(path for path in self._root.rglob("*") if path.is_file()) if self._root else []
+        sizes = [[str(path), path.stat().st_size] for path in files]
+        return sha256_json([sha256_file(Path(self._reference.rpartition(":")[0])), len(self), sizes])
+
+    def _checked(self, image: Any, label: Any, name: str) -> Sample:
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise self._wrong(name, f"the image is {image.dtype} {image.shape}, not uint8 (height, width, 3), RGB")
+        label = np.full(image.shape[:2], IGNORE, np.uint8) if label is None else np.asarray(label)
+        if label.shape != image.shape[:2] or label.dtype.kind not in "iu":
+            raise self._wrong(name, f"the label map is {label.dtype} {label.shape}, the image {image.shape[:2]}")
+        strange = np.setdiff1d(label, [*range(len(self.class_names)), IGNORE])
+        if strange.size:
+            last = len(self.class_names) - 1
+            raise self._wrong(name, f"labels {strange[:5].tolist()} are neither classes 0 to {last} nor {IGNORE}")
+        return Sample(image, label.astype(np.uint8), name)
+
+    def _wrong(self, name: str, why: str) -> UserError:
+        return UserError(f"data.factory: {self._reference}: sample {name} is not usable", why=why, fix=SEE)
+
+
+def custom(cfg: DataConfig, split: Literal["train", "val"]) -> Custom:
+    """What `cfg.factory` returns for `split`, which it gets by name, as it gets `root`; either may be left out.
+
+    Raises:
+        UserError: no such function, one that wants other arguments, or one that returns no data set, or an empty one.
+    """
+    assert cfg.factory is not None
+    what = f"data.factory: {cfg.factory}"
+    source = call_with(load_function(cfg.factory, "data.factory"), {"root": cfg.root, "split": split}, what)
+    found = Custom(source, cfg.factory, cfg.root)
+    if not len(found):
+        raise UserError(f"{what} has no samples for split {split}", fix="check data.root (DATA=…)")
+    return found
+
+
+def _colors(rows: Iterable[Iterable[Any]]) -> Colors:
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in rows)
+
+
+def _palette(count: int) -> Colors:
+    """Colours of equal brightness, evenly spaced in hue."""
+    hues = np.array([[[180 * i // count, 200, 220] for i in range(count)]], np.uint8)
+    return _colors(cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0].tolist())

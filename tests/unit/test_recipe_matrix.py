@@ -1,0 +1,60 @@
+"""Every two recipe settings together, in one process and in two: it ends, everywhere alike, and resumes exactly."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import combinations, product
+from pathlib import Path
+
+import pytest
+
+from core.config import QatConfig
+from core.paths import RunPaths
+from tests.unit.matrix_script import EPOCHS, FACTORS, ROWS
+from tests.unit.small_line import CONFIG, settings
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("matrix_script.py")
+
+
+def launch(processes, *command, cwd=ROOT):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] * (processes > 1)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, *launcher, *map(str, command)]
+    return subprocess.run(words, env=environment, cwd=cwd, capture_output=True, text=True, timeout=540)
+
+
+def test_rows_cover_every_pair_of_settings():
+    for (one, ours), (other, theirs) in combinations(FACTORS.items(), 2):
+        for pair in product(ours, theirs):
+            assert any((row[one], row[other]) == pair for row in ROWS), (one, other, pair)
+    for row in ROWS:
+        QatConfig(epochs=EPOCHS, **row)
+    assert len(ROWS) < 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_pair_of_settings_ends_alike_on_all_processes_and_after_an_interruption(tmp_path, processes):
+    done = launch(processes, SCRIPT, tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == len(ROWS)
+    for row in rows:
+        assert len(row["straight"]) == processes
+        assert len({*row["straight"], *row["resumed"]}) == 1, row["settings"]
+        assert row["ready"], row["settings"]
+        assert row["epochs"] == (2 if row["settings"]["early_stop_epochs"] else EPOCHS), row["settings"]
+
+
+@pytest.mark.slow
+def test_the_whole_line_in_two_processes(tmp_path):
+    recipe = ["qat.approach=direct", "qat.batch_size=1", "qat.ema_decay=0.8", "qat.early_stop_epochs=1", "qat.epochs=4"]
+    words = [word for override in [*settings(tmp_path), *recipe] for word in ("--set", override)]
+    done = launch(2, "-m", "qat", "run", "--config", CONFIG, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    paths = RunPaths("small")
+    assert all((tmp_path / path).is_file() for path in (paths.qat_checkpoint, paths.qdq_onnx, paths.quantizers))
+    again = launch(2, "-m", "qat", "run", "--config", CONFIG, *words, cwd=tmp_path)
+    assert again.returncode == 0 and "running" not in again.stderr
