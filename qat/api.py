@@ -5,8 +5,9 @@
     ...                                     # optionally train it as any module; ranges stay fixed
     export(model, example, Path("qdq.onnx"))
 
-The configs are those of the YAML file (docs/config.md). For ranges that move or are learned while training, call the
-hooks that `qat.approaches.prepare` returns between the steps, as `qat.train.fit` does.
+The configs are those of the YAML file (docs/config.md). For ranges that move or are learned while training, `prepare`
+takes the place of `calibrate`: it does what `qat.approach` does before training, and returns hooks to call between the
+steps, as examples/training_loop.py does.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from core.config import CalibrationConfig, PlacementConfig
 from deploy.rules.base import Rule
 from qat import calibrate as statistics
 from qat import fx_graph
-from qat.approaches import finish, set_modes
+from qat.approaches import finish, prepare, set_modes
 from qat.calibrators import calibrate_weights
 from qat.export import export_onnx
 from qat.insert import insert_configured
 from qat.quantizers import Mode
+
+__all__ = ["calibrate", "export", "prepare", "quantize"]
 
 
 def quantize(

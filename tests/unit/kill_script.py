@@ -41,13 +41,13 @@ OVERRIDES = [
     "train.epochs=1",
     "train.batch_size=2",
     "train.checkpoint_every_steps=1",
-    "qat.epochs=3",
+    "qat.epochs=6",
     "qat.learned_scales=true",
     "qat.warmup_steps=2",
     "qat.clip_norm=1.0",
     "qat.batch_norm_steps=2",
     "qat.ema_decay=0.8",
-    "qat.early_stop_epochs=2",
+    "qat.early_stop_epochs=9",
     "qat.distill.weight=1.0",
 ]
 # What is counted, and the occurrences at which the line dies there, each in a start of its own.
@@ -69,7 +69,7 @@ def main(folder: Path, approach: str, seed: int) -> None:
     whole_s = time.monotonic() - begun
     points = {**POINTS, "calibrated tensor": () if approach == "direct" else (1, 9)}
     deaths: list[Any] = [(what, occurrence) for what, occurrences in points.items() for occurrence in occurrences]
-    deaths += [chance.uniform(0.1, 0.5) * whole_s for _ in range(RANDOM_KILLS)]
+    deaths += [chance.uniform(0.05, 0.3) * whole_s for _ in range(RANDOM_KILLS)]
     chance.shuffle(deaths)
     config = config_in(folder / "killed", approach)
     died = [death for death in [*deaths, ("evaluation", 1)] if start(config, death) == -signal.SIGKILL]

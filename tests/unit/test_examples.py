@@ -1,5 +1,7 @@
-"""examples/my_model.py through trace, quantizers, export and placement."""
+"""examples/my_model.py through trace, quantizers, export and placement; examples/training_loop.py as it is."""
 
+import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +43,18 @@ def test_my_model_becomes_a_placed_int8_graph(tmp_path):
     got = reference(tmp_path / "placed.onnx", {"image": image.numpy()})
     assert got.shape == (1, 4, 16, 24)
     assert np.abs(got - expected).mean() < 0.02 * np.abs(expected).max()
+
+
+def test_training_loop_ends_with_a_graph_that_computes_what_was_trained(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("training_loop", ROOT / "examples" / "training_loop.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.main(tmp_path)
+    text = capsys.readouterr().out
+    losses = [float(loss) for loss in re.findall(r"loss (\S+)", text)]
+    assert losses[1] < 1.2 * losses[0] < 0.6, "log 3 = 1.1 would be guessing"
+    assert text.count("/Max in INT8 by maximum") == 2
+    assert "/head/Conv in INT8" not in text
+    image, label = example.batch(seed=5)
+    found = reference(tmp_path / "placed.onnx", {"image": image[:1].numpy()}).argmax(1)
+    assert (found == label[:1].numpy()).mean() > 0.8

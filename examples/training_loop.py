@@ -1,0 +1,102 @@
+"""QAT in a training loop of one's own: partial quantization, a placement rule, calibrators by layer, learned scales.
+
+python examples/training_loop.py FOLDER        writes FOLDER/qdq.onnx and FOLDER/placed.onnx
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.config import CalibrationConfig, CalibrationOverride, LayerSpec, PlacementConfig, QatConfig
+from deploy import onnx_graph
+from deploy.opgraph import Node, OpGraph
+from deploy.place import place
+from deploy.profiles import rules_of
+from deploy.rules.base import Match, Rule, Verdict, input_edge
+from deploy.verify import verify
+from qat.api import export, prepare, quantize
+from qat.hooks import Hooks, NoHooks
+
+EPOCHS, STEPS = 2, 8
+EXAMPLE = torch.zeros(1, 3, 64, 96)
+
+
+class TwoPaths(nn.Module):
+    """A fine and a coarse path whose larger value wins; images (N, 3, H, W) to logits (N, 3, H, W)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU())
+        self.fine = nn.Conv2d(16, 16, 3, padding=1)
+        self.coarse = nn.Conv2d(16, 16, 3, padding=2, dilation=2)
+        self.head = nn.Conv2d(16, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.head(torch.maximum(self.fine(x), self.coarse(x)))
+
+
+def _both_operands(_graph: OpGraph, node: Node) -> Verdict:
+    if node.kind not in ("torch.maximum", "Max"):  # what torch.fx and what ONNX call it
+        return None
+    return Match(edges=(input_edge(node, 0), input_edge(node, 1)), ties=((node.inputs[0], node.inputs[1]),))
+
+
+MAXIMUM = Rule("maximum", "integers compare as the floats do if both have one scale", "this example", _both_operands)
+PLACEMENT = PlacementConfig(layers=(LayerSpec(match="head", inputs=False),))  # of the head, only the weights
+QAT = QatConfig(
+    approach="calibrate",
+    epochs=EPOCHS,
+    learned_scales=True,
+    calibration=CalibrationConfig(
+        method="mse", overrides=(CalibrationOverride(match="stem.*", method="percentile", percentile=99.9),)
+    ),
+)
+
+
+def batch(seed: int) -> tuple[Tensor, Tensor]:
+    """Two images whose strongest channel is the class of a pixel: (2, 3, 64, 96) and int64 (2, 64, 96)."""
+    image = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(seed))
+    image = F.avg_pool2d(image, 5, stride=1, padding=2) * 5
+    return image, image.argmax(1)
+
+
+def train(model: nn.Module, epochs: int, lr: float, hooks: Hooks) -> float:
+    """Any loop will do; `hooks` have to be told about its steps. Returns the last loss."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    hooks.on_training_start(STEPS)
+    for step in range(epochs * STEPS):
+        image, label = batch(step)
+        model.train()
+        hooks.on_step_start(step, step // STEPS)
+        loss = F.cross_entropy(model(image), label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        hooks.on_step_end(step)
+    return loss.item()
+
+
+def main(folder: Path) -> None:
+    """Float training, quantization, fine-tuning, export, and the graph that an engine is built from."""
+    torch.manual_seed(0)
+    net = TwoPaths()
+    print(f"float:      loss {train(net, 2 * EPOCHS, lr=0.05, hooks=NoHooks()):.3f}")
+    model = quantize(net, EXAMPLE, PLACEMENT, rules=(MAXIMUM,))
+    hooks = prepare(model, QAT, [batch(1000 + i)[0] for i in range(4)])
+    print(f"fine-tuned: loss {train(model, EPOCHS, lr=1e-3, hooks=hooks):.3f}")
+    export(model, EXAMPLE, folder / "qdq.onnx")
+    placed = place(folder / "qdq.onnx", rules_of(PLACEMENT, own=(MAXIMUM,)))
+    onnx_graph.save(placed.graph, folder / "placed.onnx")
+    verify(folder / "placed.onnx", placed.placement)
+    for item in placed.placement.edges:
+        print(f"{item.edge.tensor} → {item.edge.node} in INT8 by {item.rule}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
