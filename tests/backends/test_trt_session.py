@@ -23,7 +23,15 @@ from tests.backends.trt_doubles import (
     Machine,
     RtxEngine,
 )
-from tests.backends.trt_surface import CUDA_DRIVER, FUNCTIONS, RTX_RUNTIME, RUNTIME, missing
+from tests.backends.trt_surface import (
+    CUDA_DRIVER,
+    FUNCTIONS,
+    PYCUDA,
+    PYCUDA_FUNCTIONS,
+    RTX_RUNTIME,
+    RUNTIME,
+    missing,
+)
 
 IMAGE = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
 
@@ -95,6 +103,31 @@ def test_doubles_have_no_member_that_the_vendor_list_lacks():
     assert {name for name in vars(machine.driver) if not name.startswith("_")} == set(CUDA_DRIVER)
 
 
+def test_doubles_of_pycuda_have_no_member_that_its_list_lacks():
+    cuda = Machine().cuda
+    device = cuda.Device(0)
+    doubles = {
+        "Device": device,
+        "Context": device.retain_primary_context(),
+        "Stream": cuda.Stream(),
+        "Event": cuda.Event(),
+        "DeviceAllocation": cuda.mem_alloc(4),
+        "PagelockedHostAllocation": cuda.pagelocked_empty(1, np.float32).base,
+    }
+    assert doubles.keys() == PYCUDA.keys()
+    for name, double in doubles.items():
+        assert {member for member in dir(double) if not member.startswith("_")} == set(PYCUDA[name])
+    public = {name for name in vars(cuda) if not name.startswith("_")}
+    assert public == {"Device", "Stream", "Event", *PYCUDA_FUNCTIONS}
+
+
+def test_doubles_of_pycuda_use_its_names():
+    why = "pycuda is not installed, or there is no driver"
+    real = pytest.importorskip("pycuda.driver", reason=why, exc_type=ImportError)
+    assert missing(real, PYCUDA) == []
+    assert [name for name in PYCUDA_FUNCTIONS if not hasattr(real, name)] == []
+
+
 def test_graph_doubles_use_the_names_of_cuda_python():
     real = pytest.importorskip("cuda.bindings.driver", reason="cuda-python is not installed; pip install cuda-bindings")
     assert [name for name in CUDA_DRIVER if not hasattr(real, name)] == []
@@ -120,7 +153,7 @@ def test_every_tensor_has_memory_of_its_own_size(opened):
     with opened(machine):
         assert set(machine.addresses) == set(TENSORS)
         for name, (_, shape) in TENSORS.items():
-            assert machine.allocated[machine.addresses[name]].data.size == 4 * np.prod(shape)
+            assert machine.allocated[machine.addresses[name]]._data.size == 4 * np.prod(shape)
         assert len(set(machine.addresses.values())) == len(TENSORS)
 
 
@@ -225,7 +258,7 @@ def test_host_code_of_an_engine_runs_only_where_it_is_allowed(opened, host_code)
 def test_dynamic_batch_has_memory_for_the_largest(opened):
     machine = Machine(dynamic=True)
     with opened(machine):
-        sizes = {name: machine.allocated[address].data.size for name, address in machine.addresses.items()}
+        sizes = {name: machine.allocated[address]._data.size for name, address in machine.addresses.items()}
     assert sizes == {name: 4 * LARGEST_BATCH * int(np.prod(shape)) for name, (_, shape) in TENSORS.items()}
     assert_clean(machine)
 

@@ -64,37 +64,37 @@ class Machine:
 
     def _values(self, name: str, batch: int) -> Any:
         size = batch * int(np.prod(TENSORS[name][1]))
-        return self.allocated[self.addresses[name]].data.view(np.float32)[:size]
+        return self.allocated[self.addresses[name]]._data.view(np.float32)[:size]
 
 
 class Allocation:
     """pycuda's DeviceAllocation."""
 
     def __init__(self, machine: Machine, nbytes: int) -> None:
-        self.machine, self.address = machine, 0x1000 * (len(machine.allocated) + 1)
-        self.data = np.zeros(nbytes, np.uint8)
-        machine.allocated[self.address] = self
+        self._machine, self._address = machine, 0x1000 * (len(machine.allocated) + 1)
+        self._data = np.zeros(nbytes, np.uint8)
+        machine.allocated[self._address] = self
 
     def __int__(self) -> int:
-        return self.address
+        return self._address
 
     def free(self) -> None:
         """Gives the memory back; twice is an error, as on the device."""
-        self.machine.calls.append("free")
-        del self.machine.allocated[self.address]
+        self._machine.calls.append("free")
+        del self._machine.allocated[self._address]
 
 
 class PageLocked:
     """pycuda's PagelockedHostAllocation, the base of the arrays in it."""
 
     def __init__(self, machine: Machine, size: int, dtype: Any) -> None:
-        self.machine, self.values = machine, np.empty(size, dtype)
-        self.__array_interface__ = self.values.__array_interface__
+        self._machine, self._values = machine, np.empty(size, dtype)
+        self.__array_interface__ = self._values.__array_interface__
 
     def free(self) -> None:
         """Gives the memory back."""
-        self.machine.calls.append("free host")
-        self.machine.page_locked -= 1
+        self._machine.calls.append("free host")
+        self._machine.page_locked -= 1
 
 
 class ExecutionContext:
@@ -184,20 +184,20 @@ class Event:
     """pycuda's Event on the machine's clock."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine, self.time_ms = machine, float("nan")
+        self._machine, self._time_ms = machine, float("nan")
 
     def record(self, stream: Any) -> None:
         """Notes the clock."""
-        self.machine.calls.append("record")
-        self.time_ms = self.machine.clock_ms
+        self._machine.calls.append("record")
+        self._time_ms = self._machine.clock_ms
 
     def synchronize(self) -> None:
         """Waits."""
-        self.machine.calls.append("event synchronize")
+        self._machine.calls.append("event synchronize")
 
     def time_till(self, other: Event) -> float:
         """Milliseconds to a later event."""
-        return other.time_ms - self.time_ms
+        return other._time_ms - self._time_ms
 
 
 def _tensorrt(machine: Machine, rtx: bool) -> Any:
@@ -237,11 +237,11 @@ def _pycuda(machine: Machine) -> ModuleType:
 
     def htod(device: Allocation, host: Any, stream: Any) -> None:
         calls.append("copy in")
-        device.data[: host.nbytes] = host.reshape(-1).view(np.uint8)
+        device._data[: host.nbytes] = host.reshape(-1).view(np.uint8)
 
     def dtoh(host: Any, device: Allocation, stream: Any) -> None:
         calls.append("copy out")
-        host.reshape(-1).view(np.uint8)[:] = device.data[: host.nbytes]
+        host.reshape(-1).view(np.uint8)[:] = device._data[: host.nbytes]
 
     gpu = SimpleNamespace(**{call: partial(calls.append, call) for call in ("push", "pop", "detach")})
     stream = SimpleNamespace(handle=STREAM, synchronize=lambda: calls.append("synchronize"))

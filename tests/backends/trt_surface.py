@@ -48,6 +48,16 @@ RTX_BUILDER = {
     "ComputeCapability": ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121"),
 }
 
+PYCUDA = {
+    "Device": ("retain_primary_context",),
+    "Context": ("push", "pop", "detach"),
+    "Stream": ("handle", "synchronize"),
+    "Event": ("record", "synchronize", "time_till"),
+    "DeviceAllocation": ("free",),
+    "PagelockedHostAllocation": ("free",),
+}
+PYCUDA_FUNCTIONS = ("init", "mem_alloc", "pagelocked_empty", "memcpy_htod_async", "memcpy_dtoh_async")
+
 CUDA_DRIVER = (
     "CUresult",
     "CUstream",
