@@ -125,7 +125,7 @@ def _built(peer: Peer, backend: Backend, model: Path, config: Config, paths: Run
         name=f"peer {peer.name} on {backend.name}",
         outputs=(out / "manifest.json",),
         inputs=(model,),
-        params={"options": vars(options), "built_with": built_with(backend)},
+        params={"options": vars(options), "built_with": built_with(backend, options.precision)},
     )
     try:
         ensure_stage(stage, paths.manifest, lambda: _build(backend, model, out, options))

@@ -13,18 +13,19 @@ from typing import Any
 
 from core.artifacts import read_json, sha256_file, write_json
 from core.errors import UserError
-from deploy.backends.base import BuildOptions, Bundle
-from deploy.cpu import cpu_flags, cpu_model
+from deploy.backends.base import Backend, BuildOptions, Bundle
+from deploy.cpu import abilities, cpu_flags, cpu_model
+from deploy.graph_facts import quantized_in, read_graph, tensors_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+_ABOUT = ("meaning", "placement")
 _TOOLS = ("onnx", "onnx-graphsurgeon", "polygraphy", "numpy")
 
 
 def write_bundle(
     out: Path,
-    backend: str,
-    version: str,
+    backend: Backend,
     options: BuildOptions,
     source: Path,
     fill: Callable[[Path], Mapping[str, Any]],
@@ -34,21 +35,25 @@ def write_bundle(
     An older bundle at `out` is replaced only after `fill` succeeded.
 
     Args:
-        backend, version: what builds, and of which version.
+        backend: what builds.
         options: what it was asked for.
         source: the ONNX it is built from.
-        fill: writes the files and returns what else belongs in the manifest (I/O, device).
+        fill: writes the files and returns what else belongs in the manifest (how they are to be opened).
     """
+    graph = read_graph(source)
     with _replacing(out) as folder:
         extra = fill(folder)
         files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
         manifest = {
             "schema": SCHEMA_VERSION,
-            "backend": backend,
-            "version": version,
+            "backend": backend.name,
+            "version": backend.version(),
             "precision": options.precision,
-            "options": {key: value for key, value in vars(options).items() if key != "meaning"},
+            "options": {key: value for key, value in vars(options).items() if key not in _ABOUT},
+            "device": backend.device(options.precision),
+            "tensors": tensors_of(graph),
             "meaning": dict(options.meaning),
+            "placement": {**options.placement, **quantized_in(graph)},
             "source": {"name": source.name, "sha256": sha256_file(source)},
             "files": files,
             "cpu": {"model": cpu_model(), "flags": sorted(cpu_flags())},
@@ -57,7 +62,7 @@ def write_bundle(
             **extra,
         }
         write_json(folder / MANIFEST, manifest)
-    return Bundle(out, backend, options.precision, manifest)
+    return Bundle(out, backend.name, options.precision, manifest)
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -75,8 +80,23 @@ def check_bundle(bundle: Bundle, version: str) -> None:
     """Refuse a changed or foreign engine before a byte of it is deserialized: an engine is native code.
 
     Raises:
-        UserError: a file is missing, its hash differs, or it was built with another version than `version`.
+        UserError: a file is missing, its hash differs, or it was built with another version than `version` or for a
+            CPU that has more than this one.
     """
+    check_files(bundle)
+    built = bundle.manifest["version"]
+    if built != version:
+        raise UserError(f"{bundle.dir}: built with {bundle.backend} {built}, have {version}", fix="run `make engine`")
+    lost = [name for name in bundle.manifest["device"].get("cpu", ()) if name not in abilities()]
+    if lost:
+        raise UserError(
+            f"{bundle.dir}: built for a CPU with {' and '.join(lost)}, have {cpu_model()} without",
+            fix="run `make engine`",
+        )
+
+
+def check_files(bundle: Bundle) -> None:
+    """Raise `UserError` unless every file is there and is the one that was built."""
     for name, expected in bundle.manifest["files"].items():
         path = bundle.dir / name
         if not path.is_file() or sha256_file(path) != expected:
@@ -84,9 +104,6 @@ def check_bundle(bundle: Bundle, version: str) -> None:
             raise UserError(
                 f"{path} is {what}", why="it is not loaded unless its hash matches", fix="run `make engine`"
             )
-    built = bundle.manifest["version"]
-    if built != version:
-        raise UserError(f"{bundle.dir}: built with {bundle.backend} {built}, have {version}", fix="run `make engine`")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 INTERESTING = frozenset(
     {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "bf16", "i8mm"}
 )
+BF16, UINT8 = "BF16 arithmetic", "sums of uint8 products in 32 bits"
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -33,6 +34,12 @@ def computes_bf16() -> bool:
 def multiplies_uint8() -> bool:
     """Whether products of uint8 and int8 are summed in 32 bits (VNNI, AMX, or an ARM CPU), so that none overflows."""
     return not cpu_flags().isdisjoint({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+def abilities() -> frozenset[str]:
+    """What this CPU has of that which decides how engines are built."""
+    found = {BF16: computes_bf16(), UINT8: multiplies_uint8()}
+    return frozenset(name for name, has in found.items() if has)
 
 
 def _cpuinfo() -> list[tuple[str, str]]:

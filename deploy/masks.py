@@ -1,23 +1,22 @@
-"""Engines from image to mask beside those of the network alone, and what their manifests say of input and classes."""
+"""Engines from image to mask beside those of the network alone, and what the manifests of both say of their tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from core.artifacts import read_json, write_json
 from core.config import Config
 from core.errors import UserError
 from core.paths import RunPaths
 from core.stages import Stage, ensure
-from deploy import onnx_graph
 from deploy.backends.base import Bundle
 from deploy.bake import Form, Normalization, bake
 
 BAKE_VERSION = 2  # raise when the graph that `deploy.bake` writes changes
 MASK_SUFFIX = "-mask"
+Kind = Literal["mask", "logits"]
 _FORMS: dict[str, Form] = {"trt": "resize"}
 
 
@@ -27,17 +26,11 @@ def write_classes(target: Path, names: tuple[str, ...], colors: tuple[tuple[int,
     write_json(target, [{"name": name, "color": list(color)} for name, color in pairs])
 
 
-def tensors_of(onnx: Path) -> dict[str, list[dict[str, Any]]]:
-    """Name, dtype and shape of each input and output of a graph; a dynamic side is a name or None."""
-    graph = onnx_graph.load(onnx)
-    return {
-        kind: [{"name": item.name, "dtype": np.dtype(item.dtype).name, "shape": list(item.shape)} for item in tensors]
-        for kind, tensors in (("inputs", graph.inputs), ("outputs", graph.outputs))
-    }
+def meaning_of(config: Config, paths: RunPaths, kind: Kind) -> dict[str, Any]:
+    """What goes into an engine of the run and what comes out, as its manifest holds it.
 
-
-def meaning_of(config: Config, paths: RunPaths, baked: Path) -> dict[str, Any]:
-    """What goes into the mask engine built from `baked` and what comes out, as its manifest holds it.
+    Args:
+        kind: "mask" from image to label map, "logits" for the network alone.
 
     Raises:
         UserError: the run has no classes.json yet.
@@ -46,18 +39,28 @@ def meaning_of(config: Config, paths: RunPaths, baked: Path) -> dict[str, Any]:
         raise UserError(f"no {paths.classes}", why="the QAT stage has not run", fix="run `make qat`")
     data = config.data
     return {
-        "kind": "mask",
+        "kind": kind,
         "input": {
-            "layout": "NHWC",
             "color": "RGB",
-            "dtype": "uint8",
             "height_px": data.height_px,
             "width_px": data.width_px,
+            "range": [0, 255] if kind == "mask" else _range(data.mean, data.std),
         },
-        "normalization": {"mean": list(data.mean), "std": list(data.std), "of": "x / 255, inside the engine"},
+        "normalization": {
+            "mean": list(data.mean),
+            "std": list(data.std),
+            "of": "(x / 255 - mean) / std",
+            "where": "inside the engine" if kind == "mask" else "before the engine",
+        },
+        "output": "class of each pixel" if kind == "mask" else "score of each class",
         "classes": read_json(paths.classes),
-        "tensors": tensors_of(baked),
     }
+
+
+def _range(mean: Sequence[float], std: Sequence[float]) -> list[float]:
+    """Smallest and largest value that a normalised image can have."""
+    pairs = list(zip(mean, std, strict=True))
+    return [round(min(-m / s for m, s in pairs), 4), round(max((1 - m) / s for m, s in pairs), 4)]
 
 
 def ensure_baked(config: Config, paths: RunPaths, source: Path, backend: str) -> Path:

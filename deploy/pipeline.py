@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from core.artifacts import write_atomic, write_json
+from core.artifacts import read_json, write_atomic, write_json
 from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError
@@ -17,12 +18,12 @@ from core.stages import ensure as ensure_stage
 from deploy import onnx_graph, place
 from deploy.backends import get_backend
 from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
-from deploy.bundle import read_bundle
+from deploy.bundle import SCHEMA_VERSION, read_bundle
 from deploy.cast import to_fp16
 from deploy.dialects import Dialect, dialect_of
 from deploy.dynamic_batch import require_same, with_dynamic_batch
 from deploy.layer_snr import layer_snr
-from deploy.masks import ensure_baked, mask_bundle_beside, meaning_of
+from deploy.masks import Kind, ensure_baked, mask_bundle_beside, meaning_of
 from deploy.observe import read_images
 from deploy.parity import parity, require_parity
 from deploy.placement import RULE_SET_VERSION
@@ -144,9 +145,8 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
     out = paths.bundle(backend.name, precision)
     try:
         source = _source(config, paths, backend, precision)
-        return BuildOutcome(
-            backend.name, precision, _ensure_bundle(config, paths, backend, source, out, precision), "ok"
-        )
+        bundle = _ensure_bundle(config, paths, backend, source, out, precision, "logits")
+        return BuildOutcome(backend.name, precision, bundle, "ok")
     except Exception as error:  # a vendor's builder may raise anything; its row must say so and the others go on
         say(f"engine {out.name}: failed: {error}")
         return BuildOutcome(backend.name, precision, None, "failed", f"{type(error).__name__}: {error}")
@@ -160,8 +160,7 @@ def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildO
     out = mask_bundle_beside(outcome.bundle)
     try:
         source = ensure_baked(config, paths, _source(config, paths, backend, precision), backend.name)
-        meaning = meaning_of(config, paths, source)
-        bundle = _ensure_bundle(config, paths, backend, source, out, precision, meaning)
+        bundle = _ensure_bundle(config, paths, backend, source, out, precision, "mask")
     except Exception as error:  # as above: the engine of the network alone is there and can be measured
         say(f"engine {out.name}: failed: {error}")
         return outcome
@@ -175,7 +174,7 @@ def _ensure_bundle(
     source: Path,
     out: Path,
     precision: Precision,
-    meaning: Mapping[str, Any] | None = None,
+    kind: Kind,
 ) -> Bundle:
     options = BuildOptions(
         precision,
@@ -183,16 +182,31 @@ def _ensure_bundle(
         workspace_mib=config.deploy.workspace_mib,
         rest=config.deploy.rest,
         trt=section_dict(config.deploy.trt) if backend.name == "trt" else {},
-        meaning=meaning or {},
+        meaning=meaning_of(config, paths, kind),
+        placement=_summary(config, paths, backend.dialect) if precision == "int8" else {},
     )
     stage = Stage(
         name=f"engine {out.name}",
         outputs=(out / "manifest.json",),
         inputs=(source,),
-        params={"options": vars(options), "built_with": built_with(backend)},
+        params={"options": vars(options), "built_with": built_with(backend, precision)},
     )
     ensure_stage(stage, paths.manifest, lambda: _build_bundle(backend, source, out, options))
     return read_bundle(out)
+
+
+def _summary(config: Config, paths: RunPaths, dialect: str) -> dict[str, Any]:
+    """Where the Q/DQ of an INT8 engine comes from, for its manifest; how much there is, the graph tells."""
+    report = paths.placement(dialect)
+    if not report.is_file():  # the graph was placed by hand
+        return {"dialect": dialect}
+    found = read_json(report)
+    return {
+        "dialect": dialect,
+        "tuned": any(tuned_dialect(path) == dialect for path in config.placement.tuned),
+        "rule_set_version": found["rule_set_version"],
+        "skips": dict(Counter(skip["rule"] for skip in found["skips"]).most_common()),
+    }
 
 
 def _source(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> Path:
@@ -225,6 +239,11 @@ def _build_bundle(backend: Backend, source: Path, out: Path, options: BuildOptio
     backend.build(source, out, options)
 
 
-def built_with(backend: Backend) -> dict[str, Any]:
-    """Version of the vendor's library: an engine of another version is built again."""
-    return {"backend": backend.name, "version": backend.version()}
+def built_with(backend: Backend, precision: Precision) -> dict[str, Any]:
+    """What an engine does not survive: with another library, device or form of manifest it is built again."""
+    return {
+        "backend": backend.name,
+        "version": backend.version(),
+        "device": backend.device(precision),
+        "manifest": SCHEMA_VERSION,
+    }

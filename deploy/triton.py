@@ -18,7 +18,7 @@ from core.artifacts import write_atomic, write_text
 from core.errors import UserError
 from deploy.backends import onnxruntime_backend, openvino_backend, trt_backend
 from deploy.backends.base import Bundle
-from deploy.bundle import check_bundle
+from deploy.bundle import check_files
 
 LABELS = "labels.txt"
 QUEUE_DELAY_US = 2000  # how long a request may wait for others: little beside an inference on a CPU
@@ -59,7 +59,7 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
             why="its TensorRT backend loads plans of TensorRT, not of TensorRT-RTX",
             fix="build on the GPU machine with the TensorRT of its Triton container",
         )
-    check_bundle(bundle, bundle.manifest["version"])
+    check_files(bundle)
     target, folder = _TARGETS[bundle.backend], out / name
     for source, served in target.files.items():
         with write_atomic(folder / VERSION / served) as temporary:
@@ -76,7 +76,7 @@ def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
     Triton batches along a first dimension that the configuration leaves out, and only where `max_batch_size` is above
     zero. An engine of a fixed batch gets zero, all its dimensions, and no batching.
     """
-    tensors, target = bundle.manifest["meaning"]["tensors"], _TARGETS[bundle.backend]
+    tensors, target = bundle.manifest["tensors"], _TARGETS[bundle.backend]
     every = [*tensors["inputs"], *tensors["outputs"]]
     batched = all(not isinstance(tensor["shape"][0], int) for tensor in every)
     fields: list[tuple[str, Any]] = [

@@ -29,7 +29,8 @@ class BuildOptions:
 
     `rest` is the precision of what an INT8 graph leaves in float.
     `trt` is the config section `deploy.trt` as JSON; its defaults where keys are missing.
-    `meaning` is not for the builder: JSON for the manifest on what the engine's tensors are (see `deploy.masks`).
+    `meaning` and `placement` are not for the builder: JSON for the manifest on what the engine's tensors are (see
+    `deploy.masks`) and where its Q/DQ comes from.
     """
 
     precision: Precision
@@ -39,6 +40,7 @@ class BuildOptions:
     verbose: bool = False
     trt: Mapping[str, Any] = field(default_factory=dict)
     meaning: Mapping[str, Any] = field(default_factory=dict)
+    placement: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,9 @@ class Backend(Protocol):
 
     def version(self) -> str:
         """Version of the vendor's library; an engine runs only with the version that built it."""
+
+    def device(self, precision: Precision) -> Mapping[str, Any]:
+        """What of this machine decides how `precision` is built: `cpu`, its abilities (see `deploy.cpu`), or `gpu`."""
 
     def available(self, precision: Precision) -> Unavailable | None:
         """None when `precision` can be built here."""

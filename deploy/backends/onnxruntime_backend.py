@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Tensors, Unavailable
 from deploy.backends.packages import missing_package, package_version
 from deploy.bundle import check_bundle, write_bundle
+from deploy.cpu import UINT8, abilities
 
 MODEL = "model.onnx"
 _ERRORS_ONLY = 3
@@ -39,6 +40,11 @@ class ONNXRuntimeBackend:
         """Version of the onnxruntime package."""
         return package_version("onnxruntime")
 
+    def device(self, precision: Precision) -> Mapping[str, Any]:
+        """For INT8 what its dialect depends on (see `deploy.dialects`)."""
+        used = {UINT8} if precision == "int8" else set()
+        return {"cpu": sorted(used & abilities())}
+
     def available(self, precision: Precision) -> Unavailable | None:
         """Whether the package is here."""
         return missing_package("onnxruntime")
@@ -55,7 +61,7 @@ class ONNXRuntimeBackend:
             open_session(folder / MODEL, options.threads)
             return {"threads": options.threads}
 
-        return write_bundle(out, self.name, self.version(), options, onnx, fill)
+        return write_bundle(out, self, options, onnx, fill)
 
     @contextmanager
     def open(self, bundle: Bundle) -> Iterator[ONNXRuntimeSession]:

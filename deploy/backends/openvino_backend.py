@@ -18,7 +18,7 @@ from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Ten
 from deploy.backends.packages import missing_package, package_version
 from deploy.backends.signal_stack import make_room
 from deploy.bundle import check_bundle, write_bundle
-from deploy.cpu import computes_bf16
+from deploy.cpu import BF16, UINT8, abilities, computes_bf16
 
 MODEL = "model.xml"
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", "Deconvolution"}
@@ -35,6 +35,11 @@ class OpenVINOBackend:
     def version(self) -> str:
         """Version of the openvino package."""
         return package_version("openvino")
+
+    def device(self, precision: Precision) -> Mapping[str, Any]:
+        """BF16 for what is not INT8, and for INT8 what its dialect depends on (see `deploy.dialects`)."""
+        used = {"bf16": {BF16}, "int8": {BF16, UINT8}}.get(precision, set())
+        return {"cpu": sorted(used & abilities())}
 
     def available(self, precision: Precision) -> Unavailable | None:
         """BF16 is refused where it would be emulated: it would be timed as something it is not."""
@@ -54,7 +59,7 @@ class OpenVINOBackend:
             openvino.save_model(openvino.Core().read_model(onnx), folder / MODEL, compress_to_fp16=False)
             return {"properties": _properties(options)}
 
-        return write_bundle(out, self.name, self.version(), options, onnx, fill)
+        return write_bundle(out, self, options, onnx, fill)
 
     @contextmanager
     def open(self, bundle: Bundle) -> Iterator[OpenVINOSession]:

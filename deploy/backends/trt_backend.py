@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config_trt import TrtConfig
+from core.errors import UserError
 from deploy.backends import trt_child
 from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Session, Unavailable
 from deploy.backends.child import run_in_child
@@ -20,10 +21,12 @@ from deploy.backends.trt_inspector import engine_information, from_information
 from deploy.backends.trt_layers import from_build_log
 from deploy.backends.trt_session import trt_session
 from deploy.bundle import check_bundle, write_bundle
-from deploy.machine import gpus
+from deploy.machine import Gpu, gpus
 
 ENGINE, LOG = "model.engine", "build.log.gz"
 _DRIVER = Path("/dev/nvidiactl")
+# What of the GPU an engine is bound to, by `deploy.trt.hardware_compatibility`.
+_SAME = {"none": "name", "same_compute_capability": "compute_capability", "ampere_plus": ""}
 
 
 class TRTBackend:
@@ -36,6 +39,11 @@ class TRTBackend:
     def version(self) -> str:
         """Which TensorRT, in which version."""
         return vendor_version()
+
+    def device(self, precision: Precision) -> Mapping[str, Any]:
+        """The GPU that TensorRT builds for, None without one; RTX builds for those its options name."""
+        gpu = _gpu() if vendor_package() == "tensorrt" else None
+        return {"gpu": gpu and {"name": gpu.name, "compute_capability": gpu.compute_capability}}
 
     def available(self, precision: Precision) -> Unavailable | None:
         """Full TensorRT builds only on the GPU the engine is for; RTX builds anywhere."""
@@ -77,12 +85,13 @@ class TRTBackend:
                 (folder / LOG).write_bytes(gzip.compress((made / trt_child.LOG).read_bytes(), mtime=0))
             return {}
 
-        return write_bundle(out, self.name, self.version(), options, onnx, fill)
+        return write_bundle(out, self, options, onnx, fill)
 
     @contextmanager
     def open(self, bundle: Bundle) -> Iterator[Session]:
         """Check the hash before the engine is deserialized: it is native code."""
         check_bundle(bundle, self._loads(bundle))
+        _require_gpu(bundle)
         wanted = _wanted(bundle)
         polygraphy = polygraphy_trt()
         from polygraphy.mod.trt_importer import lazy_import_trt
@@ -134,12 +143,28 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split(".")[:2])
 
 
+def _require_gpu(bundle: Bundle) -> None:
+    """Raise `UserError` where the engine is for another GPU than the one here; TensorRT itself would only fail."""
+    built, here = bundle.manifest["device"]["gpu"], _gpu()
+    key = _SAME[_wanted(bundle).hardware_compatibility]
+    if built and here and key and built[key] != getattr(here, key):
+        raise UserError(
+            f"{bundle.dir}: built on {built['name']} (compute capability {built['compute_capability']}), "
+            f"have {here.name} ({here.compute_capability})",
+            fix="run `make engine`, or set deploy.trt.hardware_compatibility before",
+        )
+
+
+def _gpu() -> Gpu | None:
+    return next(iter(gpus()), None)
+
+
 def _timing_cache(out: Path, options: BuildOptions) -> Path | None:
     """TensorRT-RTX has none: using its remains of one makes the builder look for a GPU."""
     if vendor_package() != "tensorrt" or not TrtConfig.model_validate(options.trt).timing_cache:
         return None
-    gpu = next((gpu.name for gpu in gpus()), "unknown")
-    return timing_cache_beside(out, vendor_version(), gpu)
+    gpu = _gpu()
+    return timing_cache_beside(out, vendor_version(), gpu.name if gpu else "unknown")
 
 
 def _has_gpu() -> bool:

@@ -35,6 +35,8 @@ def test_runs_what_the_graph_computes(runnable):
         assert tuple(session.input_names) == ("image",)
     assert list(result) == ["logits"]
     logits = result["logits"]
+    (told,) = runnable.bundle.manifest["tensors"]["outputs"]
+    assert (told["name"], told["shape"], told["dtype"]) == ("logits", list(logits.shape), logits.dtype.name)
     assert (logits.shape, logits.dtype) == (expected.shape, expected.dtype)
     if runnable.precision == "int8":  # a value that lies between two steps may be rounded to the other one
         assert np.abs(logits - expected).mean() < 0.002 * np.abs(expected).max()
@@ -81,6 +83,7 @@ def test_bundle_on_disk_says_what_it_is(built):
     assert (found.backend, found.precision) == (built.backend.name, built.precision)
     assert found.manifest["version"] == built.backend.version()
     assert found.manifest["source"]["name"] == built.source.name
+    assert found.manifest["device"] == built.backend.device(built.precision)
     assert found.size_bytes > 0
 
 

@@ -14,6 +14,7 @@ from deploy.backends import trt_backend
 from deploy.backends.base import BuildOptions
 from deploy.backends.trt_backend import TRTBackend
 from deploy.bundle import write_bundle
+from deploy.machine import Gpu
 
 
 @pytest.fixture
@@ -76,6 +77,62 @@ def test_building_keeps_the_log_off_the_terminal(backend, exported, tmp_path, ca
     assert "image_QuantizeLinear" in backend.layers(bundle)[0].origin
 
 
+class Older(TRTBackend):
+    """TensorRT of any version, and its GPU."""
+
+    def __init__(self, version, gpu=None):
+        self._version, self._gpu = version, gpu
+
+    def version(self):
+        """As told."""
+        return self._version
+
+    def device(self, precision):
+        """As told."""
+        return {"gpu": self._gpu and {"name": self._gpu.name, "compute_capability": self._gpu.compute_capability}}
+
+
+A10, A30 = Gpu("NVIDIA A10", "550", 24_000, "8.6"), Gpu("NVIDIA A30", "550", 24_000, "8.0")
+A40 = Gpu("NVIDIA A40", "535", 48_000, "8.6")
+
+
+@pytest.mark.parametrize(
+    ("compatible", "here", "opens"),
+    [
+        ("none", [A10], True),
+        ("none", [A40], False),
+        ("same_compute_capability", [A40], True),
+        ("same_compute_capability", [A30], False),
+        ("ampere_plus", [A30], True),
+        ("none", [], True),
+    ],
+)
+def test_engine_of_another_gpu_is_refused(monkeypatch, tmp_path, compatible, here, opens):
+    (tmp_path / "m.onnx").touch()
+    options = BuildOptions("fp32", trt={"hardware_compatibility": compatible})
+
+    def fill(folder):
+        (folder / trt_backend.ENGINE).write_bytes(b"plan")
+        return {}
+
+    bundle = write_bundle(tmp_path / "engine", Older("tensorrt 10.9.0", A10), options, tmp_path / "m.onnx", fill)
+    monkeypatch.setattr(trt_backend, "gpus", lambda: here)
+    monkeypatch.setattr(trt_backend, "trt_session", lambda *_, **__: nullcontext("session"))
+    monkeypatch.setattr(trt_backend, "polygraphy_trt", lambda: SimpleNamespace(get_trt_logger=lambda: None))
+    monkeypatch.setattr(trt_backend, "vendor_version", lambda: "tensorrt 10.9.0")
+    refused = nullcontext() if opens else pytest.raises(UserError, match=r"built on NVIDIA A10 .* have NVIDIA A")
+    with refused, TRTBackend().open(bundle) as session:
+        assert session == "session"
+
+
+def test_rtx_engines_are_bound_to_no_gpu_that_is_here(monkeypatch):
+    monkeypatch.setattr(trt_backend, "gpus", lambda: [A10, A30])
+    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt_rtx")
+    assert TRTBackend().device("int8") == {"gpu": None}
+    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt")
+    assert TRTBackend().device("int8") == {"gpu": {"name": "NVIDIA A10", "compute_capability": "8.6"}}
+
+
 @pytest.mark.parametrize(
     ("built", "own", "compatible", "opens"),
     [
@@ -95,7 +152,7 @@ def test_version_compatible_engine_opens_with_later_versions(monkeypatch, tmp_pa
         return {}
 
     options = BuildOptions("fp32", trt={"version_compatible": compatible})
-    bundle = write_bundle(tmp_path / "engine", "trt", built, options, onnx, fill)
+    bundle = write_bundle(tmp_path / "engine", Older(built), options, onnx, fill)
     opened = []
 
     @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.end_to_end import agreement
-from core.artifacts import read_json
+from core.artifacts import read_json, write_json
 from core.config import Config
 from core.errors import UserError
 from core.paths import RunPaths
@@ -83,7 +83,34 @@ def test_the_manifest_says_what_goes_in_and_what_comes_out(run):
     assert [tuple(entry["color"]) for entry in meaning["classes"]] == list(COLORS)
     assert meaning["normalization"]["mean"] == [0.485, 0.456, 0.406]
     assert (meaning["input"]["height_px"], meaning["input"]["color"]) == (32, "RGB")
-    assert meaning["tensors"]["inputs"] == [{"name": "rgb_image", "dtype": "uint8", "shape": [1, 32, 32, 3]}]
+    assert (meaning["kind"], meaning["input"]["range"]) == ("mask", [0, 255])
+    assert meaning["normalization"]["where"] == "inside the engine"
+    image, label = mask.manifest["tensors"]["inputs"][0], mask.manifest["tensors"]["outputs"][0]
+    assert image == {"name": "rgb_image", "dtype": "uint8", "shape": [1, 32, 32, 3], "layout": "NHWC"}
+    assert label == {"name": "label_map", "dtype": "uint8", "shape": [1, 32, 32], "layout": "NHW"}
+
+
+def test_the_network_s_own_manifest_says_as_much(run):
+    paths, config = run
+    skips = [{"node": "a", "rule": "resize", "why": "w"}, {"node": "b", "rule": "resize", "why": "w"}]
+    write_json(paths.placement("openvino"), {"rule_set_version": 7, "skips": skips})
+    bundles = {outcome.precision: outcome.bundle for outcome in pipeline.ensure(config) if outcome.bundle}
+    for bundle in bundles.values():
+        meaning = read_json(bundle.dir / "manifest.json")["meaning"]
+        assert (meaning["kind"], meaning["output"]) == ("logits", "score of each class")
+        assert [entry["name"] for entry in meaning["classes"]] == list(NAMES)
+        assert meaning["normalization"]["where"] == "before the engine"
+        low, high = meaning["input"]["range"]
+        assert low == pytest.approx(-0.485 / 0.229, abs=1e-4)
+        assert high == pytest.approx((1 - 0.406) / 0.225, abs=1e-4)
+        (image,) = bundle.manifest["tensors"]["inputs"]
+        assert image == {"name": "image", "dtype": "float32", "shape": [1, 3, 32, 32], "layout": "NCHW"}
+    placement = bundles["int8"].manifest["placement"]
+    assert (placement["dialect"], placement["tuned"], placement["rule_set_version"]) == ("openvino", False, 7)
+    assert placement["skips"] == {"resize": 2}
+    assert placement["quantized_convolutions"] == placement["convolutions"] == 6
+    assert bundles["fp32"].manifest["placement"]["activations"] == 0
+    assert "dialect" not in bundles["fp32"].manifest["placement"]
 
 
 def test_no_masks_where_none_are_wanted_and_a_failed_one_does_not_hide_the_network(run, monkeypatch):

@@ -8,7 +8,6 @@ from core.errors import UnsupportedEnvironment, UserError
 from deploy.backends import get_backend
 from deploy.backends.base import BuildOptions
 from deploy.bake import Normalization, bake
-from deploy.masks import tensors_of
 from deploy.run.command import run, segmented, select
 from deploy.run.inference import Requests, open_requests
 from deploy.run.overlay import overlay, side_by_side, to_engine, with_legend
@@ -27,12 +26,7 @@ def engines(exported, tmp_path_factory):
         backend = get_backend(name)
         baked = root.parent / f"{name}-{precision}.onnx"
         bake(exported.source(precision, backend.dialect), baked, NORMALIZATION, "bands")
-        meaning = {
-            "kind": "mask",
-            "input": {"height_px": 32, "width_px": 32},
-            "classes": CLASSES,
-            "tensors": tensors_of(baked),
-        }
+        meaning = {"kind": "mask", "input": {"height_px": 32, "width_px": 32}, "classes": CLASSES}
         backend.build(baked, root / f"{name}-{precision}-mask", BuildOptions(precision, meaning=meaning))
     return root
 

@@ -8,7 +8,6 @@ from core.errors import UserError
 from deploy.backends import get_backend
 from deploy.backends.base import BuildOptions, Bundle
 from deploy.bake import Normalization, bake
-from deploy.masks import tensors_of
 from deploy.triton import config_text, write_repository
 
 FIELD = descriptor_pb2.FieldDescriptorProto
@@ -80,13 +79,12 @@ def baked(exported, tmp_path_factory):
     return path
 
 
-def meaning(tensors):
-    return {"kind": "mask", "classes": [{"name": n, "color": [0, 0, 0]} for n in ("road", "car")], "tensors": tensors}
+MEANING = {"kind": "mask", "classes": [{"name": name, "color": [0, 0, 0]} for name in ("road", "car")]}
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_the_repository_describes_the_model_it_holds(baked, backend, tmp_path, model_config):
-    options = BuildOptions("int8", threads=2, meaning=meaning(tensors_of(baked)))
+    options = BuildOptions("int8", threads=2, meaning=MEANING)
     bundle = get_backend(backend).build(baked, tmp_path / "engine", options)
     folder = write_repository(bundle, tmp_path / "repository", "pidnet", max_batch=8)
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config())
@@ -112,7 +110,14 @@ def bundle_of(tmp_path, backend="trt", version="tensorrt 10.9.0", batch="N", trt
         "outputs": [{"name": "label_map", "dtype": "uint8", "shape": [batch, 360, 480]}],
     }
     options = {"trt": dict(trt)}
-    manifest = {"version": version, "meaning": meaning(tensors), "files": {}, "threads": 1, "options": options}
+    manifest = {
+        "version": version,
+        "tensors": tensors,
+        "meaning": MEANING,
+        "files": {},
+        "threads": 1,
+        "options": options,
+    }
     return Bundle(tmp_path, backend, "int8", manifest)
 
 
