@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from core.errors import UserError
 from deploy.opgraph import Node, OpGraph
+from qat.quantized_layers import layer_type
 
 PARITY_TOLERANCE = 1e-4  # relative to the largest output, FP32
 
@@ -93,12 +94,30 @@ _OUT_OF_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul, "add_
 _WEIGHTED_MODULES = (nn.modules.conv._ConvNd, nn.Linear)
 
 
-def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
+class _Tracer(fx.Tracer):
+    """Keeps the user's own subclasses of layers whole where they only add to the constructor."""
+
+    def __init__(self, leaf: Callable[[nn.Module], bool]) -> None:
+        super().__init__()
+        self.leaf = leaf
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return layer_type(m) is not None or self.leaf(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    one_output: bool = True,
+    leaf: Callable[[nn.Module], bool] = lambda module: False,
+) -> fx.GraphModule:
     """Symbolically trace `model` in eval mode and annotate every value with its shape.
 
     Args:
-        model: returns one tensor.
+        model: returns one tensor, or with `one_output` False a sequence or mapping of tensors.
         example: (N, C, H, W) float32 input.
+        leaf: which modules are one operator besides those of `torch.nn`.
 
     Raises:
         UserError: torch.fx cannot trace the model, or the traced model computes something else (a model that
@@ -106,7 +125,7 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
     """
     model.eval()
     try:
-        traced = fx.symbolic_trace(model)
+        traced = fx.GraphModule(model, _Tracer(leaf).trace(model), type(model).__name__)
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
         raise UserError(
             f"torch.fx cannot trace {type(model).__name__}",
@@ -117,9 +136,9 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
         expected = model(example)
         _write_nothing_in_place(traced)
         got = traced(example)
-        if not isinstance(expected, Tensor):
+        if one_output and not isinstance(expected, Tensor):
             raise UserError(f"{type(model).__name__} returns {type(expected).__name__}, not one tensor")
-        if float((got - expected).abs().max()) > PARITY_TOLERANCE * float(expected.abs().max()):
+        if any(_apart(a, b) for a, b in zip(_tensors(got), _tensors(expected), strict=True)):
             raise UserError(
                 f"{type(model).__name__} computes something else when traced",
                 why="it reads a tensor again after an in-place operation changed it",
@@ -127,6 +146,18 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
             )
     annotate(traced, example)
     return traced
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """The tensors in nested sequences and mappings."""
+    if isinstance(output, Tensor):
+        return [output]
+    items = output.values() if isinstance(output, Mapping) else output if isinstance(output, list | tuple) else ()
+    return [tensor for item in items for tensor in _tensors(item)]
+
+
+def _apart(got: Tensor, expected: Tensor) -> bool:
+    return float((got - expected).abs().max()) > PARITY_TOLERANCE * float(expected.abs().max())
 
 
 def _write_nothing_in_place(traced: fx.GraphModule) -> None:
@@ -162,7 +193,7 @@ def view(traced: fx.GraphModule) -> OpGraph:
         elif node.op == "output":
             outputs += [source.name for source in node.all_input_nodes]
         elif node.op == "get_attr":
-            constants[node.name] = tuple(_attribute(traced, str(node.target)).shape)
+            constants[node.name] = tuple(attribute(traced, str(node.target)).shape)
         elif "tensor_meta" in node.meta:
             nodes.append(_node(traced, node, names[node], constants))
     return OpGraph(nodes, inputs, outputs, constants)
@@ -185,7 +216,7 @@ def _node(traced: fx.GraphModule, node: fx.Node, name: str, constants: dict[str,
     attrs: dict[str, Any] = {}
     if node.op == "call_module":
         module = traced.get_submodule(str(node.target))
-        kind = _kind(type(module))
+        kind = kind_of(type(module))
         if isinstance(module, _WEIGHTED_MODULES):
             for parameter in ("weight", "bias"):
                 value = getattr(module, parameter)
@@ -220,7 +251,8 @@ def _arguments(node: fx.Node, **defaults: Any) -> dict[str, Any]:
     return {**defaults, **positional, **{key: node.kwargs[key] for key in defaults if key in node.kwargs}}
 
 
-def _kind(module: type[nn.Module]) -> str:
+def kind_of(module: type[nn.Module]) -> str:
+    """What the op graph calls the operator of a module class."""
     for base in module.__mro__:
         if base in _MODULE_KINDS:
             return _MODULE_KINDS[base]
@@ -231,7 +263,8 @@ def _function_name(function: Callable[..., Any] | str) -> str:
     return f"torch.{getattr(function, '__name__', function)}"
 
 
-def _attribute(root: nn.Module, path: str) -> Tensor:
+def attribute(root: nn.Module, path: str) -> Tensor:
+    """The parameter or buffer at a dotted path."""
     value: Any = root
     for part in path.split("."):
         value = getattr(value, part)

@@ -87,7 +87,7 @@ def _quantize_weight(model: fx.GraphModule, use: WeightUse, node: fx.Node, kind:
     source = next(n for n in model.graph.nodes if n.name == use.tensor)
     target = f"{QUANTIZERS}.{use.tensor}"
     if not any(reader.target == target for reader in source.users):
-        weight = getattr(model, str(source.target))
+        weight = fx_graph.attribute(model, str(source.target))
         model.add_submodule(target, weight_quantizer(weight, use.axis, kind))
         with model.graph.inserting_after(source):
             model.graph.call_module(target, (source,))

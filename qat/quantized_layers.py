@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -23,6 +24,17 @@ class _Linear:
         return F.linear(x, self.weight_quantizer(self.weight), self.bias)
 
 
+class _ConvTranspose:
+    convolve: Callable[..., Tensor]
+
+    def forward(self: Any, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None:
+            raise UserError("ConvTranspose with output_size is not supported", fix="set output_padding instead")
+        weight = self.weight_quantizer(self.weight)
+        geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return self.convolve(input, weight, self.bias, *geometry)
+
+
 class QuantizedConv1d(_Conv, nn.Conv1d):
     """`nn.Conv1d` with `weight_quantizer`."""
 
@@ -35,15 +47,22 @@ class QuantizedConv3d(_Conv, nn.Conv3d):
     """`nn.Conv3d` with `weight_quantizer`."""
 
 
-class QuantizedConvTranspose2d(nn.ConvTranspose2d):
+class QuantizedConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):
+    """`nn.ConvTranspose1d` with `weight_quantizer`."""
+
+    convolve = staticmethod(F.conv_transpose1d)
+
+
+class QuantizedConvTranspose2d(_ConvTranspose, nn.ConvTranspose2d):
     """`nn.ConvTranspose2d` with `weight_quantizer`."""
 
-    def forward(self: Any, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if output_size is not None:
-            raise UserError("ConvTranspose2d with output_size is not supported", fix="set output_padding instead")
-        weight = self.weight_quantizer(self.weight)
-        geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
-        return F.conv_transpose2d(input, weight, self.bias, *geometry)
+    convolve = staticmethod(F.conv_transpose2d)
+
+
+class QuantizedConvTranspose3d(_ConvTranspose, nn.ConvTranspose3d):
+    """`nn.ConvTranspose3d` with `weight_quantizer`."""
+
+    convolve = staticmethod(F.conv_transpose3d)
 
 
 class QuantizedLinear(_Linear, nn.Linear):
@@ -54,9 +73,22 @@ _QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: QuantizedConv1d,
     nn.Conv2d: QuantizedConv2d,
     nn.Conv3d: QuantizedConv3d,
+    nn.ConvTranspose1d: QuantizedConvTranspose1d,
     nn.ConvTranspose2d: QuantizedConvTranspose2d,
+    nn.ConvTranspose3d: QuantizedConvTranspose3d,
     nn.Linear: QuantizedLinear,
 }
+
+
+def layer_type(layer: nn.Module) -> type[nn.Module] | None:
+    """The known layer type that `layer` computes as: its own, or the one whose `forward` its class inherits."""
+    known = next((base for base in type(layer).__mro__ if base in _QUANTIZED), None)
+    inherits = known and type(layer).forward is known.forward and _conv_forward(type(layer)) is _conv_forward(known)
+    return known if inherits else None
+
+
+def _conv_forward(kind: type[nn.Module]) -> Any:
+    return getattr(kind, "_conv_forward", None)
 
 
 def quantize_layer(layer: nn.Module, axis: int, kind: type[Quantizer] = Quantizer) -> None:
@@ -68,8 +100,8 @@ def quantize_layer(layer: nn.Module, axis: int, kind: type[Quantizer] = Quantize
     Raises:
         UserError: a layer type without a quantized form.
     """
-    quantized = _QUANTIZED.get(type(layer))
-    if quantized is None:
+    known = layer_type(layer)
+    if known is None:
         raise UserError(
             f"{type(layer).__name__} has no quantized form",
             why=f"known: {', '.join(kind.__name__ for kind in _QUANTIZED)}",
@@ -77,5 +109,6 @@ def quantize_layer(layer: nn.Module, axis: int, kind: type[Quantizer] = Quantize
         )
     assert isinstance(layer.weight, Tensor)
     quantizer = weight_quantizer(layer.weight, axis, kind)
-    layer.__class__ = quantized
+    quantized, own = _QUANTIZED[known], type(layer)
+    layer.__class__ = quantized if own is known else type(own.__name__, (quantized, own), {})
     layer.add_module(WEIGHT_QUANTIZER, quantizer)

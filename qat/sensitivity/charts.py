@@ -39,6 +39,8 @@ def axis_over(values: Sequence[float], start: float, end: float, zero: bool = Fa
     low, high = min(values), max(values)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
+    if low == high == 0:
+        return Axis(0.0, 1.0, start, end)
     margin = (high - low) * 0.06 or max(abs(high), 1.0) * 0.1
     return Axis(low if zero and low == 0 else low - margin, high if zero and high == 0 else high + margin, start, end)
 

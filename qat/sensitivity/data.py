@@ -114,6 +114,15 @@ def input_and_target(batch: Any) -> tuple[Tensor, Any]:
     return image, target
 
 
+def is_batch(value: Any) -> bool:
+    """Whether `input_and_target` understands it."""
+    try:
+        input_and_target(value)
+    except UserError:
+        return False
+    return True
+
+
 def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
     """`value` with `change` applied to its tensors, through sequences and mappings."""
     if isinstance(value, Tensor):
@@ -132,13 +141,28 @@ def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
 def _apart(batch: Any) -> list[Any]:
     lengths: set[int] = set()
     map_tensors(batch, lambda value: lengths.add(value.shape[0] if value.ndim else -1))
-    if len(lengths) != 1 or -1 in lengths:
+    if len(lengths) != 1 or -1 in lengths or isinstance(input_and_target(batch)[1], int | float):
         return [batch]
-    return [_slice(batch, index) for index in range(lengths.pop())]
+    images = lengths.pop()
+    return [_slice(batch, index, images) for index in range(images)]
 
 
-def _slice(batch: Any, index: int) -> Any:
-    return map_tensors(batch, lambda value: value[index : index + 1].detach().clone())
+def _slice(value: Any, index: int, images: int) -> Any:
+    if isinstance(value, Tensor):
+        return value[index : index + 1].detach().clone()
+    if isinstance(value, Mapping):
+        return {key: _slice(item, index, images) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if _is_of_plain_values(value):
+        return value[index : index + 1] if len(value) == images else value
+    items = [_slice(item, index, images) for item in value]
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def _is_of_plain_values(value: Sequence[Any]) -> bool:
+    """A list of file names or the like, one for each image."""
+    return bool(value) and not any(isinstance(item, Tensor | Mapping | list | tuple) for item in value)
 
 
 def _joined(samples: list[Any]) -> Any:
@@ -147,6 +171,8 @@ def _joined(samples: list[Any]) -> Any:
         return torch.cat(samples)
     if isinstance(first, Mapping):
         return {key: _joined([sample[key] for sample in samples]) for key in first}
+    if isinstance(first, list | tuple) and _is_of_plain_values(first):
+        return [item for sample in samples for item in sample]
     if isinstance(first, list | tuple):
         return [_joined([sample[position] for sample in samples]) for position in range(len(first))]
     return first

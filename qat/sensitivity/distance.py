@@ -41,7 +41,10 @@ class Distance:
 
 
 def distance(reference: Any, output: Any) -> Distance:
-    """Of `output` from `reference`, both what the network returned; the softmax is over dimension 1."""
+    """Of `output` from `reference`, both what the network returned; the softmax is over dimension 1.
+
+    One channel alone is taken as a logit, whose softmax is over it and its complement.
+    """
     a, b = logits_of(reference).double(), logits_of(output).double()
     log_a, log_b = _log_softmax(a), _log_softmax(b)
     return Distance(
@@ -63,4 +66,7 @@ def total(distances: Iterable[Mapping[str, float]]) -> Distance:
 
 
 def _log_softmax(values: Tensor) -> Tensor:
-    return torch.log_softmax(values, 1) if values.ndim > 1 else values * 0
+    channels = values if values.ndim > 1 else values[:, None]
+    if channels.shape[1] == 1:
+        channels = torch.cat([channels, torch.zeros_like(channels)], 1)
+    return torch.log_softmax(channels, 1)

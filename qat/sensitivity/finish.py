@@ -33,14 +33,13 @@ from qat.sensitivity.pipeline import Analysis
 from qat.sensitivity.recover import recover
 from qat.sensitivity.report_html import write_report
 from qat.sensitivity.results import Findings, ranges_of, write_results
-from qat.sensitivity.save import Form, Quantization, save
+from qat.sensitivity.save import quantization_of, save
 from qat.sensitivity.scoring import Scorer
 from qat.sensitivity.search import Chosen, layers_of, search
 
 OPSET = 17
 WORST = 10
 PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "openvino", "nvidia-modelopt")
-FORMS: dict[str, Form] = {"placement rules": "fx", "layers": "layers"}
 NOT_EXPORTABLE = (UserError, RuntimeError, ValueError, TypeError, LookupError)  # what exporters and builders raise
 
 T = TypeVar("T")
@@ -75,7 +74,8 @@ def finish(analysis: Analysis) -> Findings:
     with subject.only(quantized):
         recovered = _recover(analysis, chosen, scorer)
         met = recovered["met"] if recovered else chosen.met
-        saved = _on_main(lambda: save(subject.model, _quantization(analysis, quantized), config.output_file, met=met))
+        how_quantized = quantization_of(subject, quantized, _example(analysis).shape)
+        saved = _on_main(lambda: save(subject.model, how_quantized, config.output_file, met=met))
     spent = {"search_s": searched - started, "finish_s": time.perf_counter() - searched}
     findings = Findings(
         tolerance=config.tolerance,
@@ -166,16 +166,6 @@ def _recover(analysis: Analysis, chosen: Chosen, scorer: Scorer) -> dict[str, An
     torch.manual_seed(analysis.config.seed)
     batches, optimizer = user.loader("train"), user.optimizer(model)
     return recover(model, optimizer, loss, batches, options.steps, lambda: scorer.damage(model), judge.met)
-
-
-def _quantization(analysis: Analysis, quantized: frozenset[str]) -> Quantization:
-    subject = analysis.subject
-    on = {path for unit in subject.units if unit.name in quantized for path in unit.quantizers}
-    return Quantization(
-        form=FORMS.get(subject.quantized_by, "given"),
-        example_shape=tuple(_example(analysis).shape),
-        switched_off=tuple(path for path in subject.all_switches() if path not in on),
-    )
 
 
 def _form_note(analysis: Analysis) -> str:

@@ -18,6 +18,8 @@ from qat.sensitivity.data import input_and_target, read_images
 from qat.sensitivity.judge import ImageJudge
 from qat.sensitivity.probes import Probes
 from qat.sensitivity.rank import rank_units
+from qat.sensitivity.rehearsal import rehearse, rehearse_saving
+from qat.sensitivity.save import quantization_of
 from qat.sensitivity.subject import Subject, make_subject
 from qat.sensitivity.types import Ranking
 from qat.sensitivity.user_file import UserFile, load_user_file
@@ -63,13 +65,23 @@ def analyse(config: SensitivityConfig) -> Analysis:
         for sample in training.samples:
             yield input_and_target(sample)[0]
 
+    criterion = user.criterion()
+    rehearse(model, images.samples[0], criterion)
     subject = make_subject(model, example, calibration(), config)
+    _rehearse_saving(subject, user, example)
     settings = {key: value for key, value in section_dict(config).items() if key not in RESULT_ONLY}
     fingerprint = sha256_json(
         [CACHE_VERSION, model_hash(subject.model), images.fingerprint(), sha256_file(user.path), settings]
     )
     cache = ProbeCache(config.cache or config.output_file.with_suffix(".probes.jsonl"), fingerprint)
-    probes = Probes(subject, images, user.criterion(), cache, user.evaluate)
+    probes = Probes(subject, images, criterion, cache, user.evaluate)
     judge = ImageJudge(probes, config)
     say(f"loss {judge.baseline.float_loss:.4f} in float, {judge.baseline.quantized_loss:.4f} all quantized")
     return Analysis(config, user, subject, judge, rank_units(judge, config))
+
+
+def _rehearse_saving(subject: Subject, user: UserFile, example: Tensor) -> None:
+    everything = frozenset(unit.name for unit in subject.units)
+    with subject.only(everything):
+        how = quantization_of(subject, everything, example.shape)
+        rehearse_saving(subject.model, how, user.model, example)

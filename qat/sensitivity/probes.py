@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from core.console import track
 from core.errors import UserError
@@ -43,7 +43,7 @@ class Probes:
         self.subject, self.images, self.criterion, self.cache = subject, images, criterion, cache
         self.evaluate = evaluate
         self.hash = model_hash(subject.model)
-        self.reuses = reusable(subject.model)
+        self.reuses = subject.graph is not None and reusable(subject.graph)
         self.device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
         self.forwards = 0.0
         self.seconds = 0.0
@@ -142,10 +142,10 @@ class Probes:
             return self.subject.model(inputs)
 
     def _kept(self, inputs: Tensor, base: frozenset[str], images: int) -> KeptRun:
-        assert isinstance(self.subject.model, fx.GraphModule)
+        assert self.subject.graph is not None
         with self.subject.only(base):
             self.forwards += images
-            return KeptRun(self.subject.model, inputs)
+            return KeptRun(self.subject.graph, inputs)
 
     def _again(self, kept: KeptRun, units: frozenset[str], base: frozenset[str], images: int) -> Any:
         changed = [path for unit in self.subject.units if unit.name in units ^ base for path in unit.quantizers]

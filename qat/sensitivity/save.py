@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +19,13 @@ from qat import fx_graph
 from qat.checkpointing import UNREADABLE, reason_of
 from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
-from qat.sensitivity.subject import quantize_layers
+from qat.sensitivity.functional import Weights
+from qat.sensitivity.subject import Subject, quantize_layers
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MODELOPT_STATE = "modelopt_state"
 Form = Literal["fx", "layers", "given"]
+FORMS: dict[str, Form] = {"placement rules": "fx", "layers": "layers"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Quantization:
         profile, disable: the placement rules.
         skip: node-name patterns that got no quantizer.
         switched_off: quantizers that pass their input through: those of the float units.
+        functions: of the form "layers": weights that `forward` gives to functions itself, and their channel axis.
     """
 
     form: Form
@@ -43,6 +48,18 @@ class Quantization:
     disable: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     switched_off: tuple[str, ...] = ()
+    functions: Weights = ()
+
+
+def quantization_of(subject: Subject, quantized: frozenset[str], example_shape: Sequence[int]) -> Quantization:
+    """How to build `subject` again with exactly the units named in `quantized` quantized."""
+    on = {path for unit in subject.units if unit.name in quantized for path in unit.quantizers}
+    return Quantization(
+        form=FORMS.get(subject.quantized_by, "given"),
+        example_shape=tuple(example_shape),
+        switched_off=tuple(path for path in subject.all_switches() if path not in on),
+        functions=getattr(subject.model, "functional_weights", ()),
+    )
 
 
 def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -> Path:
@@ -60,10 +77,25 @@ def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -
         output_file.replace(previous)
         say(f"{output_file} of an earlier run is now {previous}")
     target = output_file if met else unmet
-    content = {"schema": SCHEMA_VERSION, "met": met, "quantization": asdict(how), "state_dict": _on_cpu(model)}
+    content = {
+        "schema": SCHEMA_VERSION,
+        "met": met,
+        "quantization": asdict(how),
+        "state_dict": _on_cpu(model),
+        MODELOPT_STATE: modelopt_state(model),
+    }
     with write_atomic(target) as temporary:
         torch.save(content, temporary)
     return target
+
+
+def modelopt_state(model: nn.Module) -> dict[str, Any] | None:
+    """What modelopt needs to turn the float network into `model` again; None for a network it did not convert."""
+    if "modelopt" not in sys.modules:
+        return None
+    import modelopt.torch.opt as mto
+
+    return mto.modelopt_state(model) if mto.ModeloptStateManager.is_converted(model) else None
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Any]:
@@ -85,6 +117,10 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
     content = _read(Path(path))
     how = _quantization(content["quantization"])
     model = quantized(model, how)
+    if content[MODELOPT_STATE] is not None and modelopt_state(model) is None:
+        import modelopt.torch.opt as mto
+
+        model = mto.restore_from_modelopt_state(model, content[MODELOPT_STATE])
     try:
         model.load_state_dict(content["state_dict"])
     except (RuntimeError, KeyError) as error:
@@ -102,8 +138,8 @@ def quantized(model: nn.Module, how: Quantization) -> nn.Module:
     if how.form == "given":
         return model
     if how.form == "layers":
-        return quantize_layers(model)
-    traced = fx_graph.trace(model, torch.zeros(how.example_shape))
+        return quantize_layers(model, how.functions)
+    traced = fx_graph.trace(model, torch.zeros(how.example_shape), one_output=False)
     insert(traced, select(how.profile, how.disable), how.skip)
     return traced
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from core.config import PlacementConfig
 from core.console import say
@@ -27,21 +27,15 @@ from deploy.rules.weighted import weight_axis
 from qat import fx_graph
 from qat.calibrate import calibrate, collect
 from qat.insert import insert
-from qat.quantized_layers import WEIGHT_QUANTIZER, quantize_layer
+from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
 from qat.quantizers import activation_quantizer, quantizers
 from qat.sensitivity.config import SensitivityConfig
+from qat.sensitivity.functional import INPUT_QUANTIZER, Weights, functional_weights, quantize_functions
 from qat.sensitivity.switches import Switch, is_foreign, restored, switches
 from qat.sensitivity.types import Unit
 from qat.sensitivity.units import units_of
 
-INPUT_QUANTIZER = "input_quantizer"
-LAYERS: dict[type[nn.Module], str] = {
-    nn.Conv1d: "Conv",
-    nn.Conv2d: "Conv",
-    nn.Conv3d: "Conv",
-    nn.ConvTranspose2d: "ConvTranspose",
-    nn.Linear: "Gemm",
-}
+WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 # What tracing raises for networks that inspect their values: each library function has its own.
 UNTRACEABLE = (UserError, AttributeError, AssertionError, LookupError, NameError, NotImplementedError, ValueError)
 
@@ -54,11 +48,13 @@ class Subject:
         model: takes a batch, returns what the criterion takes.
         units: what is probed, in the order of computation.
         quantized_by: where the quantizers come from, for reports.
+        graph: the same modules as a traced graph; None where there is none.
     """
 
     model: nn.Module
     units: tuple[Unit, ...]
     quantized_by: str
+    graph: fx.GraphModule | None = None
 
     def switches(self) -> dict[str, Switch]:
         """Switches of the quantizers in all units."""
@@ -97,8 +93,11 @@ def make_subject(model: nn.Module, example: Tensor, images: Iterable[Tensor], co
         UserError: there is nothing to quantize.
     """
     model.eval()
-    if any(is_foreign(module) for module in model.modules()):
+    graph: fx.GraphModule | None = None
+    given = any(is_foreign(module) for module in model.modules())
+    if given:
         quantized_by = "modelopt or pytorch-quantization"
+        graph = _graph_of_given(model, example)
     elif quantizers(model):
         quantized_by = "qat.insert"
         unset = [name for name, quantizer in quantizers(model).items() if not quantizer.is_set]
@@ -107,40 +106,79 @@ def make_subject(model: nn.Module, example: Tensor, images: Iterable[Tensor], co
     else:
         model, quantized_by = _quantized(model, example)
         _set_ranges(model, images, config)
-    units = units_of(model, switches(model), config.granularity, config.part)
+    if isinstance(model, fx.GraphModule):
+        graph = model
+    units = units_of(graph or model, switches(model), config.granularity, config.part, given=given)
     if not units:
         raise UserError(f"{type(model).__name__} has no quantizer to probe", why=f"part is {config.part}")
     say(f"{len(units)} units of granularity {config.granularity}, quantized by {quantized_by}")
-    return Subject(model.eval(), units, quantized_by)
+    return Subject(model.eval(), units, quantized_by, graph)
+
+
+def _graph_of_given(model: nn.Module, example: Tensor) -> fx.GraphModule | None:
+    """The network's graph on its own modules, layers with their quantizers kept whole; None if it has none."""
+    in_place = {module: module.inplace for module in model.modules() if hasattr(module, "inplace")}
+    try:
+        return fx_graph.trace(model, example, one_output=False, leaf=_is_quantized_layer)
+    except UNTRACEABLE as error:
+        for module, value in in_place.items():
+            module.inplace = value
+        say(f"units are single layers, without fusion groups: {_told(error)}")
+        return None
+
+
+def _is_quantized_layer(module: nn.Module) -> bool:
+    children = [name for name, _ in module.named_children()]
+    return is_foreign(module) or (bool(children) and all("quantizer" in name for name in children))
+
+
+def _told(error: Exception) -> str:
+    return str(error).replace("\n", " ") or type(error).__name__
 
 
 def _quantized(model: nn.Module, example: Tensor) -> tuple[nn.Module, str]:
     try:
-        traced = fx_graph.trace(copy.deepcopy(model), example)
+        traced = fx_graph.trace(copy.deepcopy(model), example, one_output=False)
         insert(traced, rules_of(PlacementConfig()))
     except UNTRACEABLE as error:
-        reason = str(error).replace("\n", " ") or type(error).__name__
-        say(f"quantizing layer by layer, without fusion groups: {reason}")
-        return quantize_layers(copy.deepcopy(model)), "layers"
+        say(f"quantizing layer by layer, without fusion groups: {_told(error)}")
+        return quantize_layers(copy.deepcopy(model), functional_weights(model, example)), "layers"
     return traced, "placement rules"
 
 
-def quantize_layers(model: nn.Module) -> nn.Module:
-    """Put quantizers at the input and the weight of every layer that has a quantized form, in place."""
-    left_out = []
+def quantize_layers(model: nn.Module, functions: Weights = ()) -> nn.Module:
+    """Put quantizers at the input and the weight of every layer that has a quantized form, in place.
+
+    Args:
+        functions: weights that `forward` gives to functions itself (see `qat.sensitivity.functional`).
+    """
+    quantize_functions(model, functions)
+    for name in _unquantizable(model, functions):
+        say(f"no quantized form, stays float: {name} ({type(model.get_submodule(name)).__name__})")
     for name, module in list(model.named_modules()):
-        kind = LAYERS.get(type(module))
-        if kind is None or (kind == "ConvTranspose" and getattr(module, "groups", 1) > 1):
-            left_out += [name] if isinstance(module, nn.modules.conv._ConvNd | nn.Linear) else []
+        if not _has_quantized_form(module):
             continue
-        quantize_layer(module, weight_axis(Node(name, kind, (), (), {"transB": 1})))
+        quantize_layer(module, weight_axis(Node(name, fx_graph.kind_of(type(module)), (), (), {"transB": 1})))
         module.add_module(INPUT_QUANTIZER, activation_quantizer())
         module.register_forward_pre_hook(_quantize_input)
-    if left_out:
-        say(f"layers without a quantized form stay float: {', '.join(left_out)}")
     if not quantizers(model):
         raise UserError(f"{type(model).__name__} has no convolution or linear layer to quantize")
     return model
+
+
+def _unquantizable(model: nn.Module, functions: Weights) -> list[str]:
+    """Paths of the layers with weights to multiply that can only stay float."""
+    owners = {name.rpartition(".")[0] for name, _ in functions}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, WEIGHTED) and not _has_quantized_form(module) and name not in owners
+    ]
+
+
+def _has_quantized_form(module: nn.Module) -> bool:
+    grouped = isinstance(module, nn.modules.conv._ConvTransposeNd) and module.groups > 1
+    return layer_type(module) is not None and not grouped
 
 
 def _quantize_input(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

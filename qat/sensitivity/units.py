@@ -7,26 +7,40 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from deploy.opgraph import Node, commutes
 from qat import fx_graph
-from qat.quantized_layers import WEIGHT_QUANTIZER
 from qat.sensitivity.config import Granularity
+from qat.sensitivity.functional import INPUT_QUANTIZER
 from qat.sensitivity.switches import Switch
 from qat.sensitivity.types import Part, Unit
+
+JOINS = ("Add", "Concat")
 
 
 @dataclass(frozen=True)
 class Use:
-    """A quantizer and the nodes that read what it quantizes; `weighted` are those of them that own a weight."""
+    """A quantizer and what it is tied to.
+
+    Attributes:
+        readers: nodes that read what it quantizes.
+        weighted: those of them that own a weight, also beyond pooling and copies, through which Q/DQ moves freely.
+        tied: of networks that came with quantizers: the tensor it quantizes, and the sums and joins that read it.
+    """
 
     path: str
     readers: tuple[str, ...]
     weighted: tuple[str, ...]
+    tied: tuple[str, ...] = ()
 
 
 def units_of(
-    model: nn.Module, switches: Mapping[str, Switch], granularity: Granularity, part: Part
+    model: nn.Module, switches: Mapping[str, Switch], granularity: Granularity, part: Part, *, given: bool = False
 ) -> tuple[Unit, ...]:
     """Units in the order in which the network computes them.
+
+    Args:
+        given: the network came with quantizers. Each layer then has its own, and those that read one tensor, or whose
+            tensors are added or joined, belong to one group.
 
     | granularity | a unit is |
     |---|---|
@@ -35,7 +49,7 @@ def units_of(
     | group | quantized tensors and the weights of all layers they feed: what an engine can switch |
     | block | the groups below one parent module |
     """
-    uses = _uses(model, switches)
+    uses = _uses(model, switches, given)
     merged = _components(uses, granularity)
     if granularity == "block":
         merged = _blocks(merged)
@@ -43,34 +57,54 @@ def units_of(
     for members in merged:
         paths = tuple(use.path for use in members if part in ("both", switches[use.path].part))
         if paths:
-            layers = tuple(dict.fromkeys(name for use in members for name in use.readers))
+            layers = tuple(dict.fromkeys(name for use in members for name in (*use.readers, *use.weighted)))
             units.append(Unit(_name(members, granularity, units), paths, part, layers))
     return tuple(units)
 
 
-def _uses(model: nn.Module, switches: Mapping[str, Switch]) -> list[Use]:
+def _uses(model: nn.Module, switches: Mapping[str, Switch], given: bool) -> list[Use]:
     if not isinstance(model, fx.GraphModule):
         return [Use(path, (owner,), (owner,)) for path in switches for owner in (_owner(path),)]
     names = fx_graph.node_names(model)
+    operators = {node.name: node for node in fx_graph.view(model).nodes}
     readers: dict[str, list[fx.Node]] = {}
+    tied: dict[str, list[str]] = {}
     for node in model.graph.nodes:
         if node.op != "call_module":
             continue
+        inside = [path for path in switches if path.startswith(f"{node.target}.")]
+        for path in inside:
+            readers.setdefault(path, []).append(node)
+            if path.endswith(INPUT_QUANTIZER):
+                tied.setdefault(path, []).append(f"tensor {node.all_input_nodes[0]}")
         if str(node.target) in switches:
             readers.setdefault(str(node.target), []).extend(node.users)
-        elif f"{node.target}.{WEIGHT_QUANTIZER}" in switches:
-            readers.setdefault(f"{node.target}.{WEIGHT_QUANTIZER}", []).append(node)
+            if given:
+                sums = [user for user in node.users if _kind(operators, names[user]) in JOINS]
+                tied[str(node.target)] = [f"tensor {node.all_input_nodes[0]}", *(f"node {user}" for user in sums)]
     with_weight = {
         node for path, nodes in readers.items() if switches[path].part == "weight" for node in nodes
     }  # of modules, and of functions whose weight is a parameter of the model
+
+    def reached(node: fx.Node) -> list[fx.Node]:
+        if node in with_weight:
+            return [node]
+        moves = names[node] in operators and commutes(operators[names[node]])
+        return [found for user in node.users for found in reached(user)] if moves else []
+
     return [
         Use(
             path,
             tuple(dict.fromkeys(names[node] for node in nodes)),
-            tuple(dict.fromkeys(names[node] for node in nodes if node in with_weight)),
+            tuple(dict.fromkeys(names[found] for node in nodes for found in reached(node))),
+            tuple(tied.get(path, ())),
         )
         for path, nodes in readers.items()
     ]
+
+
+def _kind(operators: Mapping[str, Node], name: str) -> str:
+    return operators[name].kind if name in operators else ""
 
 
 def _components(uses: list[Use], granularity: Granularity) -> list[list[Use]]:
@@ -91,7 +125,9 @@ def _components(uses: list[Use], granularity: Granularity) -> list[list[Use]]:
 
 
 def _joins(use: Use, granularity: Granularity) -> tuple[str, ...]:
-    return use.weighted if granularity != "layer" or len(use.readers) == 1 else ()
+    if granularity == "layer":
+        return use.weighted if len(use.weighted) == 1 else ()
+    return (*use.weighted, *use.tied)
 
 
 def _blocks(groups: Iterable[list[Use]]) -> list[list[Use]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +13,17 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 from core.errors import UserError
 from qat.sensitivity.config import SensitivityConfig
+from qat.sensitivity.data import is_batch
 
 REQUIRED = ("get_model", "get_data_loader", "get_optimizer", "get_criterion")
+MODEL_PATHS = ("model_path", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path", "weights", "weights_path")
+DATA_PATHS = ("data_path", "data_dir", "data_root", "data", "dataset_path", "root")
+ANY_PATH = ("path", "file")
+DATASET_BATCH = 16  # where the user gives a dataset instead of a loader
 Split = Literal["train", "val"]
 
 
@@ -25,9 +31,7 @@ Split = Literal["train", "val"]
 class UserFile:
     """The functions, called with the arguments they ask for by name.
 
-    Understood names: `model_path` (also `checkpoint`, `weights`), `data_path` (also `data_dir`, `data_root`, `root`,
-    `path`), `split` and `mode` ("train" or "val"), `train`, `training` and `is_train` (bool), `seed` and
-    `config` (a dict). Parameters with other names keep their defaults; the first one of `get_optimizer` is the model.
+    Understood names: see `offered`. Parameters with other names keep their defaults.
     """
 
     path: Path
@@ -37,6 +41,8 @@ class UserFile:
     def model(self) -> nn.Module:
         """`get_model()`'s network."""
         model = self._call("get_model")
+        model = getattr(model, "_orig_mod", model)  # of torch.compile
+        model = model.module if isinstance(model, nn.DataParallel) else model
         if not isinstance(model, nn.Module):
             raise UserError(f"get_model() in {self.path} returned {type(model).__name__}", fix="return an nn.Module")
         return model
@@ -44,19 +50,24 @@ class UserFile:
     def loads_itself(self) -> bool:
         """Whether `get_model` asks for the weights' path, and so loads them."""
         names = inspect.signature(self.functions.get_model).parameters
-        return bool({"model_path", "checkpoint", "weights"} & set(names))
+        return bool({*MODEL_PATHS, *ANY_PATH} & set(names))
 
     def loader(self, split: Split) -> Iterable[Any]:
         """Batches of "train" (calibration, recovery) or "val"; one loader serves both if only one is given.
 
-        `get_data_loader` may return one loader, a pair (train, val), or a mapping of these names.
+        `get_data_loader` may return one loader, a pair (train, val), a mapping of these names, a dataset, or a
+        single batch.
         """
         loaders = self._call("get_data_loader", split=split)
-        if isinstance(loaders, Mapping):
+        if isinstance(loaders, Mapping) and not is_batch(loaders):
             known = ("train", "val") if split == "train" else ("val", "valid", "validation", "test")
             loaders = next((loaders[name] for name in known if name in loaders), None)
-        elif isinstance(loaders, tuple):
+        elif is_batch(loaders):
+            loaders = [loaders]
+        elif isinstance(loaders, list | tuple) and loaders and not any(is_batch(item) for item in loaders):
             loaders = loaders[0 if split == "train" else min(1, len(loaders) - 1)]
+        if isinstance(loaders, Dataset):
+            loaders = DataLoader(loaders, batch_size=DATASET_BATCH)
         if loaders is None or not hasattr(loaders, "__iter__"):
             raise UserError(f"get_data_loader() in {self.path} gave no {split} loader", fix="return a DataLoader")
         return loaders
@@ -82,31 +93,62 @@ class UserFile:
 
     def _call(self, name: str, split: Split = "val", model: nn.Module | None = None) -> Any:
         function = getattr(self.functions, name)
-        training = split == "train"
-        offered: dict[str, Any] = {
-            **dict.fromkeys(("model_path", "checkpoint", "weights"), str(self.config.model_path)),
-            **dict.fromkeys(("data_path", "data_dir", "data_root", "root", "path"), str(self.config.data_path)),
-            **dict.fromkeys(("split", "mode"), split),
-            **dict.fromkeys(("train", "training", "is_train"), training),
-            "seed": self.config.seed,
-            "config": self.config.model_dump(mode="json"),
-        }
+        known = offered(self.config, split, name)
+        parameters = [
+            parameter
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        if model is not None:
+            known |= _as_model(model, [parameter.name for parameter in parameters], known)
+        positional: list[Any] = []
         arguments: dict[str, Any] = {}
-        first: list[Any] = []
-        for parameter in inspect.signature(function).parameters.values():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                continue
-            if model is not None and not first:
-                first = [model if not parameter.name.startswith("param") else model.parameters()]
-            elif parameter.name in offered:
-                arguments[parameter.name] = offered[parameter.name]
-            elif parameter.default is parameter.empty:
+        for parameter in parameters:
+            if parameter.name not in known:
+                if parameter.default is not parameter.empty:
+                    continue
                 raise UserError(
                     f"{name}() in {self.path} wants an argument {parameter.name!r}",
-                    why=f"understood names: {', '.join(sorted(offered))}",
+                    why=f"understood names: {', '.join(sorted(known))}",
                     fix="rename it, or give it a default",
                 )
-        return function(*first, **arguments)
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(known[parameter.name])
+            else:
+                arguments[parameter.name] = known[parameter.name]
+        return function(*positional, **arguments)
+
+
+class Settings(dict[str, Any]):
+    """The config for user files that write `config["data_path"]` and for those that write `config.data_path`."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(f"config.yaml has no key {name}")
+        return self[name]
+
+
+def offered(config: SensitivityConfig, split: Split, function: str) -> dict[str, Any]:
+    """What the user's functions may ask for, by parameter name; `path` is the model's for `get_model` only."""
+    settings = Settings(config.model_dump(mode="json"))
+    paths = MODEL_PATHS if function == "get_model" else DATA_PATHS
+    return {
+        **dict.fromkeys(MODEL_PATHS, str(config.model_path)),
+        **dict.fromkeys(DATA_PATHS, str(config.data_path)),
+        **dict.fromkeys(ANY_PATH, str(config.model_path if paths is MODEL_PATHS else config.data_path)),
+        **dict.fromkeys(("split", "mode", "phase", "subset") if paths is DATA_PATHS else (), split),
+        **dict.fromkeys(("train", "training", "is_train"), split == "train"),
+        **dict.fromkeys(("config", "cfg", "conf", "args", "opt", "opts"), settings),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "seed": config.seed,
+    }
+
+
+def _as_model(model: nn.Module, names: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Which parameter of `get_optimizer` is the model, by its name or by being the first unknown one."""
+    wanted = next((name for name in names if name in ("model", "net", "network", "module")), None)
+    wanted = wanted or next((name for name in names if name not in known), None)
+    return {} if wanted is None else {wanted: model.parameters() if "param" in wanted else model}
 
 
 def load_user_file(config: SensitivityConfig) -> UserFile:

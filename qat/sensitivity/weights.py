@@ -53,11 +53,32 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         "unexpected": sorted(state.keys() - wanted.keys()),
         "other shape": sorted(n for n in tensors & state.keys() if getattr(state[n], "shape", None) != wanted[n].shape),
     }
+    ranges = [name for name in problems["missing"] if _of_a_quantizer(name)]
+    if ranges and problems["missing"] == ranges and not problems["unexpected"] and not problems["other shape"]:
+        return _with_ranges(model, state, path)
     if any(problems.values()):
         why = "; ".join(f"{what}: {', '.join(names[:SHOWN])}" for what, names in problems.items() if names)
         fix = "get_model() must build the network that was saved"
+        if any(_of_a_quantizer(name) for name in problems["unexpected"]):
+            fix = "the file is of a quantized network: return it quantized, or save it with modelopt's mto.save"
         raise UserError(f"{path} does not fit {type(model).__name__}", why=why, fix=fix)
     model.load_state_dict(state)
+    return model
+
+
+def _of_a_quantizer(name: str) -> bool:
+    return "quantizer" in name
+
+
+def _with_ranges(model: nn.Module, state: Mapping[str, Any], path: Path) -> nn.Module:
+    """A quantized network and a file of float weights: they must be those that its ranges were calibrated with."""
+    held = model.state_dict()
+    if not all(torch.equal(held[name].cpu(), value.cpu()) for name, value in state.items()):
+        raise UserError(
+            f"get_model() returns a calibrated network that does not hold the weights of {path}",
+            why="ranges that were found with other weights say nothing about these",
+            fix="let get_model take model_path, load it there and quantize after that; or save the quantized network",
+        )
     return model
 
 

@@ -10,6 +10,7 @@ import yaml
 from torch import nn
 
 from qat.sensitivity.config import SensitivityConfig, load_sensitivity_config
+from qat.sensitivity.task import logits_of
 
 PLAIN = """
 class Net(nn.Module):
@@ -68,10 +69,16 @@ def get_criterion():
 """
 
 
-def write_user(folder: Path, net: str, *, fragile: str = "", extra: str = "", **keys: Any) -> SensitivityConfig:
-    """Write everything into `folder`; the labels are what the network itself says, so that it is right in float."""
+def write_user(
+    folder: Path, net: str, *, fragile: str = "", extra: str = "", later: str = "", **keys: Any
+) -> SensitivityConfig:
+    """Write everything into `folder`; the labels are what the network itself says, so that it is right in float.
+
+    Args:
+        later: what the file has besides, and its float network was not made with.
+    """
     source = "import torch\nfrom torch import nn\n" + net + FUNCTIONS + extra
-    (folder / "my_model.py").write_text(source, encoding="utf-8")
+    (folder / "my_model.py").write_text(source + later, encoding="utf-8")
     scope: dict[str, Any] = {"__name__": "user"}
     exec(compile(source, "my_model.py", "exec"), scope)
     model = scope["get_model"]().eval()
@@ -80,7 +87,7 @@ def write_user(folder: Path, net: str, *, fragile: str = "", extra: str = "", **
     torch.save(model.state_dict(), folder / "weights.pt")
     images = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.save(model(images).argmax(1), folder / "labels.pt")
+        torch.save(logits_of(model(images)).argmax(1), folder / "labels.pt")
     config = {
         "model_path": "weights.pt",
         "data_path": "labels.pt",
