@@ -77,7 +77,7 @@ class CalibrationConfig(Section):
 class DistillConfig(Section):
     """What fine-tuning learns from the FP32 network besides the labels."""
 
-    weight: float = Field(default=0.0, ge=0)  # of the distance between the logits; 0: no distillation
+    weight: float = Field(default=1.0, ge=0)  # of the distance between the logits; 0: no distillation
     temperature: float = Field(default=1.0, gt=0)
     features: tuple[str, ...] = ()  # module-path patterns (fnmatch) whose outputs are compared, too
     feature_weight: float = Field(default=1.0, ge=0)

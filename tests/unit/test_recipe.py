@@ -230,7 +230,7 @@ def test_features_that_name_nothing_are_refused():
     with pytest.raises(UserError, match="names no module"), distilled(lambda *_: {}, net, net, config):
         pass
     with pytest.raises(ValueError, match="weight"):
-        DistillConfig(labels=False)
+        DistillConfig(weight=0, labels=False)
 
 
 def test_no_distillation_is_the_plain_loss():
@@ -238,9 +238,9 @@ def test_no_distillation_is_the_plain_loss():
         return {}
 
     net = nn.Conv2d(3, 3, 1)
-    with distilled(loss, net, net, DistillConfig()) as found:
+    with distilled(loss, net, net, DistillConfig(weight=0)) as found:
         assert found is loss
-    with distilled(loss, net, net, DistillConfig(weight=1.0)) as found:
+    with distilled(loss, net, net, DistillConfig()) as found:
         assert isinstance(found, Distillation)
 
 
@@ -258,11 +258,8 @@ def test_clipping_bounds_the_step(tmp_path):
     assert moved[1] <= STEPS_PER_EPOCH * SETTINGS["lr"] * 1e-3 < moved[0]
 
 
-def test_defaults_are_plain_fine_tuning():
+def test_default_is_the_recipe_that_measured_best():
     config = QatConfig(epochs=1)
-    assert (config.ema_decay, config.early_stop_epochs, config.clip_norm, config.distill.weight) == (
-        None,
-        None,
-        None,
-        0,
-    )
+    assert (config.approach, config.calibration.method, config.learned_scales) == ("calibrate", "mse", False)
+    assert (config.distill.weight, config.distill.labels) == (1, True)
+    assert config.ema_decay is config.early_stop_epochs is config.clip_norm is None
