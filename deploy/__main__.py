@@ -150,9 +150,10 @@ def _rules(_: argparse.Namespace) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> None:
     from deploy.bundle import read_bundle
+    from deploy.bundle_header import header_json
     from deploy.inspection import inspect_bundle, inspect_layer_list
     from deploy.plan_header import read_plan_header
-    from deploy.report import print_inspection
+    from deploy.report import print_header, print_inspection
 
     listed = arguments.bundle.suffix == ".json" and arguments.bundle.is_file()
     if arguments.bundle.is_file() and not listed:
@@ -161,10 +162,13 @@ def _inspect(arguments: argparse.Namespace) -> None:
         header = read_plan_header(arguments.bundle)
         print(json.dumps(vars(header), indent=2) if arguments.json else f"built with {header}")
         return
-    found = inspect_layer_list(arguments.bundle) if listed else inspect_bundle(read_bundle(arguments.bundle))
+    bundle = None if listed else read_bundle(arguments.bundle)
+    found = inspect_layer_list(arguments.bundle) if bundle is None else inspect_bundle(bundle)
     if arguments.json:
-        print(json.dumps(found.to_json(), indent=2))
+        print(json.dumps({"bundle": bundle and header_json(bundle), **found.to_json()}, indent=2))
     else:
+        if bundle is not None:
+            print_header(bundle)
         print_inspection(found)
     if arguments.fail_under is not None:
         found.require(arguments.fail_under)

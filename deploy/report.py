@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from core.artifacts import read_json
+from deploy.backends.base import Bundle
+from deploy.bundle_header import header_lines
 from deploy.inspection import Inspection
 from deploy.pipeline import BuildOutcome
 from deploy.place import Placed
@@ -85,14 +87,22 @@ def print_rules() -> None:
     _out.print(table)
 
 
+def print_header(bundle: Bundle) -> None:
+    """What the manifest says of a bundle."""
+    lines = header_lines(bundle)
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        print(f"{label:{width}}  {text}")
+
+
 def print_inspection(found: Inspection) -> None:
     """Layer by layer, then what they amount to, and why a convolution is in float."""
-    table = Table("layer", "kind", "precision", "evidence", "made from")
+    table = Table(*(Column(name, overflow="fold") for name in ("layer", "kind", "precision", "evidence", "made from")))
     for layer in found.layers:
         table.add_row(layer.name, layer.kind, layer.precision, layer.detail, " + ".join(layer.origin))
     _out.print(table)
     if found.float_convolutions:
-        reasons = Table("convolution in float", "precision", "why")
+        reasons = Table(*(Column(name, overflow="fold") for name in ("convolution in float", "precision", "why")))
         for conv in found.float_convolutions:
             reasons.add_row(conv.name, conv.precision, conv.why)
         _out.print(reasons)
