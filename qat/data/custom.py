@@ -29,8 +29,8 @@ class Custom:
     def __init__(self, source: Any, reference: str, root: Path | None) -> None:
         """
         Args:
-            source: has `class_names`, `len()`, and `[index]` giving (image, label map or None); maybe `colors` and
-                `fingerprint()`.
+            source: has `class_names`, `len()`, and `[index]` giving (image, label map), where the class of the
+                whole image or None may stand for the label map. Maybe `colors` and `fingerprint()`.
             reference: "file.py:function" that returned it.
             root: folder of the data, if the config names one.
         """
@@ -71,7 +71,9 @@ class Custom:
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise self._wrong(name, f"the image is {image.dtype} {image.shape}, not uint8 (height, width, 3), RGB")
-        label = np.full(image.shape[:2], IGNORE, np.uint8) if label is None else np.asarray(label)
+        label = np.asarray(IGNORE if label is None else label)
+        if not label.ndim:  # the class of the whole image
+            label = np.full(image.shape[:2], label)
         if label.shape != image.shape[:2] or label.dtype.kind not in "iu":
             raise self._wrong(name, f"the label map is {label.dtype} {label.shape}, the image {image.shape[:2]}")
         strange = np.setdiff1d(label, [*range(len(self.class_names)), IGNORE])

@@ -29,7 +29,7 @@ class Data(list):
 
 
 def fine():
-    return Data([(IMAGE, LABEL), (IMAGE, None)])
+    return Data([(IMAGE, LABEL), (IMAGE, None), (IMAGE, 1)])
 
 
 def float_image(root, split):
@@ -86,9 +86,10 @@ def config(tmp_path):
 
 def test_samples_are_brought_to_the_size_and_missing_masks_are_ignored(config):
     found = build_dataset(config("fine", height_px=8, width_px=12), "train")
-    assert len(found) == 2
+    assert len(found) == 3
     assert found[0].image.shape == (8, 12, 3) and (found[0].label == 1).all() and found[0].label.dtype == np.uint8
     assert (found[1].label == IGNORE).all()
+    assert (found[2].label == 1).all() and found[2].label.shape == (8, 12)
     assert found.class_names == ("a", "b")
     assert len(set(found.colors)) == 2
 
@@ -142,6 +143,21 @@ def test_factory_goes_with_custom_only_and_leaves_other_runs_as_they_were():
     assert section_dict(own)["factory"] == "a.py:b"
 
 
+SMALL = [
+    "model.name=custom",
+    "model.num_classes=3",
+    "data.name=custom",
+    "data.root=data",
+    "data.height_px=32",
+    "data.width_px=48",
+    "train.batch_size=2",
+    "train.crop_height_px=32",
+    "train.crop_width_px=48",
+    "qat.epochs=1",
+    "qat.batch_size=2",
+]
+
+
 def write_example(root):
     generator = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):
@@ -158,21 +174,11 @@ def test_examples_my_data_and_my_model_through_the_line(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     write_example(tmp_path / "data")
     own = [
+        *SMALL,
         "run=mine",
-        "model.name=custom",
         f"model.factory={ROOT / 'examples' / 'my_model.py'}:build",
-        "model.num_classes=3",
-        "data.name=custom",
         f"data.factory={EXAMPLE}",
-        "data.root=data",
-        "data.height_px=32",
-        "data.width_px=48",
         "train.epochs=1",
-        "train.batch_size=2",
-        "train.crop_height_px=32",
-        "train.crop_width_px=48",
-        "qat.epochs=1",
-        "qat.batch_size=2",
     ]
     pipeline.ensure(load_config(CONFIG, own))
     paths = RunPaths("mine")
@@ -183,3 +189,21 @@ def test_examples_my_data_and_my_model_through_the_line(tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.argv", ["qat", "run", "--config", str(CONFIG), *words])
     assert main() == EXIT_USER_ERROR
     assert "no samples for split train" in capsys.readouterr().err
+
+
+def test_examples_my_classifier_through_the_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split, count in (("train", 6), ("val", 2)):
+        for number, name in enumerate(("cyan", "dark", "red")):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            color = [(200, 200, 20), (20, 20, 20), (20, 20, 200)][number]  # as OpenCV writes: BGR
+            for index in range(count):
+                noise = np.random.default_rng(index).integers(0, 40, (40, 60, 3))
+                cv2.imwrite(str(tmp_path / "data" / split / name / f"{index}.png"), (noise + color).astype(np.uint8))
+    file = ROOT / "examples" / "my_classifier.py"
+    own = ["run=images", f"model.factory={file}:build", f"data.factory={file}:folders", "train.epochs=4"]
+    own += ["train.scale_min=1", "train.scale_max=1", "train.lr=0.02", "train.optimizer=adamw"]
+    pipeline.ensure(load_config(CONFIG, [*SMALL, *own]))
+    simulated = json.loads(RunPaths("images").quantizers.read_text())["simulated"]
+    assert simulated["per_class"].keys() == {"cyan", "dark", "red"} and simulated["images"] == 6
+    assert simulated["pixel_accuracy"] == pytest.approx(100)
