@@ -6,12 +6,14 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import TensorMetadata
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from core.artifacts import write_atomic
@@ -106,14 +108,40 @@ def _fold(conv: Any, bn: Any) -> None:
 
 
 def _name_scopes(model: fx.GraphModule) -> None:
-    """Call every module from the root under its whole path: the exporter names nodes by the modules it enters."""
-    for node in model.graph.nodes:
-        if node.op == "call_module" and "." in str(node.target):
-            flat = str(node.target).replace(".", "/")
-            model.add_module(flat, model.get_submodule(str(node.target)))
-            node.target = flat
+    """Make every operation a module at the root that is called as in `fx_graph.view`.
+
+    The exporter names ONNX nodes by the modules it enters: `layer1.0.conv1` becomes /layer1/layer1.0/conv1/Conv, the
+    function call `add_3` becomes /add_3/Add. A pattern of `placement.skip` so names the same in both graphs.
+    """
+    scopes: dict[str, nn.Module] = {}
+    for node, name in fx_graph.node_names(model).items():
+        flat = name.replace(".", "/")
+        if node.op == "call_module":
+            module = model.get_submodule(str(node.target))
+            # the exporter tells objects apart, not names: a module that is called twice has one for each call
+            scopes[flat] = module if name == node.target else copy.copy(module)
+        elif node.op in ("call_function", "call_method") and isinstance(node.meta.get("tensor_meta"), TensorMetadata):
+            scopes[flat] = _Call(node.target if callable(node.target) else getattr(Tensor, node.target))
+        else:
+            continue
+        with model.graph.inserting_before(node):
+            node.replace_all_uses_with(model.graph.create_node("call_module", flat, node.args, node.kwargs))
+        model.graph.erase_node(node)
+    for flat, module in scopes.items():
+        model.add_module(flat, module)
     model.delete_all_unused_submodules()
     model.recompile()
+
+
+class _Call(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = partial(function)  # a plain function the tracer would try to compile
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
 
 
 class _ConstantScale(nn.Module):

@@ -200,15 +200,19 @@ def view(traced: fx.GraphModule) -> OpGraph:
 
 
 def node_names(traced: fx.GraphModule) -> dict[fx.Node, str]:
-    """Op-graph name of every fx node."""
+    """Op-graph name of every fx node: a function that has the path of a module is told from it by `_call`."""
     calls: dict[str, int] = {}
     for node in traced.graph.nodes:
         if node.op == "call_module":
             calls[str(node.target)] = calls.get(str(node.target), 0) + 1
-    return {
-        node: str(node.target) if node.op == "call_module" and calls[str(node.target)] == 1 else node.name
-        for node in traced.graph.nodes
-    }
+    once = {target for target, count in calls.items() if count == 1}
+
+    def name(node: fx.Node) -> str:
+        if node.op == "call_module" and str(node.target) in once:
+            return str(node.target)
+        return f"{node.name}_call" if node.name in once else node.name
+
+    return {node: name(node) for node in traced.graph.nodes}
 
 
 def _node(traced: fx.GraphModule, node: fx.Node, name: str, constants: dict[str, tuple[int, ...]]) -> Node:
