@@ -71,8 +71,19 @@ def caveats(rows: Sequence[Timed], conditions: Conditions | None, load_before: f
             found.append(f"{row.name}: latency moved by {latency.drift:+.0%} from the first rounds to the last")
     if load_before is not None and load_before > cpus / 2:
         found.append(f"the load average was {load_before:g} on {cpus} CPUs before the benchmark began")
-    if conditions is None:
-        return found
+    return found + (disturbances(conditions) if conditions else [])
+
+
+def unsteady(latencies: Sequence[Latency]) -> list[str]:
+    """At how many points of a curve runs differ too much, in words; empty when at none."""
+    count = sum(latency.cv > MAX_CV for latency in latencies)
+    many = f"{count} of {len(latencies)} points"
+    return [f"runs differ by more than {MAX_CV:.0%} (coefficient of variation) at {many}"] if count else []
+
+
+def disturbances(conditions: Conditions) -> list[str]:
+    """What else the machine did between two looks, in words."""
+    found = []
     if conditions.others_cpus is not None and conditions.others_cpus > MAX_OTHERS_CPUS:
         found.append(f"other processes used {conditions.others_cpus:g} CPUs while engines were measured")
     for what in ("cpu_mhz", "gpu_mhz"):

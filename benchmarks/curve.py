@@ -47,6 +47,7 @@ class Sweep(Record):
 
     Attributes:
         qdq_sha256: of the run's trained graph; tells whether the sweep belongs to a benchmark's results.
+        caveats: what asks for caution with the latencies, in words.
         batches, sizes: one point per engine for each batch size at one resolution; for each resolution at batch 1.
     """
 
@@ -59,6 +60,7 @@ class Sweep(Record):
     batches: tuple[Point, ...]
     sizes: tuple[Point, ...]
     conditions: Conditions
+    caveats: tuple[str, ...] = ()
 
 
 def save(sweep: Sweep, folder: Path) -> Path:

@@ -12,8 +12,7 @@ import torch
 from core.config import Config
 from core.paths import RunPaths
 from deploy import onnx_graph, place
-from deploy.dialects import dialect_of
-from deploy.profiles import rules_of
+from deploy.pipeline import form_of
 from deploy.verify import verify
 from qat import pipeline
 from qat.export import export_onnx
@@ -55,12 +54,11 @@ def export_at(
     _resize_calibration(paths.calibration, images, (width, height))
     written = {"fp32": fp32}
     for name in dialects:
-        dialect, options = dialect_of(name), config.placement
-        rules = rules_of(options, name)
-        placed = place.place(qdq, rules, options.skip, options.weights, dialect, images)
+        form, options = form_of(config, name), config.placement
+        placed = place.place(qdq, form.rules, options.skip, options.weights, form.dialect, images)
         written[name] = folder / f"placed-{name}.onnx"
         onnx_graph.save(placed.graph, written[name])
-        verify(written[name], placed.placement, dialect.unsigned)
+        verify(written[name], placed.placement, form.dialect.unsigned)
     return written
 
 

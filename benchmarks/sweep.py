@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from core.console import say
 from core.errors import UserError, run_cli
 from core.paths import RunPaths
 from deploy.backends import get_backend
-from deploy.backends.base import Backend, BuildOptions, Precision, Session
+from deploy.backends.base import Backend, Precision, Session
+from deploy.pipeline import build_options
 from deploy.timing import time_in_turns
 
 Shape = tuple[int, int, int]  # batch, height px, width px
@@ -80,6 +82,8 @@ def sweep(config: Config, command: str) -> Sweep:
     before = conditions.look()
     at = {shape: measure_at(config, paths, shape) for shape in dict.fromkeys((*wanted[0], *wanted[1]))}
     by_batch, by_size = (tuple(point for shape in shapes for point in at[shape]) for shapes in wanted)
+    meanwhile = conditions.between(before, conditions.look())
+    latencies = [point.latency_ms for points in at.values() for point in points if point.latency_ms is not None]
     found = Sweep(
         run=config.run,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -88,7 +92,8 @@ def sweep(config: Config, command: str) -> Sweep:
         qdq_sha256=sha256_file(paths.qdq_onnx),
         batches=by_batch,
         sizes=by_size,
-        conditions=conditions.between(before, conditions.look()),
+        conditions=meanwhile,
+        caveats=(*conditions.unsteady(latencies), *conditions.disturbances(meanwhile)),
     )
     say(f"sweep: {curve.save(found, paths.results)}")
     return found
@@ -121,10 +126,11 @@ def _pair(config: Config, backend: Backend, sources: dict[str, Path], shape: Sha
             if missing is not None:
                 failed.append(_point(backend.name, precision, shape, "unavailable", missing.why))
                 continue
-            options = BuildOptions(precision, config.bench.threads, config.deploy.workspace_mib)
+            options = build_options(config, backend, precision)
+            fixed = {key: value for key, value in options.trt.items() if key != "batch"}  # the graph says which
             try:
                 source = sources[backend.dialect if precision == "int8" else "fp32"]
-                bundle = backend.build(source, folder / f"{backend.name}-{precision}", options)
+                bundle = backend.build(source, folder / f"{backend.name}-{precision}", replace(options, trt=fixed))
                 sessions[precision] = stack.enter_context(backend.open(bundle))
             except Exception as error:  # a vendor's builder may raise anything; the other points go on
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -136,11 +142,13 @@ def _pair(config: Config, backend: Backend, sources: dict[str, Path], shape: Sha
 def _timed(config: Config, backend: str, sessions: dict[str, Session], shape: Shape) -> Iterator[Point]:
     batch, height, width = shape
     image = np.random.default_rng(config.seed).standard_normal((batch, 3, height, width), dtype=np.float32)
-    feeds = {name: {session.input_names[0]: image} for name, session in sessions.items()}
+    named = {f"{backend} {precision}": session for precision, session in sessions.items()}
+    feeds = {name: {session.input_names[0]: image} for name, session in named.items()}
     rounds = {"rounds": config.bench.sweep.rounds, "runs_per_round": config.bench.sweep.runs_per_round}
-    samples = time_in_turns(sessions, feeds, config.bench.model_copy(update=rounds))
-    for precision, own in samples.items():
-        ratio = timing.speedup(samples["fp32"], own) if precision != "fp32" and "fp32" in samples else None
+    samples = time_in_turns(named, feeds, config.bench.model_copy(update=rounds))
+    fp32 = samples.get(f"{backend} fp32")
+    for precision, own in zip(sessions, samples.values(), strict=True):
+        ratio = timing.speedup(fp32, own) if precision != "fp32" and fp32 is not None else None
         point = _point(backend, precision, shape, "ok", "")
         yield point.model_copy(update={"latency_ms": timing.summarize(own), "speedup_vs_fp32": ratio})
 
@@ -156,7 +164,7 @@ def _point(backend: str, precision: str, shape: Shape, status: str, reason: str)
 
 
 def lines(found: Sweep) -> Iterable[str]:
-    """One line per point: shape, engine, time per image."""
+    """One line per point: shape, engine, time per image; then what asks for caution."""
     for title, points in (("batch size", found.batches), ("resolution", found.sizes)):
         yield title
         for point in points:
@@ -165,6 +173,7 @@ def lines(found: Sweep) -> Iterable[str]:
             took = f"{point.status}: {point.reason}" if per_image is None else f"{per_image:9.2f} ms per image"
             speed = "" if ratio is None else f"  {ratio.value:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}]"
             yield f"{what:<42}{took}{speed}"
+    yield from (f"caution: {caveat}" for caveat in found.caveats)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def ensure_placed(config: Config, paths: RunPaths, dialects: Sequence[str]) -> N
 
 
 def _ensure_form(config: Config, paths: RunPaths, dialect: str) -> None:
-    form = _form(config, dialect)
+    form = form_of(config, dialect)
     stage = Stage(
         name=f"place {dialect}",
         outputs=(paths.placed(dialect), paths.placement(dialect)),
@@ -98,23 +98,23 @@ def _ensure_form(config: Config, paths: RunPaths, dialect: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """Where pairs go and how they are written."""
 
     rules: tuple[Rule, ...]
     dialect: Dialect
 
 
-def _form(config: Config, dialect: str) -> _Form:
+def form_of(config: Config, dialect: str) -> Form:
     """The engine's own profile and dialect, or what autotune found in their place."""
     tuned = [path for path in config.placement.tuned if tuned_dialect(path) == dialect]
     if not tuned:
-        return _Form(rules_of(config.placement, dialect), dialect_of(dialect))
+        return Form(rules_of(config.placement, dialect), dialect_of(dialect))
     scheme = read_scheme(tuned[-1])
-    return _Form(scheme.select(known_rules(config.placement)), scheme.dialect())
+    return Form(scheme.select(known_rules(config.placement)), scheme.dialect())
 
 
-def _place(config: Config, paths: RunPaths, name: str, form: _Form) -> None:
+def _place(config: Config, paths: RunPaths, name: str, form: Form) -> None:
     options, dialect = config.placement, form.dialect
     placed = place.place(paths.qdq_onnx, form.rules, options.skip, options.weights, dialect, paths.calibration)
     for pattern in placed.unnamed:
@@ -176,12 +176,8 @@ def _ensure_bundle(
     precision: Precision,
     kind: Kind,
 ) -> Bundle:
-    options = BuildOptions(
-        precision,
-        threads=config.bench.threads,
-        workspace_mib=config.deploy.workspace_mib,
-        rest=config.deploy.rest,
-        trt=section_dict(config.deploy.trt) if backend.name == "trt" else {},
+    options = replace(
+        build_options(config, backend, precision),
         meaning=meaning_of(config, paths, kind),
         placement=_summary(config, paths, backend.dialect) if precision == "int8" else {},
     )
@@ -193,6 +189,17 @@ def _ensure_bundle(
     )
     ensure_stage(stage, paths.manifest, lambda: _build_bundle(backend, source, out, options))
     return read_bundle(out)
+
+
+def build_options(config: Config, backend: Backend, precision: Precision) -> BuildOptions:
+    """What the config says to the builder of a backend."""
+    return BuildOptions(
+        precision,
+        threads=config.bench.threads,
+        workspace_mib=config.deploy.workspace_mib,
+        rest=config.deploy.rest,
+        trt=section_dict(config.deploy.trt) if backend.name == "trt" else {},
+    )
 
 
 def _summary(config: Config, paths: RunPaths, dialect: str) -> dict[str, Any]:

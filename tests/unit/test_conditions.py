@@ -48,6 +48,12 @@ def test_clock_comes_from_cpufreq_else_from_cpuinfo(tmp_path):
     assert conditions.cpu_mhz(tmp_path, tmp_path / "cpuinfo") == 3500
 
 
+def test_unsteady_points_are_counted():
+    points = [row(cv=cv).latency_ms for cv in (0.01, 0.2, 0.06)]
+    assert conditions.unsteady(points)[0].endswith("at 2 of 3 points")
+    assert conditions.unsteady(points[:1]) == []
+
+
 def test_a_quiet_run_has_no_caveats():
     quiet = conditions.between(state(), state(at_s=20.0, own_cpu_s=11, busy_cpu_s=60))
     assert conditions.caveats([row()], quiet, load_before=0.2, cpus=2) == []

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks import curve, reshape, sweep
-from core.config import Config
+from core.config import Config, DeployConfig
+from core.config_trt import BatchConfig, TrtConfig
 from core.errors import UserError
 from core.paths import ROOT, RunPaths
 from deploy.backends.base import Bundle
@@ -102,6 +103,24 @@ def test_command_prints_a_line_per_point(fakes, monkeypatch, capsys):
     assert sweep.main() == 0
     out = capsys.readouterr().out
     assert "2 × 32×32  onnxruntime int8" in out and "5.00 ms per image  4.00× [4.00, 4.00]" in out
+
+
+def test_unsteady_points_ask_for_caution(fakes):
+    sweep.get_backend("onnxruntime").sessions["int8"].clock = (10.0, 20.0)
+    found = sweep.sweep(fakes, "command")
+    assert "at 2 of 5 points" in found.caveats[0]
+    assert f"caution: {found.caveats[0]}" in list(sweep.lines(found))
+
+
+def test_builders_are_told_what_the_config_says(fakes, monkeypatch):
+    told = []
+    monkeypatch.setattr(Building, "build", lambda self, onnx, out, options: told.append(options))
+    config = fakes.model_copy(
+        update={"deploy": DeployConfig(rest="fp32", trt=TrtConfig(batch=BatchConfig(min=1, opt=4, max=8)))}
+    )
+    sweep.sweep(config, "command")
+    assert {(options.rest, options.threads) for options in told} == {("fp32", config.bench.threads)}
+    assert not any("batch" in options.trt for options in told), "each point has a graph of its own batch"
 
 
 def test_an_untrained_run_is_refused(run):
