@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, fx
 from torch.utils.data import Dataset
 
@@ -122,6 +123,7 @@ class Run:
 
 def main(spec: dict[str, Any]) -> None:
     torch.set_num_threads(1)
+    PartialState(cpu=True)  # before calibration, which processes share
     Run(Path(spec["folder"]), **spec["qat"]).start(kill_at=spec["kill_at"])
 
 

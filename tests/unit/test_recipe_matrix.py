@@ -8,6 +8,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 import pytest
+import torch
 
 from core.config import QatConfig
 from core.paths import RunPaths
@@ -46,6 +47,40 @@ def test_every_pair_of_settings_ends_alike_on_all_processes_and_after_an_interru
         assert len({*row["straight"], *row["resumed"]}) == 1, row["settings"]
         assert row["ready"], row["settings"]
         assert row["epochs"] == (2 if row["settings"]["early_stop_epochs"] else EPOCHS), row["settings"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("approach", ["stats_only", "direct"])
+def test_two_processes_learn_the_scales_that_one_learns_from_the_same_images(tmp_path, approach):
+    plain = {"batch_norm_steps": 0, "clip_norm": None, "ema_decay": None, "early_stop_epochs": None}
+    same = {"approach": approach, "distill": {"weight": 1.0, "labels": False}, **plain}
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        spec = {"folder": str(folder), "qat": {**same, "batch_size": 2 // processes}, "kill_at": None}
+        done = launch(processes, SCRIPT.with_name("qat_script.py"), json.dumps(spec))
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(folder / "qat.pt", weights_only=True))
+    one, two = found
+    scales = [name for name in one if name.endswith(".amax")]
+    assert len(scales) == 13
+    for name in scales:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
+    assert {one[name]["mode"] for name in one if name.endswith("_extra_state")} == {"learn"}
+
+
+@pytest.mark.slow
+def test_two_processes_calibrate_as_one_does(tmp_path):
+    words = [word for override in settings(tmp_path) for word in ("--set", override)]
+    found = []
+    for processes in (1, 2):
+        run = ["--set", f"run=by{processes}", "--set", "qat.calibration.method=entropy"]
+        done = launch(processes, "-m", "qat", "calibrate", "--config", CONFIG, *words, *run, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.load(tmp_path / RunPaths(f"by{processes}").calibrated_checkpoint, weights_only=True))
+    one, two = found
+    for name, value in one.items():
+        assert torch.equal(value, two[name]) if isinstance(value, torch.Tensor) else value == two[name], name
 
 
 @pytest.mark.slow
