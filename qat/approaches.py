@@ -18,6 +18,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from core.config import QatConfig
+from core.console import say
 from core.errors import UserError
 from qat.calibrate import calibrate, collect, observe_range
 from qat.calibrators import FOLLOWED, calibrate_weights
@@ -35,14 +36,26 @@ class RangeSchedule(NoHooks):
     uses its running statistics from the first step, since that is what is folded into the engine's weights.
     """
 
-    def __init__(self, model: nn.Module, mode_at: Schedule, batch_norm_steps: int = 0) -> None:
-        """`batch_norm_steps`: first steps in which BatchNorm normalises by the batch and updates its statistics."""
+    def __init__(
+        self, model: nn.Module, mode_at: Schedule, batch_norm_steps: int = 0, learns_within: float | None = None
+    ) -> None:
+        """
+        Args:
+            batch_norm_steps: first steps in which BatchNorm normalises by the batch and updates its statistics.
+            learns_within: epochs in which scales should begin to learn; None where they need not.
+        """
         self.model, self.mode_at, self.batch_norm_steps = model, mode_at, batch_norm_steps
+        self.learns_within = learns_within
         self.steps_per_epoch = 1
 
     def on_training_start(self, steps_per_epoch: int) -> None:
-        """Note how long an epoch is."""
+        """Note how long an epoch is, and tell the user if scales that should learn never will."""
         self.steps_per_epoch = steps_per_epoch
+        if self.learns_within is None:
+            return
+        last = round(self.learns_within * steps_per_epoch) - 1
+        if self.mode_at(last, last / steps_per_epoch) is not Mode.LEARN:
+            say(f"warning: qat.observe_steps: no scale is learned, as there are only {last + 1} steps")
 
     def on_step_start(self, step: int, epoch: int) -> None:
         """Prepare the model for step `step`, counted from 0."""
@@ -78,7 +91,7 @@ def prepare(model: nn.Module, config: QatConfig, images: Iterable[Tensor]) -> Ra
     if config.approach == "direct":
         if config.epochs == 0:
             raise UserError("qat.approach: direct needs training", why="qat.epochs is 0", fix="use approach calibrate")
-        return scheduled(lambda step, _: Mode.TRACK if step < config.observe_steps else Mode.LEARN)
+        return scheduled(partial(_direct, config.observe_steps), learns_within=config.epochs)
     histograms = collect(model, images)
     settled = Mode.LEARN if config.learned_scales else Mode.QUANTIZE
     if config.approach == "calibrate":
@@ -87,6 +100,10 @@ def prepare(model: nn.Module, config: QatConfig, images: Iterable[Tensor]) -> Ra
     observe_range(model, histograms)
     frozen_from = config.epochs - config.freeze_last_epochs
     return scheduled(lambda _, epochs: settled if epochs >= frozen_from else Mode.TRACK)
+
+
+def _direct(observe_steps: int, step: int, _epochs: float) -> Mode:
+    return Mode.TRACK if step < observe_steps else Mode.LEARN
 
 
 def float_schedule(model: nn.Module, config: QatConfig) -> RangeSchedule:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from core.config import QatConfig, TrainConfig
+from core.console import console
 from core.errors import UserError
 from deploy.rules import RULES
 from qat import fx_graph
@@ -186,8 +187,18 @@ def test_direct_reads_nothing_then_tracks_then_learns(tmp_path):
 
 
 def test_direct_that_never_leaves_observation_ends_with_the_average(tmp_path):
-    found = Outcome(tmp_path, approach="direct", observe_steps=100)
+    with console.capture() as captured:
+        found = Outcome(tmp_path, approach="direct", observe_steps=100)
     assert found.origins() == {"activations": {"ema"}, "weights": {"max"}}
+    assert "no scale is learned, as there are only 6 steps" in captured.get()
+
+
+@pytest.mark.parametrize(("observe_steps", "warned"), [(5, False), (6, True)])
+def test_direct_warns_only_if_nothing_is_learned(tmp_path, observe_steps, warned):
+    with console.capture() as captured:
+        found = Outcome(tmp_path, approach="direct", observe_steps=observe_steps)
+    assert ("no scale is learned" in captured.get()) is warned
+    assert found.origins()["activations"] == {"ema" if warned else "learned"}
 
 
 @pytest.mark.parametrize("approach", ["calibrate", "stats_only"])
