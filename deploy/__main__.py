@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a bundle's folder; a .json file that trtexec --exportLayerInfo wrote; of a .plan or .engine file, "
         "what built it",
     )
+    inspect.add_argument(
+        "--placement", type=Path, metavar="FILE", help="report that says why nodes are in float; default: the run's"
+    )
     inspect.add_argument("--fail-under", type=float, metavar="PERCENT", help="exit 1 with fewer convolutions in INT8")
     inspect.add_argument("--json", action="store_true", help="print everything found as JSON")
     inspect.add_argument("--debug", action="store_true")
@@ -163,7 +166,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
         print(json.dumps(vars(header), indent=2) if arguments.json else f"built with {header}")
         return
     bundle = None if listed else read_bundle(arguments.bundle)
-    found = inspect_layer_list(arguments.bundle) if bundle is None else inspect_bundle(bundle)
+    placement = arguments.placement
+    found = inspect_layer_list(arguments.bundle, placement) if bundle is None else inspect_bundle(bundle, placement)
     if arguments.json:
         print(json.dumps({"bundle": bundle and header_json(bundle), **found.to_json()}, indent=2))
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import read_json
-from core.errors import GateMissed
+from core.errors import GateMissed, UserError
 from core.paths import RunPaths
 from deploy.backends import get_backend
 from deploy.backends.base import Bundle, LayerInfo
@@ -65,19 +65,27 @@ class Inspection:
             )
 
 
-def inspect_bundle(bundle: Bundle) -> Inspection:
-    """Read the engine's layers and join them with what placement skipped, where the run's report is still there.
+def inspect_bundle(bundle: Bundle, placement: Path | None = None) -> Inspection:
+    """Read the engine's layers and join them with what placement skipped.
+
+    Args:
+        placement: the report of it; None takes the run's, where it is still there.
 
     Raises:
         UserError: the bundle is not what was built (see `deploy.bundle.check_bundle`).
     """
     layers = get_backend(bundle.backend).layers(bundle)
-    return summarize(layers, bundle.precision, _skips(bundle))
+    return summarize(layers, bundle.precision, _reasons(placement) if placement else _skips(bundle))
 
 
-def inspect_layer_list(path: Path) -> Inspection:
-    """What the EngineInspector says of an engine built elsewhere (see `deploy.backends.trt_inspector`)."""
-    return summarize(read_information(path), "int8", {}, otherwise=NOT_TOLD)
+def inspect_layer_list(path: Path, placement: Path | None = None) -> Inspection:
+    """What the EngineInspector says of an engine built elsewhere (see `deploy.backends.trt_inspector`).
+
+    Args:
+        placement: the report on the graph it was built from; without it nobody knows why a convolution is in float.
+    """
+    layers = read_information(path)
+    return summarize(layers, "int8", _reasons(placement)) if placement else summarize(layers, "int8", {}, NOT_TOLD)
 
 
 def summarize(
@@ -123,4 +131,12 @@ def _skips(bundle: Bundle) -> dict[str, str]:
 
 
 def _reasons(report: Path) -> dict[str, str]:
-    return {skip["node"]: f"{skip['rule']}: {skip['why']}" for skip in read_json(report)["skips"]}
+    try:
+        skips = read_json(report)["skips"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{report} is no placement report",
+            why=f"{type(error).__name__}: {error}",
+            fix="give placement-DIALECT.json of a run, or the .placement.json that `python -m deploy place` wrote",
+        ) from error
+    return {skip["node"]: f"{skip['rule']}: {skip['why']}" for skip in skips}

@@ -20,7 +20,7 @@ from deploy.backends.base import Bundle, LayerInfo
 from deploy.backends.trt_backend import TRTBackend
 from deploy.backends.trt_inspector import engine_information, from_information
 from deploy.backends.trt_layers import from_build_log
-from deploy.inspection import NOT_TOLD, inspect_layer_list
+from deploy.inspection import ENGINES_CHOICE, NOT_TOLD, inspect_layer_list
 
 ROOT = Path(__file__).parents[2]
 INT8 = "Thirty-two wide channel vectorized row major Int8 format"
@@ -224,6 +224,18 @@ def test_a_list_from_elsewhere_gets_the_same_report(tmp_path):
     assert [conv.why for conv in found.float_convolutions] == [NOT_TOLD]
     with pytest.raises(GateMissed, match=r"66\.7 %"):
         found.require(95)
+
+
+def test_reasons_for_a_list_come_from_the_placement_it_was_built_with(tmp_path):
+    path, report = tmp_path / "layers.json", tmp_path / "m.placement.json"
+    path.write_text(information(OLD), encoding="utf-8")
+    report.write_text('{"skips": [{"node": "Conv_50", "rule": "config", "why": "named in skip"}]}', encoding="utf-8")
+    assert inspect_layer_list(path, report).float_convolutions[0].why == "config: named in skip"
+    report.write_text('{"skips": []}', encoding="utf-8")
+    assert inspect_layer_list(path, report).float_convolutions[0].why == ENGINES_CHOICE
+    for wrong in (path, tmp_path / "absent.json"):
+        with pytest.raises(UserError, match="no placement report"):
+            inspect_layer_list(path, wrong)
 
 
 def test_command_on_a_list(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
+from deploy.backends import trt_backend
 from deploy.backends.base import BuildOptions
 from deploy.backends.trt_backend import TRTBackend
 from deploy.backends.trt_build import vendor_package
@@ -63,6 +64,17 @@ def test_convolutions_compute_in_the_precision_asked_for(engine):
     convolutions = [layer for layer in backend.layers(bundle) if layer.kind == "Conv"]
     assert convolutions
     assert {layer.precision for layer in convolutions} == {bundle.precision}
+
+
+def test_inspector_and_build_log_agree(engine, monkeypatch):
+    backend, bundle, _ = engine
+    assert trt_backend._inspected(bundle)
+    told = backend.layers(bundle)
+    monkeypatch.setattr(trt_backend, "_has_gpu", lambda: False)
+    logged = backend.layers(bundle)
+    assert [(layer.name, layer.kind, layer.precision, layer.output) for layer in told] == [
+        (layer.name, layer.kind, layer.precision, layer.output) for layer in logged
+    ]
 
 
 def built(exported, folder, precision="int8", **trt):
