@@ -30,7 +30,7 @@ class EngineConfig(Section):
 
     backend: Literal["openvino", "onnxruntime", "trt"] = "openvino"
     threads: int = Field(default=1, gt=0)
-    rounds: int = Field(default=10, gt=0)
+    rounds: int = Field(default=20, gt=0)
     runs_per_round: int = Field(default=3, gt=0)
     pareto_points: int = Field(default=5, ge=0)  # sets that are built and measured; 0: no Pareto search
 

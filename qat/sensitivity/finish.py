@@ -6,8 +6,9 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from core.console import say
 from core.errors import UserError
 from core.versions import installed
 from deploy.cpu import cpu_flags, cpu_model
+from deploy.timing import Ratio, paired_ratio
 from qat.distributed import gathered
 from qat.export import export_onnx
 from qat.process_stages import is_main
@@ -27,7 +29,7 @@ from qat.sensitivity.data import input_and_target
 from qat.sensitivity.distributions import distributions
 from qat.sensitivity.engine_check import engine_check
 from qat.sensitivity.engines import Engines
-from qat.sensitivity.latency_table import latency_table
+from qat.sensitivity.latency_table import Milliseconds, latency_table
 from qat.sensitivity.pareto import Point, fastest_met, pareto
 from qat.sensitivity.pipeline import Analysis
 from qat.sensitivity.recover import recover
@@ -36,6 +38,7 @@ from qat.sensitivity.results import Findings, ranges_of, write_results
 from qat.sensitivity.save import quantization_of, save
 from qat.sensitivity.scoring import Scorer
 from qat.sensitivity.search import Chosen, layers_of, search
+from qat.sensitivity.types import Unit
 
 OPSET = 17
 WORST = 10
@@ -51,6 +54,7 @@ class OnEngine:
 
     chosen: Chosen
     points: tuple[Point, ...] = ()
+    table: Mapping[str, Milliseconds] = field(default_factory=dict)
     check: dict[str, Any] | None = None
     note: str = ""
 
@@ -93,6 +97,7 @@ def finish(analysis: Analysis) -> Findings:
         per_class=per_class,
         engine=engine.check,
         front=[point.to_json() for point in engine.points],
+        latency={name: {**asdict(cost), "told_apart": not cost.is_noise} for name, cost in engine.table.items()},
         recovered=recovered,
         histograms=histograms,
         notes=tuple(filter(None, [engine.note, _form_note(analysis)])),
@@ -124,9 +129,11 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
             _on_main(lambda: export_onnx(model, image, qdq, OPSET))
         engines = Engines(qdq, options.backend, image.numpy(), folder / "engines", bench)
         points: list[Point] = []
+        table: dict[str, Milliseconds] = {}
         if options.pareto_points:
-            points = _pareto(analysis, engines, chosen, folder)
-            chosen = fastest_met(chosen, points) if chosen.met else chosen
+            table, points = _pareto(analysis, engines, chosen, folder)
+            if chosen.met:
+                chosen = fastest_met(chosen, points, partial(_timed_again, subject.units, engines))
         skip = layers_of(subject.units, chosen.float_units)
         with subject.only(judge.everything - set(chosen.float_units)):
             check = _on_main(lambda: engine_check(engines, skip, model, scorer.score))
@@ -134,10 +141,12 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
         reason = " ".join(str(error).split())[:300]
         say(f"no engine: {reason}")
         return OnEngine(chosen, note=f"no engine: {type(error).__name__}: {reason}")
-    return OnEngine(chosen, tuple(points), check)
+    return OnEngine(chosen, tuple(points), table, check)
 
 
-def _pareto(analysis: Analysis, engines: Engines, chosen: Chosen, folder: Path) -> list[Point]:
+def _pareto(
+    analysis: Analysis, engines: Engines, chosen: Chosen, folder: Path
+) -> tuple[dict[str, Milliseconds], list[Point]]:
     """The units measured exactly are worth a float kernel or not; the harmless rest is left alone."""
     judge, config = analysis.judge, analysis.config
     names = [score.unit for score in analysis.ranking.units if score.exact is not None]
@@ -146,9 +155,18 @@ def _pareto(analysis: Analysis, engines: Engines, chosen: Chosen, folder: Path) 
     gains = {name: full - judge.damage(judge.everything - {name}, config.exact_images).value for name in names}
     units = [unit for unit in judge.units if unit.name in gains]
     table = _on_main(lambda: latency_table(engines, units, folder / "latency.json"))
+    noise = [name for name, cost in table.items() if cost.is_noise]
+    if noise:
+        say(f"latency: {len(noise)} of {len(table)} units cost nothing that could be told from noise")
     assert config.engine is not None
-    costs = {name: cost.value for name, cost in table.items()}
-    return pareto(judge, engines, gains, costs, chosen, config.engine.pareto_points, _on_main)
+    costs = {name: 0.0 if cost.is_noise else cost.value for name, cost in table.items()}
+    return table, pareto(judge, engines, gains, costs, chosen, config.engine.pareto_points, _on_main)
+
+
+def _timed_again(units: Sequence[Unit], engines: Engines, one: Point, other: Point) -> Ratio:
+    skips = {"one": layers_of(units, one.float_units), "other": layers_of(units, other.float_units)}
+    samples = _on_main(lambda: engines.time(skips))
+    return paired_ratio(samples["one"], samples["other"])
 
 
 def _recover(analysis: Analysis, chosen: Chosen, scorer: Scorer) -> dict[str, Any] | None:

@@ -14,6 +14,8 @@ from deploy.timing import BOOTSTRAP_RESAMPLES, Samples
 from qat.sensitivity.engines import ALL_INT8, Engines
 from qat.sensitivity.types import Unit
 
+BASELINE = "all INT8"
+
 
 @dataclass(frozen=True)
 class Milliseconds:
@@ -23,23 +25,30 @@ class Milliseconds:
     low: float
     high: float
 
+    @property
+    def is_noise(self) -> bool:
+        """Of a difference: whether it cannot be told from none."""
+        return self.low <= 0 <= self.high
+
 
 def latency_table(engines: Engines, units: Sequence[Unit], file: Path) -> dict[str, Milliseconds]:
     """By unit: how much slower the engine is with this unit in float than with everything in INT8.
 
-    Each pair of engines is timed in turns. What `file` already holds for the same network, backend and settings is
-    not measured again, so the table survives an interruption.
+    All engines take turns with the all-INT8 one in one run, and differences are taken round by round. What `file`
+    already holds for the same network, backend and settings is not measured again.
     """
     known = read_json(file) if file.is_file() else {}
-    table: dict[str, Milliseconds] = {}
-    for unit in track(units, "latency of the units"):
-        key = sha256_json([engines.key, sorted(unit.layers)])
-        if key not in known:
-            samples = engines.time({"int8": ALL_INT8, "float": unit.layers})
-            known[key] = asdict(slower_by(samples["float"], samples["int8"]))
-            write_json(file, known)
-        table[unit.name] = Milliseconds(**known[key])
-    return table
+    keys = {unit.name: sha256_json([engines.key, sorted(unit.layers)]) for unit in units}
+    missing = [unit for unit in units if keys[unit.name] not in known]
+    if missing:
+        for unit in track(missing, "building an engine for each unit"):
+            engines.bundle(unit.layers)
+        samples = engines.time({BASELINE: ALL_INT8} | {f"unit {unit.name}": unit.layers for unit in missing})
+        known |= {
+            keys[unit.name]: asdict(slower_by(samples[f"unit {unit.name}"], samples[BASELINE])) for unit in missing
+        }
+        write_json(file, known)
+    return {unit.name: Milliseconds(**known[keys[unit.name]]) for unit in units}
 
 
 def slower_by(candidate: Samples, baseline: Samples, seed: int = 0) -> Milliseconds:

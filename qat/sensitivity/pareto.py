@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from core.console import say
-from deploy.timing import Samples
+from deploy.timing import Ratio, Samples, paired_ratio
 from qat.sensitivity.engines import Engines
 from qat.sensitivity.latency_table import Milliseconds, median_ms
 from qat.sensitivity.search import Chosen, layers_of, told
 from qat.sensitivity.types import Judge, Measured
 
 KEPT = 256  # partial sets kept while the front is predicted; the cheapest and the best are always among them
+
+
+SAME = Ratio(1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Point:
 
     Attributes:
         latency: of the engine.
+        rounds_ms: its median in each round of the run that timed all points in turns.
+        against_chosen: its latency over that of the set the search chose, from the same rounds; an interval that
+            includes 1 is noise.
         predicted_ms, predicted_damage: what the table of single units promised.
         on_front: no other measured point is both as fast and as good.
     """
@@ -41,11 +49,13 @@ class Point:
     met: bool
     predicted_ms: float | None
     predicted_damage: float | None
+    rounds_ms: tuple[float, ...] = ()
+    against_chosen: Ratio = SAME
     on_front: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The point as JSON values."""
-        return asdict(self)
+        return {**asdict(self), "told_apart": not is_noise(self.against_chosen)}
 
 
 def predicted_front(start: float, gains: Mapping[str, float], costs: Mapping[str, float]) -> list[Predicted]:
@@ -90,7 +100,7 @@ def pareto(
     points: int,
     once: Callable[[Callable[[], dict[str, Samples]]], dict[str, Samples]] = lambda work: work(),
 ) -> list[Point]:
-    """Measure up to `points` sets of the predicted front and the one that the search chose, the fastest first.
+    """Measure up to `points` sets of the predicted front, all INT8, and the search's choice; the fastest first.
 
     All engines are timed in one go, in turns.
 
@@ -101,15 +111,18 @@ def pareto(
     start = judge.damage(frozenset(unit.name for unit in judge.units)).value
     front = _thinned(predicted_front(start, gains, costs), max(points, 2))
     promised = {item.float_units: item for item in front}
-    sets = list(dict.fromkeys([*promised, frozenset(chosen.float_units)]))
+    sets = list(dict.fromkeys([*promised, frozenset[str](), frozenset(chosen.float_units)]))
     say(f"pareto: building and timing {len(sets)} engines")
     skips = {str(index): layers_of(judge.units, sorted(item)) for index, item in enumerate(sets)}
     samples = once(lambda: engines.time(skips))
+    own = str(sets.index(frozenset(chosen.float_units)))
     found = []
     for index, float_units in enumerate(sets):
         damage = judge.damage(frozenset(unit.name for unit in judge.units) - float_units)
         latency, hope = median_ms(samples[str(index)]), promised.get(float_units)
-        say(f"pareto: {len(float_units)} units float: {latency.value:.2f} ms, {told(damage)}")
+        ratio = paired_ratio(samples[str(index)], samples[own])
+        noise = ", not told apart from the search's choice" if is_noise(ratio) and str(index) != own else ""
+        say(f"pareto: {len(float_units)} units float: {latency.value:.2f} ms{noise}, {told(damage)}")
         found.append(
             Point(
                 tuple(unit.name for unit in judge.units if unit.name in float_units),
@@ -118,6 +131,8 @@ def pareto(
                 judge.met(damage),
                 hope.extra_ms if hope else None,
                 hope.damage if hope else None,
+                tuple(np.median(samples[str(index)], axis=1).tolist()),
+                ratio,
             )
         )
     found.sort(key=lambda point: point.latency.value)
@@ -132,15 +147,50 @@ def _on_front(point: Point, others: Sequence[Point]) -> bool:
     )
 
 
-def fastest_met(chosen: Chosen, points: Sequence[Point]) -> Chosen:
-    """The set of the fastest measured engine within the tolerance.
+def is_noise(ratio: Ratio) -> bool:
+    """Whether two engines cannot be told apart."""
+    return ratio.low <= 1 <= ratio.high
 
-    It replaces `chosen` only if the intervals of the two latencies are apart: noise is no reason to leave layers float.
+
+def fastest_met(chosen: Chosen, points: Sequence[Point], confirm: Callable[[Point, Point], Ratio]) -> Chosen:
+    """The set of the fastest measured engine within the tolerance, where speed and not noise says so.
+
+    A set replaces that of the search if it is faster round by round, and again in a second run: the best of several
+    is partly the luckiest. Of engines that cannot be told apart the one with the fewest float units is taken.
+
+    Args:
+        confirm: times two points anew and returns the first one's latency over the second one's.
     """
     own = next((point for point in points if set(point.float_units) == set(chosen.float_units)), None)
-    within = [point for point in points if point.met]
-    if own is None or not within or within[0].latency.high >= own.latency.low:
+    if own is None:
         return chosen
-    best = within[0]
-    say(f"pareto: {len(best.float_units)} float units instead of {len(chosen.float_units)}, for the faster engine")
+    within = [point for point in points if point.met and point is not own]
+    faster = [point for point in within if point.against_chosen.high < 1]
+    if faster:
+        first = min(faster, key=lambda point: point.latency.value)
+        best = min((point for point in faster if not _slower(point, first)), key=_units_then_time)
+        if confirm(best, own).high < 1:
+            say(
+                f"pareto: {len(best.float_units)} float units instead of {len(own.float_units)}: a faster engine, twice"
+            )
+            return _instead(chosen, best)
+        say("pareto: a second run does not confirm the faster engine")
+    fewer = [p for p in within if is_noise(p.against_chosen) and len(p.float_units) < len(own.float_units)]
+    if fewer:
+        best = min(fewer, key=_units_then_time)
+        say(f"pareto: {len(best.float_units)} float units instead of {len(own.float_units)}: no difference in time")
+        return _instead(chosen, best)
+    return chosen
+
+
+def _slower(point: Point, than: Point) -> bool:
+    mine, theirs = (np.array(item.rounds_ms)[:, np.newaxis] for item in (point, than))
+    return paired_ratio(mine, theirs).low > 1
+
+
+def _units_then_time(point: Point) -> tuple[int, float]:
+    return len(point.float_units), point.latency.value
+
+
+def _instead(chosen: Chosen, best: Point) -> Chosen:
     return replace(chosen, float_units=best.float_units, damage=best.damage, met=True, minimal=False)

@@ -32,6 +32,8 @@ class Findings:
         per_class: metric of each class in percent, for the networks "float", "quantized" and "chosen".
         weights_sha256: of the file of weights, which tells whose analysis this is; None where no file was read.
         engine: see `qat.sensitivity.engine_check`; None when no engine was asked for or none can be built.
+        latency: by unit, the milliseconds that the engine takes longer with it in float, and whether that is more than
+            noise.
         front: points of the Pareto search (see `qat.sensitivity.pareto`).
         recovered: what fine-tuning changed (see `qat.sensitivity.recover`).
         histograms: of weights and activations of the worst units (see `qat.sensitivity.distributions`).
@@ -53,6 +55,7 @@ class Findings:
     per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     engine: Mapping[str, Any] | None = None
     front: Sequence[Mapping[str, Any]] = ()
+    latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recovered: Mapping[str, Any] | None = None
     histograms: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
@@ -92,6 +95,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         ],
         "ranges": {name: list(values) for name, values in found.ranges.items()},
         "per_class": {name: dict(values) for name, values in found.per_class.items()},
+        "latency": {name: dict(cost) for name, cost in found.latency.items()},
         "front": [dict(point) for point in found.front],
         "engine": found.engine,
         "recovered": found.recovered,

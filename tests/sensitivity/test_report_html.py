@@ -17,8 +17,8 @@ from qat.sensitivity.types import Measured, Unit
 from tests.sensitivity.test_results import findings
 
 POINTS = (
-    Point((), Milliseconds(10, 9.9, 10.1), Measured(0.33, 0.3, 0.36, 16), False, 0.0, 0.33, True),
-    Point(("body.0",), Milliseconds(11, 10.9, 11.1), Measured(0.03, 0.02, 0.04, 16), True, 1.1, 0.03, True),
+    Point((), Milliseconds(10, 9.9, 10.1), Measured(0.33, 0.3, 0.36, 16), False, 0.0, 0.33, on_front=True),
+    Point(("body.0",), Milliseconds(11, 10.9, 11.1), Measured(0.03, 0.02, 0.04, 16), True, 1.1, 0.03, on_front=True),
 )
 
 
