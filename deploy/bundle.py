@@ -7,12 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from core.artifacts import read_json, sha256_file, write_json
 from core.errors import UserError
+from core.versions import installed
 from deploy.backends.base import Backend, BuildOptions, Bundle
 from deploy.cpu import abilities, cpu_flags, cpu_model
 from deploy.graph_facts import quantized_in, read_graph, tensors_of
@@ -58,7 +58,7 @@ def write_bundle(
             "files": files,
             "cpu": {"model": cpu_model(), "flags": sorted(cpu_flags())},
             "platform": platform.platform(),
-            "tools": {name: metadata.version(name) for name in _TOOLS},
+            "tools": installed(_TOOLS),
             **extra,
         }
         write_json(folder / MANIFEST, manifest)

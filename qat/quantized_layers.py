@@ -80,9 +80,14 @@ _QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
+def known_type(layer: nn.Module) -> type[nn.Module] | None:
+    """The layer type with a quantized form that `layer` is of, or derived from."""
+    return next((base for base in type(layer).__mro__ if base in _QUANTIZED), None)
+
+
 def layer_type(layer: nn.Module) -> type[nn.Module] | None:
     """The known layer type that `layer` computes as: its own, or the one whose `forward` its class inherits."""
-    known = next((base for base in type(layer).__mro__ if base in _QUANTIZED), None)
+    known = known_type(layer)
     inherits = known and type(layer).forward is known.forward and _conv_forward(type(layer)) is _conv_forward(known)
     return known if inherits else None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from core.artifacts import sha256_file
 from core.config import BenchConfig
@@ -25,6 +25,7 @@ from deploy.timing import Ratio, paired_ratio
 from qat.distributed import gathered
 from qat.export import export_onnx
 from qat.process_stages import is_main
+from qat.sensitivity.adopted import adopted
 from qat.sensitivity.data import input_and_target
 from qat.sensitivity.distributions import distributions
 from qat.sensitivity.engine_check import engine_check
@@ -119,14 +120,20 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
     options, subject, judge = analysis.config.engine, analysis.subject, analysis.judge
     if options is None:
         return OnEngine(chosen, note="no engine was asked for")
-    if not isinstance(subject.model, fx.GraphModule):
+    if subject.graph is None:
         return OnEngine(chosen, note="no engine: the network is not a traced graph, which the exporter needs")
+    with torch.no_grad(), subject.only(judge.everything):
+        output = subject.model(_example(analysis))
+    if not isinstance(output, Tensor):
+        note = f"no engine: the network returns {type(output).__name__}, and an engine is built for one tensor"
+        return OnEngine(chosen, note=note)
     bench = BenchConfig(rounds=options.rounds, runs_per_round=options.runs_per_round, threads=options.threads)
     image, model = _example(analysis), subject.model
     qdq = folder / "qdq.onnx"
     try:
         with subject.only(judge.everything):
-            _on_main(lambda: export_onnx(model, image, qdq, OPSET))
+            graph = subject.graph if subject.graph is model else adopted(subject.graph, image)
+            _on_main(lambda: export_onnx(graph, image, qdq, OPSET))
         engines = Engines(qdq, options.backend, image.numpy(), folder / "engines", bench)
         points: list[Point] = []
         table: dict[str, Milliseconds] = {}

@@ -57,7 +57,7 @@ def quantization_of(subject: Subject, quantized: frozenset[str], example_shape: 
     return Quantization(
         form=FORMS.get(subject.quantized_by, "given"),
         example_shape=tuple(example_shape),
-        switched_off=tuple(path for path in subject.all_switches() if path not in on),
+        switched_off=tuple(path for path in subject.all_switches if path not in on),
         functions=getattr(subject.model, "functional_weights", ()),
     )
 

@@ -48,22 +48,20 @@ class Subject:
         model: takes a batch, returns what the criterion takes.
         units: what is probed, in the order of computation.
         quantized_by: where the quantizers come from, for reports.
+        all_switches: of the quantizers that were in use when the subject was made, also of those in no unit.
         graph: the same modules as a traced graph; None where there is none.
     """
 
     model: nn.Module
     units: tuple[Unit, ...]
     quantized_by: str
+    all_switches: dict[str, Switch]
     graph: fx.GraphModule | None = None
 
     def switches(self) -> dict[str, Switch]:
         """Switches of the quantizers in all units."""
         wanted = {path for unit in self.units for path in unit.quantizers}
-        return {path: switch for path, switch in switches(self.model).items() if path in wanted}
-
-    def all_switches(self) -> dict[str, Switch]:
-        """Switches of all quantizers, also of those in no unit."""
-        return switches(self.model)
+        return {path: switch for path, switch in self.all_switches.items() if path in wanted}
 
     @contextmanager
     def only(self, quantized: frozenset[str]) -> Iterator[None]:
@@ -74,9 +72,8 @@ class Subject:
         """
         by_name = {unit.name: unit for unit in self.units}
         on = {path for name in quantized for path in by_name[name].quantizers}
-        found = switches(self.model)
-        with restored(found):
-            for path, switch in found.items():
+        with restored(self.all_switches):
+            for path, switch in self.all_switches.items():
                 switch.turn(path in on)
             yield
 
@@ -108,11 +105,12 @@ def make_subject(model: nn.Module, example: Tensor, images: Iterable[Tensor], co
         _set_ranges(model, images, config)
     if isinstance(model, fx.GraphModule):
         graph = model
-    units = units_of(graph or model, switches(model), config.granularity, config.part, given=given)
+    found = switches(model)
+    units = units_of(graph or model, found, config.granularity, config.part, given=given)
     if not units:
         raise UserError(f"{type(model).__name__} has no quantizer to probe", why=f"part is {config.part}")
     say(f"{len(units)} units of granularity {config.granularity}, quantized by {quantized_by}")
-    return Subject(model.eval(), units, quantized_by, graph)
+    return Subject(model.eval(), units, quantized_by, found, graph)
 
 
 def _graph_of_given(model: nn.Module, example: Tensor) -> fx.GraphModule | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -11,7 +12,9 @@ from torch.nn import functional as F
 
 from core.errors import UserError
 from qat import fx_graph
+from qat.export import export_onnx
 from qat.quantizers import quantizers
+from qat.sensitivity.adopted import adopted
 from qat.sensitivity.charts import axis_over
 from qat.sensitivity.distance import distance
 from qat.sensitivity.functional import functional_weights
@@ -176,12 +179,18 @@ def test_a_network_of_modelopt_is_analysed_and_comes_back(tmp_path, net) -> None
     units = {unit.name: unit for unit in subject.units}
     if net is RESIDUAL:
         assert {"conv2.input_quantizer", "conv4.input_quantizer"} <= set(units["conv2"].quantizers)
-        assert found.judge.probes.reuses
+        assert found.judge.probes.reuses and subject.graph is not None
+        ours = adopted(subject.graph, torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)))
+        export_onnx(ours, torch.ones(1, 3, 8, 8), tmp_path / "qdq.onnx", 17)
+        kinds = [node.op_type for node in onnx.load(str(tmp_path / "qdq.onnx")).graph.node]
+        assert kinds.count("QuantizeLinear") == 5 + 4  # weights, and inputs of which two layers share one
     assert make_subject(subject.model, torch.ones(1, 3, 8, 8), [], config).units == subject.units
-    image, everything = torch.ones(1, 3, 8, 8), frozenset(units)
-    with subject.only(everything), torch.no_grad():
+    image, kept = torch.ones(1, 3, 8, 8), frozenset(units) - {"conv3"}
+    with subject.only(kept), torch.no_grad():
         expected = subject.model(image)
-        path = save(subject.model, quantization_of(subject, everything, image.shape), tmp_path / "best.pt", met=True)
+        path = save(subject.model, quantization_of(subject, kept, image.shape), tmp_path / "best.pt", met=True)
+    with subject.only(frozenset()), subject.only(frozenset(units)), torch.no_grad():
+        assert not torch.equal(subject.model(image), expected)
     scope: dict[str, object] = {}
     exec(compile("import torch\nfrom torch import nn\n" + net, "float", "exec"), scope)
     for model in (scope["Net"](), found.user.model()):  # type: ignore[operator]

@@ -37,12 +37,13 @@ class Net(nn.Module):
         self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
         self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
         self.conv3 = nn.Conv2d(8, 8, 3, padding=1)
+        self.bn3 = nn.BatchNorm2d(8)
         self.conv4 = nn.Conv2d(8, 8, 1)
         self.fc = nn.Linear(8, 4)
 
     def forward(self, x):
         x = torch.relu(self.conv1(x))
-        y = self.conv3(torch.relu(self.conv2(x)))
+        y = self.bn3(self.conv3(torch.relu(self.conv2(x))))
         x = torch.relu(y + self.conv4(x))
         return self.fc(x.mean((2, 3)))
 """
