@@ -8,13 +8,15 @@ ONNX Runtime's CPU kernels are single integer operators (QLinearConv, QLinearAdd
 all the pairs around it; where one pair is missing, the operator computes in float. A Relu whose result is quantized
 from zero upwards disappears into the operator before it.
 
+What operators with weights read is left to `weighted-ops`, which knows whether the weight can be INT8, too.
+
 Look-alikes left alone: an operator whose result is a graph output, and one with a constant operand, which would need a
 pair of its own.
 """
 
 from __future__ import annotations
 
-from deploy.opgraph import ACTIVATIONS, Node, OpGraph
+from deploy.opgraph import ACTIVATIONS, WEIGHTED, Node, OpGraph
 from deploy.rules.base import Match, Rule, Skip, Verdict, input_edge
 
 # Sigmoid, Concat and average pools have integer kernels, too; asking for pairs on their account made PIDNet-S slower.
@@ -31,7 +33,9 @@ def _match(graph: OpGraph, node: Node) -> Verdict:
     result = _behind_activation(graph, node.outputs[0])
     if result in graph.outputs:
         return Skip("its result is a graph output and stays float")
-    return Match(edges=(*(input_edge(node, index) for index in operands), *graph.uses(result)))
+    own = () if node.kind in WEIGHTED else tuple(input_edge(node, index) for index in operands)
+    readers = (edge for edge in graph.uses(result) if graph.node(edge.node).kind not in WEIGHTED)
+    return Match(edges=(*own, *readers))
 
 
 def _behind_activation(graph: OpGraph, tensor: str) -> str:

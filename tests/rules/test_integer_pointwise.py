@@ -1,5 +1,7 @@
 import pytest
 
+from deploy.placement import placement
+from deploy.rules import weighted
 from deploy.rules.base import Match
 from deploy.rules.integer_pointwise import KERNELS, RULE
 from tests.rules.notation import net, quantized, whys
@@ -16,15 +18,28 @@ def test_every_kernel_with_two_operands(kind):
     assert quantized(graph, RULE) == {("x", "s"), ("y", "s"), ("s", "t")}
 
 
-@pytest.mark.parametrize("kind", ["Conv", "Gemm", "Resize"])
-def test_only_the_activation_of_an_op_with_parameters(kind):
-    graph = net(f"s = {kind}(x, w)\nt = Tanh(s)", "t")
+def test_only_the_activation_of_an_op_with_parameters():
+    graph = net("s = Resize(x, w)\nt = Tanh(s)", "t")
     assert quantized(graph, RULE) == {("x", "s"), ("s", "t")}
+
+
+@pytest.mark.parametrize("kind", ["Conv", "Gemm"])
+def test_what_an_op_with_weights_reads_is_left_to_the_rule_that_knows_its_weight(kind):
+    graph = net(f"a = Add(x, y)\ns = {kind}(a, w)\nt = Tanh(s)", "t")
+    assert quantized(graph, RULE) == {("x", "a"), ("y", "a"), ("s", "t")}
+    assert ("a", "s") in quantized(graph, weighted.RULE, RULE)
+
+
+@pytest.mark.parametrize("kind", ["Conv", "Gemm"])
+def test_an_op_whose_weight_has_no_scale_is_not_half_quantized(kind):
+    graph = net(f"a = Add(x, y)\ns = {kind}(a, w)\nt = Tanh(s)", "t")
+    found = placement(graph, (weighted.RULE, RULE), steps=dict.fromkeys("xyast", 1.0))
+    assert {item.edge.node for item in found.edges} == {"a", "t"} and not found.weights
 
 
 def test_nothing_between_an_op_and_its_activation():
     graph = net("s = Conv(x, w)\nr = Relu(s)\nt = Tanh(r)", "t")
-    assert quantized(graph, RULE) == {("x", "s"), ("r", "t")}
+    assert quantized(graph, RULE) == {("r", "t")}
 
 
 def test_skip_result_is_a_graph_output():
