@@ -57,7 +57,10 @@ def assert_complete(folder, run):
     paths = RunPaths(run)
     assert (folder / paths.results / "results.json").is_file()
     report = (folder / paths.results / "report.html").read_text(encoding="utf-8")
-    rows = {row.name: row for row in load(run).rows}
+    found = load(run)
+    rows = {row.name: row for row in found.rows}
+    assert found.noise.keys() == {"openvino int8", "onnxruntime int8"}
+    assert len(found.noise["openvino int8"]) == rows["openvino int8"].convs_total
     measured = {"openvino fp32", "openvino int8", "onnxruntime fp32", "onnxruntime int8"}
     assert rows.keys() == {*measured, "openvino bf16"}
     for name in measured:
