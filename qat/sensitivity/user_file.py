@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class UserFile:
             loaders = next((loaders[name] for name in known if name in loaders), None)
         elif is_batch(loaders):
             loaders = [loaders]
-        elif isinstance(loaders, list | tuple) and loaders and not any(is_batch(item) for item in loaders):
+        elif isinstance(loaders, list | tuple) and loaders and all(_is_loader(item) for item in loaders):
             loaders = loaders[0 if split == "train" else min(1, len(loaders) - 1)]
         if isinstance(loaders, Dataset):
             loaders = DataLoader(loaders, batch_size=DATASET_BATCH)
@@ -89,7 +90,33 @@ class UserFile:
     @property
     def evaluate(self) -> Callable[[nn.Module, Any], float] | None:
         """`evaluate(model, loader)`, higher is better; None when the file has none."""
-        return getattr(self.functions, "evaluate", None)
+        if not hasattr(self.functions, "evaluate"):
+            return None
+        return self._evaluated
+
+    def _evaluated(self, model: nn.Module, loader: Any) -> float:
+        """The user's number; parameters after the first two are filled in by name."""
+        known = offered(self.config, "val", "evaluate")
+        parameters = list(inspect.signature(self.functions.evaluate).parameters.values())[2:]
+        extra = {item.name: known[item.name] for item in parameters if item.name in known}
+        value = self._run(lambda: self.functions.evaluate(model, loader, **extra), "evaluate")
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            why = f"it returned {type(value).__name__}"
+            raise UserError(f"evaluate() in {self.path} gives no number", why, "return a float") from error
+
+    def _run(self, function: Callable[[], Any], name: str) -> Any:
+        try:
+            return function()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{name}() in {self.path} failed at line {_line_of(error, self.path)}",
+                why=f"{type(error).__name__}: {error}",
+                fix="--debug shows the whole traceback",
+            ) from error
 
     def _call(self, name: str, split: Split = "val", model: nn.Module | None = None) -> Any:
         function = getattr(self.functions, name)
@@ -116,7 +143,14 @@ class UserFile:
                 positional.append(known[parameter.name])
             else:
                 arguments[parameter.name] = known[parameter.name]
-        return function(*positional, **arguments)
+        return self._run(lambda: function(*positional, **arguments), name)
+
+
+def _line_of(error: BaseException, path: Path) -> int | str:
+    """The innermost line of the user's file that the error passed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).name == path.name]
+    return lines[-1] if lines and lines[-1] else "?"
 
 
 class Settings(dict[str, Any]):
@@ -144,6 +178,13 @@ def offered(config: SensitivityConfig, split: Split, function: str) -> dict[str,
     }
 
 
+def _is_loader(value: Any) -> bool:
+    """Whether it gives batches; a list is one if all of it is batches."""
+    if isinstance(value, list | tuple):
+        return bool(value) and not is_batch(value) and all(is_batch(item) for item in value)
+    return hasattr(value, "__iter__") and not isinstance(value, torch.Tensor | Mapping | str)
+
+
 def _as_model(model: nn.Module, names: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
     """Which parameter of `get_optimizer` is the model, by its name or by being the first unknown one."""
     wanted = next((name for name in names if name in ("model", "net", "network", "module")), None)
@@ -167,8 +208,9 @@ def load_user_file(config: SensitivityConfig) -> UserFile:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError) as error:
-        raise UserError(f"{path} cannot be imported", why=str(error)) from error
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} cannot be imported, line {_line_of(error, path)}", why=why) from error
     missing = [name for name in REQUIRED if not callable(getattr(module, name, None))]
     if missing:
         raise UserError(f"{path} has no function {', '.join(missing)}", fix="see docs/sensitivity.md")

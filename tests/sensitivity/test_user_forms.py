@@ -71,6 +71,28 @@ def test_every_form_of_loader_gives_the_same_images(tmp_path, form) -> None:
     assert torch.equal(torch.cat([target for _, target in pairs]), LABELS)
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def get_criterion():\n    return [][1]\n", r"get_criterion\(\) .* failed at line \d+"),
+        ("def evaluate(model, loader, device):\n    return {'on': device}\n", "gives no number"),
+    ],
+)
+def test_what_fails_in_the_user_s_functions_is_named(tmp_path, source, message) -> None:
+    user = load_user_file(write_user(tmp_path, PLAIN, later=source))
+    with pytest.raises(UserError, match=message):
+        user.criterion()
+        assert user.evaluate is not None
+        user.evaluate(nn.Identity(), [])
+
+
+def test_a_network_of_two_inputs_is_refused_as_such(tmp_path) -> None:
+    user = load_user_file(write_user(tmp_path, PLAIN))
+    user.functions.get_data_loader = lambda: [((IMAGES, IMAGES), LABELS)] * 2
+    with pytest.raises(UserError, match="input tensor"):
+        read_images(user.loader("val"), None, 0)
+
+
 def test_names_beside_the_tensors_stay_with_their_images() -> None:
     names = [f"{index}.png" for index in range(6)]
     images = read_images([(IMAGES, LABELS, names)], None, 0)
