@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.errors import UserError
+
 
 @contextmanager
 def write_atomic(target: Path) -> Iterator[Path]:
@@ -19,9 +21,15 @@ def write_atomic(target: Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never half of one. On an exception the target is untouched.
     The temporary name keeps the target's suffix, since several writers choose a format by it.
+
+    Raises:
+        UserError: no file can be made there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
+    except OSError as error:  # a file where a folder is needed, no permission, no space
+        raise UserError(f"{target} cannot be written", why=str(error), fix="name a folder that is writable") from error
     os.close(handle)
     temporary = Path(name)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from core.config import Config, load_config
@@ -13,6 +14,24 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/pidnet_s_streets.yaml"), metavar="FILE")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="a.b=c")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def count(text: str) -> int:
+    """An option that is a whole number of at least 1; others end the command with argparse's message."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def percent(text: str) -> float:
+    """An option between 0 and 100; others end the command with argparse's message."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    return value
 
 
 def config_from(arguments: argparse.Namespace) -> Config:

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from core.cli import add_config_options, config_from
+from core.cli import add_config_options, config_from, count, percent
 from core.errors import EXIT_ENVIRONMENT, UserError, run_cli
 from deploy.machine import cpu_threads
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "--placement", type=Path, metavar="FILE", help="report that says why nodes are in float; default: the run's"
     )
-    inspect.add_argument("--fail-under", type=float, metavar="PERCENT", help="exit 1 with fewer convolutions in INT8")
+    inspect.add_argument("--fail-under", type=percent, metavar="PERCENT", help="exit 1 with fewer convolutions in INT8")
     inspect.add_argument("--json", action="store_true", help="print everything found as JSON")
     inspect.add_argument("--debug", action="store_true")
     inspect.set_defaults(run=_inspect)
@@ -82,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         "--mode", choices=["latency", "throughput"], default="latency", help="one or many requests at once"
     )
     run.add_argument("--compare", default="", metavar="fp32,int8", help="precisions to show side by side")
-    run.add_argument("--threads", type=int, default=cpu_threads(), help="CPUs for --mode throughput")
-    run.add_argument("--frames", type=int, metavar="N", help="stop after N")
+    run.add_argument("--threads", type=count, default=cpu_threads(), help="CPUs for --mode throughput")
+    run.add_argument("--frames", type=count, metavar="N", help="stop after N")
     run.add_argument("--debug", action="store_true")
     run.set_defaults(run=_run)
 
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     triton.add_argument("bundle", type=Path)
     triton.add_argument("repository", type=Path, metavar="DIR")
     triton.add_argument("--name", help="of the model; by default run and bundle")
-    triton.add_argument("--max-batch", type=int, default=8, metavar="N", help="where the engine's batch is dynamic")
+    triton.add_argument("--max-batch", type=count, default=8, metavar="N", help="where the engine's batch is dynamic")
     triton.add_argument("--debug", action="store_true")
     triton.set_defaults(run=_triton)
 
@@ -181,7 +181,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from deploy.run.command import run
 
-    compare = [name for name in arguments.compare.split(",") if name]
+    compare = [name.strip() for name in arguments.compare.split(",") if name.strip()]
     run(
         arguments.bundle,
         arguments.source,

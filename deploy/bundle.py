@@ -19,6 +19,18 @@ from deploy.graph_facts import quantized_in, read_graph, tensors_of
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+_REQUIRED = (
+    "backend",
+    "version",
+    "precision",
+    "options",
+    "device",
+    "tensors",
+    "meaning",
+    "placement",
+    "source",
+    "files",
+)
 _ABOUT = ("meaning", "placement")
 _TOOLS = ("onnx", "onnx-graphsurgeon", "polygraphy", "numpy")
 
@@ -66,13 +78,20 @@ def write_bundle(
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The bundle in `folder`; raises `UserError` when there is none."""
+    """The bundle in `folder`; raises `UserError` when there is none, or its manifest is not one of this version."""
     path = folder / MANIFEST
     if not path.is_file():
         raise UserError(f"no engine bundle in {folder}", why=f"{MANIFEST} is missing", fix="run `make engine`")
-    manifest = read_json(path)
-    if manifest.get("schema") != SCHEMA_VERSION:
-        raise UserError(f"{path} is of schema {manifest.get('schema')}, not {SCHEMA_VERSION}", fix="run `make engine`")
+    try:
+        manifest = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged", why=f"it is no JSON: {error}", fix="run `make engine`") from error
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA_VERSION:
+        raise UserError(f"{path} is of schema {schema}, not {SCHEMA_VERSION}", fix="run `make engine`")
+    lost = [key for key in _REQUIRED if key not in manifest]
+    if lost:
+        raise UserError(f"{path} is damaged", why=f"it lacks {', '.join(lost)}", fix="run `make engine`")
     return Bundle(folder, manifest["backend"], manifest["precision"], manifest)
 
 

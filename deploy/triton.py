@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from deploy.bundle import check_files
 LABELS = "labels.txt"
 QUEUE_DELAY_US = 2000  # how long a request may wait for others: little beside an inference on a CPU
 VERSION = "1"
+
+_NAME = re.compile(r"[^\s/\\.][^\s/\\]*")
 
 _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 
@@ -51,8 +54,12 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
         max_batch: largest batch that Triton may form, where the engine's batch is dynamic.
 
     Raises:
-        UserError: the engine changed since it was built, or Triton has no backend for it.
+        UserError: the engine changed since it was built, Triton has no backend for it, or `name` is no name.
     """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} is no name of a model", why="it becomes a folder and a part of the server's addresses"
+        )
     if bundle.manifest["version"].startswith("tensorrt_rtx"):
         raise UserError(
             f"{bundle.dir} cannot be served by Triton",

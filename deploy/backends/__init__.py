@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from core.errors import UserError
 from deploy.backends.base import Backend
 
 BACKEND_NAMES = ("openvino", "onnxruntime", "trt")
 
 
 def get_backend(name: str) -> Backend:
-    """The backend of that name; raises `KeyError` for a name that is not in `BACKEND_NAMES`."""
+    """The backend of that name; raises `UserError` for a name that is not in `BACKEND_NAMES`."""
     from deploy.backends.onnxruntime_backend import ONNXRuntimeBackend
     from deploy.backends.openvino_backend import OpenVINOBackend
     from deploy.backends.trt_backend import TRTBackend
@@ -16,4 +17,6 @@ def get_backend(name: str) -> Backend:
     backends: dict[str, Backend] = {
         backend.name: backend for backend in (OpenVINOBackend(), ONNXRuntimeBackend(), TRTBackend())
     }
+    if name not in backends:
+        raise UserError(f"no backend {name!r}", why=f"there are {', '.join(BACKEND_NAMES)}")
     return backends[name]

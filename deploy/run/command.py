@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.console import say, track
-from core.errors import UserError
+from core.errors import UnsupportedEnvironment, UserError
 from deploy.backends import get_backend
 from deploy.backends.base import Bundle
 from deploy.bundle import read_bundle
@@ -87,7 +87,8 @@ def select(folder: Path, compare: Sequence[str]) -> list[Bundle]:
     """The image → mask bundles that the command line names.
 
     Raises:
-        UserError: there is no such bundle, or it cannot run here.
+        UserError: there is no such bundle.
+        UnsupportedEnvironment: it cannot run here.
     """
     named = read_bundle(folder)
     home = mask_bundle_beside(named)
@@ -105,7 +106,7 @@ def select(folder: Path, compare: Sequence[str]) -> list[Bundle]:
             raise UserError(f"{path} is not an image → mask engine", fix="run `make engine`")
         blocked = get_backend(bundle.backend).runnable(bundle.precision)
         if blocked is not None:
-            raise UserError(f"{path} cannot run here", why=blocked.why, fix=blocked.fix)
+            raise UnsupportedEnvironment(f"{path} cannot run here", why=blocked.why, fix=blocked.fix)
         bundles.append(bundle)
     return bundles
 

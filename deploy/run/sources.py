@@ -46,7 +46,7 @@ def open_source(text: str, limit: int | None = None) -> Source:
 
     Raises:
         UserError: there is no such file, or it cannot be read (images: when their turn comes).
-        UnsupportedEnvironment: there is no such camera, or OpenCV lacks the video's codec.
+        UnsupportedEnvironment: there is no such camera.
     """
     path = Path(text)
     if path.is_dir():
@@ -103,7 +103,7 @@ def _no_camera(number: str) -> UserError:
 
 
 def _no_video(path: Path) -> UserError:
-    return UnsupportedEnvironment(
+    return UserError(
         f"{path} cannot be opened as a video",
         why="it is no video, or this OpenCV has no decoder for its codec",
         fix="convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`",

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 import deploy.bundle
 from core.errors import UserError
+from deploy.backends import get_backend
 from deploy.backends.base import BuildOptions
 from deploy.bundle import check_bundle, check_files, read_bundle, write_bundle
 
@@ -165,3 +166,23 @@ def test_fact_that_json_cannot_hold_leaves_no_folder(tmp_path, source):
     with pytest.raises(ValueError, match="JSON"):
         write_bundle(tmp_path / "engines" / "a", fake(), OPTIONS, source, lambda folder: {"ms": float("nan")})
     assert list((tmp_path / "engines").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": ', "is damaged"),
+        ("[]", "schema None, not 2"),
+        ('{"schema": 2}', "is damaged"),
+    ],
+)
+def test_a_damaged_manifest_is_told_before_anything_is_read_from_it(tmp_path, text, message):
+    (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        read_bundle(tmp_path)
+
+
+def test_a_backend_that_is_not_known_is_told_with_those_that_are():
+    with pytest.raises(UserError, match="no backend 'tvm'") as caught:
+        get_backend("tvm")
+    assert "openvino, onnxruntime, trt" in caught.value.why

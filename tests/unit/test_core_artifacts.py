@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_atomic, write_json, write_text
+from core.errors import UserError
 
 
 def test_exception_leaves_the_target_untouched_and_no_rest(tmp_path: Path) -> None:
@@ -94,3 +95,9 @@ def test_what_a_living_writer_makes_is_what_would_be_discarded(tmp_path: Path) -
     with pytest.raises(FileNotFoundError), write_atomic(target) as temporary:
         discard_unfinished(target)
         assert not temporary.exists()
+
+
+def test_a_target_below_a_file_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no folder")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_text(tmp_path / "notes.txt" / "a.txt", "text")

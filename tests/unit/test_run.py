@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import UnsupportedEnvironment, UserError
 from deploy.backends import get_backend
-from deploy.backends.base import BuildOptions
+from deploy.backends.base import BuildOptions, Unavailable
 from deploy.bake import Normalization, bake
 from deploy.run.command import run, segmented, select
 from deploy.run.inference import Requests, open_requests
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_told_by_name(tmp_path, photos):
     with pytest.raises(UserError, match="no images in"):
         open_source(str(tmp_path / "empty"))
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    with pytest.raises(UnsupportedEnvironment, match="cannot be opened as a video"):
+    with pytest.raises(UserError, match="cannot be opened as a video"):
         open_source(str(tmp_path / "broken.mp4"))
 
 
@@ -185,3 +185,10 @@ def test_bundles_that_are_not_there_are_named(engines, tmp_path):
         select(tmp_path, ())
     with pytest.raises(UserError, match="onnxruntime-int8-mask"):
         select(engines / "onnxruntime-fp32-mask", ("fp32", "int8"))
+
+
+def test_an_engine_that_cannot_run_here_is_the_machines_fault(engines, monkeypatch):
+    backend = type(get_backend("openvino"))
+    monkeypatch.setattr(backend, "runnable", lambda self, precision: Unavailable("no such device", "buy one"))
+    with pytest.raises(UnsupportedEnvironment, match="cannot run here"):
+        select(engines / "openvino-fp32-mask", ())

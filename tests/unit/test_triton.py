@@ -164,3 +164,10 @@ def test_a_plan_is_copied_under_tritons_name_and_a_changed_one_is_not(tmp_path):
     (tmp_path / "model.engine").write_bytes(b"other")
     with pytest.raises(UserError, match="changed since it was built"):
         write_repository(bundle, tmp_path / "out", "pidnet", 8)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "two words", ""])
+def test_a_name_that_leaves_the_repository_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="no name of a model"):
+        write_repository(bundle_of(tmp_path), tmp_path / "out", name, 8)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,23 @@
+"""Options that every command shares."""
+
+import argparse
+
+import pytest
+
+from core.cli import count, percent
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])
+def test_a_count_below_one_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):
+        count(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "100.1", "nan", "most"])
+def test_a_percentage_outside_its_range_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 100"):
+        percent(text)
+
+
+def test_numbers_in_range_are_taken() -> None:
+    assert (count("3"), percent("0"), percent("99.5"), percent("100")) == (3, 0.0, 99.5, 100.0)
