@@ -56,6 +56,7 @@ class SensitivityConfig(Section):
     seed: int = 0
     images: int | None = Field(default=None, gt=0)  # of the loader; None: all
     calibration: CalibrationConfig = CalibrationConfig()
+    screen: Literal["distance", "gradient"] = "distance"  # of outputs, or first order of the loss
     screen_images: int = Field(default=4, gt=0)  # every unit is screened on these
     exact_top: int = Field(default=8, ge=0)  # units measured exactly after the screen
     exact_images: int = Field(default=24, gt=0)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from qat.sensitivity.bootstrap import measured
 from qat.sensitivity.task import logits_of
+from qat.sensitivity.types import Measured
 
 LARGEST_DB = 200.0  # of outputs that do not differ at all
 
 
+Weights = NDArray[np.float64]
+Values = Mapping[str, NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class Distance:
-    """Sums over the outputs of some images, so that distances of more images are added."""
+    """Sums over the outputs of one image, so that those of more images can be added."""
 
     signal: float
     noise: float
@@ -26,18 +34,31 @@ class Distance:
     divergence: float
     positions: float
 
-    def __add__(self, more: Distance) -> Distance:
-        return Distance(*(a + b for a, b in zip(vars(self).values(), vars(more).values(), strict=True)))
 
-    def scores(self) -> dict[str, float]:
-        """`snr_db` of the output, `cosine` of the angle between outputs, `kl` from the float softmax, in nats."""
-        snr = 10 * math.log10(self.signal / self.noise) if self.signal > 0 and self.noise > 0 else LARGEST_DB
-        norms = math.sqrt(self.signal * self.other)
-        return {
-            "snr_db": min(snr, LARGEST_DB) if self.noise else LARGEST_DB,
-            "cosine": self.product / norms if norms else 1.0,
-            "kl": max(self.divergence / max(self.positions, 1.0), 0.0),
-        }
+def scores(distances: Sequence[Mapping[str, float]], seed: int) -> dict[str, Measured]:
+    """`snr_db` of the output, `cosine` of the angle between outputs, `kl` from the float softmax, in nats.
+
+    Over all images together, with intervals over images; `distances` are those of single images.
+    """
+    values = {name: np.array([item[name] for item in distances]) for name in distances[0]}
+    statistics = {"snr_db": _snr_db, "cosine": _cosine, "kl": _divergence}
+    return {name: measured(partial(of, values), len(distances), seed) for name, of in statistics.items()}
+
+
+def _snr_db(values: Values, weights: Weights) -> Weights:
+    signal, noise = weights @ values["signal"], weights @ values["noise"]
+    counts = (signal > 0) & (noise > 0)
+    ratio = np.divide(signal, noise, out=np.ones_like(signal), where=counts)
+    return np.where(counts, np.minimum(10 * np.log10(ratio), LARGEST_DB), LARGEST_DB)
+
+
+def _cosine(values: Values, weights: Weights) -> Weights:
+    norms = np.sqrt((weights @ values["signal"]) * (weights @ values["other"]))
+    return np.divide(weights @ values["product"], norms, out=np.ones_like(norms), where=norms > 0)
+
+
+def _divergence(values: Values, weights: Weights) -> Weights:
+    return np.maximum((weights @ values["divergence"]) / np.maximum(weights @ values["positions"], 1.0), 0.0)
 
 
 def distance(reference: Any, output: Any) -> Distance:
@@ -55,14 +76,6 @@ def distance(reference: Any, output: Any) -> Distance:
         divergence=float((log_a.exp() * (log_a - log_b)).sum()),
         positions=a.numel() / (a.shape[1] if a.ndim > 1 else 1),
     )
-
-
-def total(distances: Iterable[Mapping[str, float]]) -> Distance:
-    """The sum of stored distances."""
-    result = Distance(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    for item in distances:
-        result += Distance(**item)
-    return result
 
 
 def _log_softmax(values: Tensor) -> Tensor:

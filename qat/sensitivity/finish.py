@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -203,8 +203,19 @@ def _example(analysis: Analysis) -> Tensor:
 
 
 def _on_main(work: Callable[[], T]) -> T:
-    """What `work` returns in the first process, in all of them; the others wait."""
-    return gathered(work() if is_main() else None)[0]
+    """What `work` returns in the first process, in all of them; the others wait, and fail where it fails."""
+    outcome: list[Any] = [None, None]
+    if is_main():
+        try:
+            outcome[0] = work()
+        except NOT_EXPORTABLE as error:
+            outcome[1] = str(error)
+            gathered(outcome)
+            raise
+    value, failure = gathered(outcome)[0]
+    if failure is not None:
+        raise RuntimeError(failure)
+    return cast(T, value)
 
 
 def _environment() -> dict[str, str]:

@@ -31,6 +31,7 @@ RESULT_ONLY = {
     "output_file",
     "tolerance",
     "cache",
+    "screen",
     "model_path",
     "data_path",
     "model_file",

@@ -1,6 +1,7 @@
-"""Rank units by harm: all of them by a cheap label-free score, the worst by what they do to the task.
+"""Rank units by harm: all of them by a cheap score, the worst by what they do to the task.
 
-1. Screen: every unit on a few images, by how far the network's output moves; one pass that reuses kept values.
+1. Screen: every unit on a few images, by how far the network's output moves in a pass that reuses kept values, or by
+   the gradient of the loss (`qat.sensitivity.gradient`).
 2. Exact: the worst of the screen on a subset of images, by the damage that the tolerance is about.
 3. Full: on all images, units whose interval still reaches that of the worst one or the tolerance.
 
@@ -13,9 +14,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from qat.sensitivity import distance
 from qat.sensitivity.cache import set_key
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.distance import Distance, total
+from qat.sensitivity.gradient import first_order
 from qat.sensitivity.judge import ImageJudge
 from qat.sensitivity.probes import FLOAT
 from qat.sensitivity.types import Measured, Ranking, UnitScore
@@ -31,11 +33,8 @@ def rank_units(judge: ImageJudge, config: SensitivityConfig) -> Ranking:
     before = probes.forwards
     sets = {unit.name: _set_of(judge, unit.name, config) for unit in judge.units}
     position = {name: index for index, name in enumerate(sets)}
-    screen = judge.subset(config.screen_images)
-    probes.measure(list(sets.values()), screen, what="screening units", against_float=True)
-    found = {name: UnitScore(name, _scores(judge, units, screen)) for name, units in sets.items()}
-    sign = 1 if config.mode == "one_in" else -1  # one_out: without the worst unit the outputs agree best
-    order = sorted(sets, key=lambda name: (sign * _float(found[name].scores["snr_db"]), position[name]))
+    found = {name: UnitScore(name, scores) for name, scores in _screened(judge, sets, config).items()}
+    order = sorted(sets, key=lambda name: (-_harm(found[name], config), position[name]))
     screened = time.perf_counter()
     top = order[: config.exact_top]
     for name, exact in _exact(judge, {name: sets[name] for name in top}, config, config.exact_images).items():
@@ -74,10 +73,25 @@ def _exact(
     return {name: judge.between(units, judge.everything, images) for name, units in sets.items()}
 
 
-def _scores(judge: ImageJudge, units: frozenset[str], screen: tuple[int, ...]) -> dict[str, Measured | float]:
-    key = set_key(units)
-    apart: Distance = total(judge.probes.cache.distances[(key, image)] for image in screen)
-    return dict(apart.scores())
+def _screened(
+    judge: ImageJudge, sets: dict[str, frozenset[str]], config: SensitivityConfig
+) -> dict[str, dict[str, Measured]]:
+    """Scores of every unit by name."""
+    probes, images = judge.probes, judge.subset(config.screen_images)
+    if config.screen == "gradient":
+        return {name: {"taylor": score} for name, score in first_order(probes, images, config.seed).items()}
+    probes.measure(list(sets.values()), images, what="screening units", against_float=True)
+    return {
+        name: distance.scores([probes.cache.distances[(set_key(units), image)] for image in images], config.seed)
+        for name, units in sets.items()
+    }
+
+
+def _harm(found: UnitScore, config: SensitivityConfig) -> float:
+    if config.screen == "gradient":
+        return _float(found.scores["taylor"])
+    sign = -1 if config.mode == "one_in" else 1  # one_out: without the worst unit the outputs agree best
+    return sign * _float(found.scores["snr_db"])
 
 
 def _worst_first(names: list[str], found: dict[str, UnitScore]) -> list[str]:

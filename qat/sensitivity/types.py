@@ -95,7 +95,7 @@ class UnitScore:
 
     Attributes:
         unit: its name.
-        scores: by name: "snr_db", "cosine", "kl" of the screen, and what else was measured.
+        scores: by name: "snr_db", "cosine" and "kl", or "taylor", of the screen.
         exact: damage on the images it was judged by; None when the screen alone ranked it.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from core.errors import UserError
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.weights import model_hash
 from tests.sensitivity.users import PLAIN, RESIDUAL, UNTRACEABLE, write_user
@@ -17,6 +18,45 @@ def test_the_planted_fault_comes_first(tmp_path, net, mode, part) -> None:
     found = analyse(write_user(tmp_path, net, fragile="conv3", mode=mode, part=part))
     assert found.ranking.units[0].unit == "conv3"
     assert {score.unit for score in found.ranking.units} == {unit.name for unit in found.judge.units}
+
+
+@pytest.mark.parametrize("mode", ["one_in", "one_out"])
+@pytest.mark.parametrize("part", ["both", "weight"])
+@pytest.mark.parametrize("net", [PLAIN, UNTRACEABLE], ids=["plain", "untraceable"])
+def test_the_gradient_screen_alone_puts_the_planted_fault_first(tmp_path, net, mode, part) -> None:
+    config = write_user(tmp_path, net, fragile="conv3", screen="gradient", exact_top=0, mode=mode, part=part)
+    found = analyse(config)
+    assert found.ranking.units[0].unit == "conv3"
+    assert all(set(score.scores) == {"taylor"} and score.exact is None for score in found.ranking.units)
+    worst = found.ranking.units[0].scores["taylor"]
+    assert 0 < worst.low < worst.value < worst.high and worst.images == 4
+
+
+def test_the_gradient_screen_is_the_change_of_the_loss_where_errors_are_small(tmp_path) -> None:
+    """A network that is linear in its last layer's output: there the first order is nearly the whole change."""
+    found = analyse(write_user(tmp_path, PLAIN, screen="gradient", exact_top=0, granularity="quantizer"))
+    probes, images = found.judge.probes, found.judge.subset(4)
+    unit = next(unit for unit in found.judge.units if unit.name == "fc.weight_quantizer")
+    probes.measure([frozenset(), frozenset({unit.name})], images, what="test")
+    pairs = zip(probes.of(frozenset({unit.name}), images), probes.of(frozenset(), images), strict=True)
+    changes = [abs(after.loss - before.loss) for after, before in pairs]
+    score = next(score for score in found.ranking.units if score.unit == unit.name)
+    assert score.scores["taylor"].value == pytest.approx(sum(changes) / 4, rel=0.1)
+
+
+def test_a_network_without_gradients_cannot_be_screened_by_them(tmp_path) -> None:
+    detached = PLAIN.replace("return self.fc(x.mean((2, 3)))", "return self.fc(x.mean((2, 3))).detach()")
+    with pytest.raises(UserError, match="no gradient"):
+        analyse(write_user(tmp_path, detached, screen="gradient"))
+
+
+def test_scores_of_the_screen_have_intervals_over_its_images(tmp_path) -> None:
+    found = analyse(write_user(tmp_path, PLAIN, fragile="conv3", screen_images=12))
+    for score in found.ranking.units:
+        assert set(score.scores) == {"snr_db", "cosine", "kl"}
+        assert all(value.low < value.value < value.high and value.images == 12 for value in score.scores.values())
+    worst, rest = found.ranking.units[0], found.ranking.units[1:]
+    assert all(worst.scores["snr_db"].high < score.scores["snr_db"].low for score in rest)
 
 
 def test_two_runs_agree(tmp_path) -> None:
