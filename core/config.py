@@ -94,7 +94,7 @@ class QatConfig(Section):
     """Quantization-aware fine-tuning; `epochs: 0` is post-training quantization."""
 
     approach: Literal["calibrate", "stats_only", "direct"] = "calibrate"
-    toolkit: Literal["builtin", "modelopt", "pytorch-quantization"] = "builtin"  # whose arithmetic fake-quantizes
+    toolkit: Literal["auto", "modelopt", "pytorch-quantization", "builtin"] = "auto"  # whose quantizers train
     epochs: int = Field(ge=0)
     batch_size: int = Field(default=6, gt=0)
     lr: float = Field(default=1e-4, gt=0)

@@ -31,7 +31,7 @@ from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.process_stages import is_main, on_all_processes
 from qat.simulate import save_calibration, save_parity, save_predictions
-from qat.toolkits import quantizer_class
+from qat.toolkits import quantizer_class, with_toolkit_chosen
 from qat.train import fit
 from qat.train_plan import TrainPlan
 
@@ -133,6 +133,7 @@ def _fp32_weights(config: Config, paths: RunPaths) -> None:
 
 
 def _quantize(config: Config, paths: RunPaths) -> None:
+    config = with_toolkit_chosen(config)
     train = build_dataset(config.data, "train", seed=config.seed)
     model = quantized_model(config, paths)
     ranges = prepare(model, config.qat, calibration_images(config, train))

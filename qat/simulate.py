@@ -15,13 +15,14 @@ from qat.data import build_dataset, normalize
 from qat.evaluate import predictions
 from qat.metrics import ConfusionMatrix
 from qat.quantizers import quantizers
+from qat.toolkits import described
 
 PARITY_IMAGES = 2
 CALIBRATION_IMAGES = 8
 
 
 def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
-    """Write the label maps of `model` on val (uint8, N×H×W), its score, and every quantizer's range and origin."""
+    """Write what `model` predicts on val (uint8, N×H×W), its score, the toolkit, and every range with its origin."""
     data = build_dataset(config.data, "val", seed=config.seed)
     matrix = ConfusionMatrix(config.model.num_classes)
     maps: list[NDArray[np.uint8]] = []
@@ -36,7 +37,8 @@ def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
         name: {"origin": quantizer.origin, "amax": quantizer.amax.detach().abs().reshape(-1).tolist()}
         for name, quantizer in quantizers(model).items()
     }
-    write_json(paths.quantizers, {"simulated": score.to_json(), "quantizers": ranges})
+    toolkit = described(config.qat.toolkit)
+    write_json(paths.quantizers, {"simulated": score.to_json(), "toolkit": toolkit, "quantizers": ranges})
 
 
 def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:

@@ -91,7 +91,7 @@ def score(config: Config, checkpoint: Path | None) -> SegmentationScore:
 
 
 def _calibrate(config: Config, paths: RunPaths) -> None:
-    model = pipeline.quantized_model(config, paths)
+    model = pipeline.quantized_model(config, paths)  # `auto` imports no toolkit: ranges are the same with each
     train = build_dataset(config.data, "train", seed=config.seed)
     prepare(model, config.qat, pipeline.calibration_images(config, train))
     finish(model)

@@ -27,7 +27,7 @@ def _pytorch_quantization_source():
     sys.modules.update({module.__name__: module for module in (version, extension)})
 
 
-@pytest.fixture(params=TOOLKITS)
+@pytest.fixture(params=sorted(TOOLKITS))
 def toolkit(request, _pytorch_quantization_source):
     """A toolkit's class of quantizers."""
     try:

@@ -1,13 +1,16 @@
 """What every toolkit's quantizers must do, so that the rest of the line need not know which they are."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
 
+from core.errors import UnsupportedEnvironment
 from qat.checkpointing import load_checkpoint, save_checkpoint
 from qat.fake_quant import QMAX
 from qat.quantizers import Mode, Quantizer, activation_quantizer, quantizers, weight_quantizer
+from qat.toolkits import quantizer_class
 
 CPU = torch.device("cpu")
 
@@ -112,6 +115,40 @@ def test_a_checkpoint_loads_under_every_toolkit(toolkit, tmp_path):
         assert (loaded.mode, loaded.origin) == (Mode.LEARN, "test")
         assert torch.equal(loaded.amax, saved.amax) and loaded.amax.requires_grad
         assert saved.state_dict().keys() == Quantizer(axis=None, narrow=False).state_dict().keys()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_cpus_modelopt_computes_what_the_builtin_quantizers_do(layout, dtype):
+    try:
+        kinds = (quantizer_class("modelopt"), Quantizer)
+    except UnsupportedEnvironment as error:
+        pytest.skip(f"{error.why}; {error.fix}")
+    filters, image = (values(4, 3, 8, 8).to(dtype).contiguous(memory_format=layout) for _ in range(2))
+    found = []
+    for kind in kinds:
+        for quantizer, given in ((activation(kind), image), (weight(kind, filters, 0), filters)):
+            x = given.clone(memory_format=torch.preserve_format).requires_grad_()
+            y = quantizer(x)
+            y.square().sum().backward()
+            found.append((y, x.grad))
+            assert quantizer.axis is not None or y.is_contiguous(memory_format=layout), "no copy to another layout"
+    for (ours, by_ours), (theirs, by_theirs) in zip(found[:2], found[2:], strict=True):
+        assert torch.equal(ours, theirs) and torch.equal(by_ours, by_theirs)
+
+
+def test_modelopt_quantizes_by_its_own_modules_and_they_copy():
+    try:
+        kind = quantizer_class("modelopt")
+    except UnsupportedEnvironment as error:
+        pytest.skip(f"{error.why}; {error.fix}")
+    first = activation(kind)
+    second = deepcopy(first)
+    second.set_amax(0.5, "test")
+    assert type(first.vendor).__module__.startswith("modelopt.") and first.vendor is not second.vendor
+    x = values(64)
+    assert not torch.equal(first(x), second(x))
+    assert torch.equal(second(x), activation(Quantizer, 0.5)(x))
 
 
 def test_only_our_quantizers_are_found_and_trained(toolkit):

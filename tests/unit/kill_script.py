@@ -41,6 +41,7 @@ OVERRIDES = [
     "train.epochs=1",
     "train.batch_size=2",
     "train.checkpoint_every_steps=1",
+    "qat.toolkit=builtin",
     "qat.epochs=6",
     "qat.learned_scales=true",
     "qat.warmup_steps=2",

@@ -153,6 +153,7 @@ SMALL = [
     "train.batch_size=2",
     "train.crop_height_px=32",
     "train.crop_width_px=48",
+    "qat.toolkit=builtin",
     "qat.epochs=1",
     "qat.batch_size=2",
 ]
