@@ -94,13 +94,15 @@ class _LearnedFakeQuantize(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, result = ctx.saved_tensors
         within = _range(x, scale, ctx.qmin)
-        error = result - torch.ops.aten.hardtanh_backward(x, *within)
+        buffer = torch.ops.aten.hardtanh_backward(x, *within)  # the one new tensor: first the error, then the gradient
+        torch.sub(result, buffer, out=buffer)
         if ctx.axis is None:
-            total = torch.dot(error.reshape(-1).float(), gradient.reshape(-1).float())
+            total = torch.dot(buffer.reshape(-1).float(), gradient.reshape(-1).float())
         else:
-            total = error.mul_(gradient).sum(dim=_other_dims(x, ctx.axis), dtype=torch.float32)
+            total = buffer.mul_(gradient).sum(dim=_other_dims(x, ctx.axis), dtype=torch.float32)
         by_scale = ctx.gain * total.reshape(ctx.scale_shape) / scale.reshape(ctx.scale_shape)
-        return torch.ops.aten.hardtanh_backward(gradient, *within), by_scale, None, None, None
+        by_x = torch.ops.aten.hardtanh_backward.grad_input(gradient, *within, grad_input=buffer)
+        return by_x, by_scale, None, None, None
 
 
 def _through_int8(x: Tensor, scale: Tensor, qmin: int, saturates: bool = True) -> Tensor:
