@@ -194,8 +194,11 @@ def _recover(analysis: Analysis, chosen: Chosen, scorer: Scorer) -> dict[str, An
 
 
 def _form_note(analysis: Analysis) -> str:
-    fallback = "torch.fx cannot trace the network: quantized layer by layer, without fusion groups"
-    return fallback if analysis.subject.quantized_by == "layers" else ""
+    if analysis.subject.graph is not None:
+        return ""
+    by_us = analysis.subject.quantized_by == "layers"
+    units = "quantized layer by layer" if by_us else "units are single layers"
+    return f"torch.fx cannot trace the network: {units}, without fusion groups"
 
 
 def _example(analysis: Analysis) -> Tensor:
