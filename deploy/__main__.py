@@ -207,6 +207,9 @@ def _triton(arguments: argparse.Namespace) -> None:
 def _doctor(arguments: argparse.Namespace) -> int | None:
     from deploy.doctor import examine, print_diagnosis
 
+    absent = [str(folder) for folder in arguments.data if not folder.is_dir()]
+    if absent:
+        raise UserError(f"no folder {', '.join(absent)}", fix="give --data a folder that is there")
     found = examine(arguments.data)
     if arguments.json:
         print(json.dumps(found.to_json(), indent=2))

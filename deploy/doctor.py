@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from deploy import machine
 from deploy.backends import BACKEND_NAMES, get_backend
@@ -177,7 +177,7 @@ def print_diagnosis(found: Diagnosis) -> None:
     """A table per topic, then in one line what can be built and run."""
     out = Console(soft_wrap=True, highlight=False)
     for topic in dict.fromkeys(finding.topic for finding in found.findings):
-        table = Table(topic, "", "found", "fix")
+        table = Table(topic, "", Column("found", overflow="fold"), Column("fix", overflow="fold"))
         for finding in found.findings:
             if finding.topic == topic:
                 table.add_row(finding.name, finding.state, finding.detail, finding.fix)

@@ -22,7 +22,7 @@ _out = Console(soft_wrap=True, highlight=False)
 
 def print_outcomes(outcomes: Sequence[BuildOutcome]) -> None:
     """One row per backend and precision: built where, or why not."""
-    table = Table("engine", "status", "size", "where / why")
+    table = Table("engine", "status", "size", Column("where / why", overflow="fold"))
     for outcome in outcomes:
         size = f"{outcome.bundle.size_bytes / 1e6:.1f} MB" if outcome.bundle else ""
         where = str(outcome.bundle.dir) if outcome.bundle else outcome.reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,24 @@ def open_sink(out: Path, source: Source) -> Iterator[Write]:
     A video appears under its name only when the block ends without an error.
 
     Raises:
-        UserError: `out` names a file where a folder is needed, or of another kind.
+        UserError: `out` names a file where a folder is needed, of another kind, or one that the frames are read from.
         UnsupportedEnvironment: OpenCV cannot encode MP4 here.
     """
     if source.fps is None:
         if out.suffix and (source.total != 1 or out.suffix.lower() != ".png"):
             raise UserError(f"{out} cannot hold the results", why="they are PNG files", fix="give a folder with -o")
-        yield lambda name, picture: write_png(out if out.suffix else out / f"{name}.png", picture)
+
+        def write(name: str, picture: Picture) -> None:
+            target = out if out.suffix else out / f"{name}.png"
+            _keep(source.files, target)
+            write_png(target, picture)
+
+        yield write
         return
     if out.suffix and out.suffix.lower() != ".mp4":
         raise UserError(f"{out} cannot hold the results", why="they are an MP4 video", fix="give a folder or an .mp4")
     target = out if out.suffix else out / f"{source.name}.mp4"
+    _keep(source.files, target)
     with write_atomic(target) as temporary:
         video = _Video(temporary, source.fps)
         try:
@@ -43,6 +50,11 @@ def open_sink(out: Path, source: Source) -> Iterator[Write]:
             video.close()
         if not video.started:
             raise UserError(f"{source.name} gave no frames", why="it is empty, damaged, or was stopped at once")
+
+
+def _keep(files: Sequence[Path], target: Path) -> None:
+    if target.exists() and any(file.samefile(target) for file in files):
+        raise UserError(f"{target} is not replaced", why="it is what the result was made from", fix="give another -o")
 
 
 def write_png(target: Path, picture: Picture) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class Source:
-    """Frames, read one at a time; `fps` is None for images, which become files of their own."""
+    """Frames, read one at a time; `fps` is None for images, which become files of their own.
+
+    `files` are those that the frames are read from; results never replace them.
+    """
 
     name: str
     frames: Iterator[Frame]
     total: int | None
     fps: float | None
+    files: tuple[Path, ...] = ()
 
 
 def open_source(text: str, limit: int | None = None) -> Source:
@@ -55,22 +60,24 @@ def open_source(text: str, limit: int | None = None) -> Source:
             raise UserError(
                 f"no images in {path}", why=f"none of its files ends in {', '.join(sorted(IMAGE_SUFFIXES))}"
             )
-        return Source(path.name, map(read_frame, files), len(files), None)
+        stems = Counter(file.stem for file in files)
+        names = [file.stem if stems[file.stem] == 1 else file.name for file in files]  # a.jpg and a.png stay apart
+        return Source(path.name, map(read_frame, files, names), len(files), None, tuple(files))
     if text.isdecimal() and not path.exists():
         return _video(cv2.VideoCapture(int(text)), f"camera{text}", limit, _no_camera(text))
     if not path.is_file():
         raise UserError(f"no file or folder {path}", fix="give an image, a folder, a video, or the number of a camera")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Source(path.stem, iter([read_frame(path)]), 1, None)
-    return _video(cv2.VideoCapture(str(path)), path.stem, limit, _no_video(path))
+        return Source(path.stem, iter([read_frame(path)]), 1, None, (path,))
+    return replace(_video(cv2.VideoCapture(str(path)), path.stem, limit, _no_video(path)), files=(path,))
 
 
-def read_frame(path: Path) -> Frame:
-    """An image file; raises `UserError` when OpenCV cannot decode it."""
+def read_frame(path: Path, name: str = "") -> Frame:
+    """An image file under that name, or its own; raises `UserError` when OpenCV cannot decode it."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"{path} cannot be read as an image", why="it is damaged, or of a format OpenCV does not know")
-    return Frame(path.stem, _rgb(image))
+    return Frame(name or path.stem, _rgb(image))
 
 
 def _video(capture: Any, name: str, limit: int | None, refusal: UserError) -> Source:

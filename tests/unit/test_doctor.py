@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from core.errors import EXIT_ENVIRONMENT
+from core.errors import EXIT_ENVIRONMENT, EXIT_USER_ERROR
 from deploy import __main__, doctor, machine
 from deploy.backends.base import Unavailable
 
@@ -121,3 +121,8 @@ def test_exit_code_when_nothing_can_be_built(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "get_backend", lambda name: Nothing())
     assert command(monkeypatch) == EXIT_ENVIRONMENT
     assert "builds here: nothing" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_there_is_the_users_to_mend(monkeypatch, capsys, tmp_path):
+    assert command(monkeypatch, "--data", str(tmp_path / "absent")) == EXIT_USER_ERROR
+    assert "absent" in capsys.readouterr().err

@@ -192,3 +192,16 @@ def test_an_engine_that_cannot_run_here_is_the_machines_fault(engines, monkeypat
     monkeypatch.setattr(backend, "runnable", lambda self, precision: Unavailable("no such device", "buy one"))
     with pytest.raises(UnsupportedEnvironment, match="cannot run here"):
         select(engines / "openvino-fp32-mask", ())
+
+
+def test_results_never_replace_what_they_were_made_from(engines, photos, video):
+    before = {path: path.read_bytes() for path in (*photos.iterdir(), video)}
+    for source, out in ((photos, photos), (photos / "p1.png", photos / "p1.png"), (video, video.parent)):
+        with pytest.raises(UserError, match="is not replaced"):
+            run(engines / "openvino-fp32-mask", str(source), out)
+    assert {path: path.read_bytes() for path in (*photos.iterdir(), video)} == before
+
+
+def test_pictures_of_one_name_and_two_formats_give_two_results(photos):
+    (photos / "p1.bmp").write_bytes(cv2.imencode(".bmp", cv2.imread(str(photos / "p1.png")))[1].tobytes())
+    assert [frame.name for frame in open_source(str(photos)).frames] == ["p0", "p1.bmp", "p1.png", "p2"]
