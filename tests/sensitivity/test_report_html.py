@@ -26,6 +26,7 @@ def test_the_page_needs_no_network_and_tells_the_verdict() -> None:
     page = render(findings(), POINTS)
     assert not re.search(r"(?:src|href)\s*=|@import|url\(", page)
     assert "tolerance met" in page and "- body.0" in page and "python sensitivity_analysis.py" in page
+    assert page.count("not told apart") == 2
     assert page.count("<circle") == 2 and page.count('class="picked"') == 1
 
 
