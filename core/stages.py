@@ -12,6 +12,7 @@ from core.console import say
 from core.errors import UserError
 
 SCHEMA_VERSION = 1
+LONGEST_VALUE = 80  # in messages, in characters
 
 
 @dataclass(frozen=True)
@@ -97,4 +98,9 @@ def _difference(key: str, old: Any, new: Any) -> str:
         for inner in sorted(set(old) | set(new)):
             if old.get(inner) != new.get(inner):
                 return _difference(f"{key}.{inner}", old.get(inner), new.get(inner))
-    return f"{key}: {old!r} → {new!r}"
+    return f"{key}: {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"

@@ -143,3 +143,9 @@ def test_a_missing_input_is_the_users_to_mend(line: Line) -> None:
     line.source.unlink()
     with pytest.raises(UserError, match=r"double needs .*in\.txt"):
         line.ensure()
+
+
+def test_a_long_value_does_not_fill_the_screen(line: Line) -> None:
+    line.ensure(classes=["road"])
+    (reason,) = line.reasons(classes=["road"] * 500)
+    assert reason.startswith("classes: ['road'] → ['road', 'road'") and reason.endswith("…") and len(reason) < 120
