@@ -31,10 +31,10 @@ def load_function(reference: str, key: str) -> Callable[..., Any]:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError) as error:
         raise UserError(f"{key}: {reference}", why=f"{file} cannot be imported: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
+    if not callable(getattr(module, name, None)):
         raise UserError(f"{key}: {reference}", why=f"{file} has no function {name}")
-    return function  # type: ignore[no-any-return]  # callable() narrows to a function of anything
+    function: Callable[..., Any] = getattr(module, name)
+    return function
 
 
 def call_with(function: Callable[..., Any], offered: Mapping[str, Any], what: str) -> Any:
