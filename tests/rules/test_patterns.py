@@ -107,7 +107,7 @@ def test_the_command_refuses_and_the_line_warns(tmp_path, monkeypatch, capsys):
         assert deploy_main() == EXIT_USER_ERROR
         assert "did you mean head" in capsys.readouterr().err
     assert not (tmp_path / "out.onnx").exists()
-    assert place(tmp_path / "qdq.onnx", RULES, ("head", "add_1")).unnamed == ("add_1",)
+    assert place(tmp_path / "qdq.onnx", RULES, ("head", "add_1", "add_9")).unnamed == ("add_9",)
 
 
 def test_unnamed_keeps_the_order_and_kinds_are_exact():
