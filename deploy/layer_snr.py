@@ -32,8 +32,6 @@ class LayerSnr:
 def layer_snr(reference: Path, placed: Path, images: Iterable[NDArray[np.float32]]) -> list[LayerSnr]:
     """SNR of every weighted op whose output has the same name in both graphs, in the order of `placed`.
 
-    A rewrite that changes what a tensor holds (a folded BatchNorm) makes its SNR low though nothing is wrong.
-
     Args:
         reference, placed: ONNX files; both are run by ONNX Runtime with nothing fused.
         images: network inputs, float32 (1, C, H, W) each.

@@ -9,7 +9,7 @@
 Equal because (p + q) · f + shift = (p · f + shift) + q · f. PIDNet's head begins so: the BatchNorm reads the sum of
 Bag's two 1×1 convolutions.
 
-The tensors between the convolutions and the BatchNorm change their values, so scales that they had are dropped.
+The convolutions' outputs change their values, so they get other names, and scales that they had are dropped.
 
 Look-alikes left alone: an Add with an input that is no convolution, or whose inputs or sum somebody else reads.
 """
@@ -25,6 +25,8 @@ from deploy.algebra.affine import affine, is_affine, scalable_conv, scale_channe
 from deploy.onnx_graph import replace_uses
 from deploy.qdq import Scale
 
+FOLDED = "_folded"  # a name that stayed would be compared with the tensor it no longer is
+
 
 def fold_bn_through_add(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
     """Fold every BatchNorm that can be, in place, and return the scales that still hold."""
@@ -36,7 +38,9 @@ def fold_bn_through_add(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[st
         factor, shift = affine(norm)
         for conv, part in zip(convs, (shift, np.zeros_like(shift)), strict=True):
             scale_channels(conv, factor, part, kept)
-            kept.pop(conv.outputs[0].name, None)
+            made = conv.outputs[0]
+            kept.pop(made.name, None)
+            made.name += FOLDED
         kept.pop(norm.inputs[0].name, None)
         replace_uses(graph, norm.outputs[0], norm.inputs[0])
         norm.outputs.clear()

@@ -74,6 +74,8 @@ def test_batchnorm_behind_an_add_is_folded_into_both_convolutions():
     expected = run(graph, FEEDS)
     fold_bn_through_add(graph, {})
     assert sorted(kinds(graph)) == ["Add", "Conv", "Conv", "Relu"]
+    outputs = {node.outputs[0].name for node in graph.nodes if node.op == "Conv"}
+    assert outputs == {"Conv0_folded", "Conv1_folded"}, "values that changed are not taken for those of the old name"
     same(expected, run(graph, FEEDS))
 
 
