@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from deploy.backends import BACKEND_NAMES, get_backend
 from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
+from deploy.backends.trt_session import trt_session
 
 COMBINATIONS = [(name, precision) for name in BACKEND_NAMES for precision in get_backend(name).precisions]
 
@@ -70,3 +74,25 @@ def no_loading(monkeypatch) -> Callable[[Backend], list[str]]:
         return calls
 
     return forbid
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Opens a TensorRT session on a `trt_doubles.Machine`."""
+
+    @contextmanager
+    def open_on(machine, **options):
+        for name, module in (
+            ("pycuda", ModuleType("pycuda")),
+            ("pycuda.driver", machine.cuda),
+            ("cuda", ModuleType("cuda")),
+            ("cuda.bindings", ModuleType("cuda.bindings")),
+            ("cuda.bindings.driver", machine.driver),
+        ):
+            monkeypatch.setitem(sys.modules, name, module)
+        for package, module in (("pycuda", machine.cuda), ("cuda.bindings", machine.driver)):
+            monkeypatch.setattr(sys.modules[package], "driver", module, raising=False)
+        with trt_session(machine.trt, "logger", b"plan", **options) as session:
+            yield session
+
+    return open_on

@@ -16,6 +16,7 @@ Shape = tuple[int, ...]
 TENSORS = {"image": ("INPUT", (1, 3, 4, 4)), "logits": ("OUTPUT", (1, 2, 4, 4)), "edges": ("OUTPUT", (1, 1, 4, 4))}
 LARGEST_BATCH = 4
 STREAM = 7
+IMAGE = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
 
 
 class Machine:
