@@ -12,6 +12,7 @@ from torch import nn
 
 from core.artifacts import write_atomic
 from core.console import say
+from core.errors import UserError
 
 # What torch.load raises for files that are empty, cut off, damaged or something else.
 UNREADABLE = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, LookupError, TypeError)
@@ -20,6 +21,23 @@ UNREADABLE = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, Valu
 def reason_of(error: Exception) -> str:
     """First line of an error of `UNREADABLE`."""
     return (str(error) or "it ends too early").splitlines()[0]
+
+
+def load_file(path: Path, what: str, fix: str) -> Any:
+    """What `torch.load` finds in a file of tensors, on the CPU.
+
+    Args:
+        what: the file in words; `fix`: where one comes from.
+
+    Raises:
+        UserError: there is no such file, or it is damaged or something else.
+    """
+    if not path.is_file():
+        raise UserError(f"no {what} {path}", fix=fix)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read as a PyTorch checkpoint", why=reason_of(error), fix=fix) from error
 
 
 class Stateful(Protocol):

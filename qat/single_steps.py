@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import fx
 
 from core.config import Config, section_dict
@@ -14,7 +13,7 @@ from core.stages import Stage
 from deploy.placement import RULE_SET_VERSION
 from qat import pipeline
 from qat.approaches import finish, prepare
-from qat.checkpointing import UNREADABLE, reason_of, save_weights
+from qat.checkpointing import UNREADABLE, load_file, reason_of, save_weights
 from qat.data import build_dataset
 from qat.evaluate import evaluate
 from qat.export import export_onnx
@@ -58,13 +57,10 @@ def load_quantized(config: Config, checkpoint: Path) -> fx.GraphModule:
     Raises:
         UserError: no such file, or one of another network or placement.
     """
-    if not checkpoint.is_file():
-        raise UserError(
-            f"no checkpoint {checkpoint}", fix="make one with `python -m qat calibrate` or `python -m qat run`"
-        )
+    state = load_file(checkpoint, "checkpoint", "make one with `python -m qat calibrate` or `python -m qat run`")
     model = pipeline.quantized_model(config, RunPaths(config.run))
     try:
-        model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        model.load_state_dict(state)
     except UNREADABLE as error:
         raise UserError(
             f"{checkpoint} is no checkpoint of this network with these quantizers",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from qat.checkpointing import UNREADABLE, reason_of
+from qat.checkpointing import load_file
 
 ORIGINAL_PREFIX = "model."  # the authors save their training wrapper, whose network is called `model`
 TRAINING_ONLY = ("loss.", "sem_loss.", "bd_loss.")  # what else that wrapper holds
@@ -56,12 +54,7 @@ def load_state(model: nn.Module, path: Path) -> None:
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors of a checkpoint file by name; raises `UserError` when there is none to read."""
-    if not path.is_file():
-        raise UserError(f"no checkpoint {path}", fix="check model.checkpoint (CKPT=…)")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read as a PyTorch checkpoint", why=reason_of(error)) from error
+    content = load_file(path, "checkpoint", "check model.checkpoint (CKPT=…)")
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):

@@ -16,7 +16,7 @@ from core.console import say
 from core.errors import UserError
 from deploy.profiles import select
 from qat import fx_graph
-from qat.checkpointing import UNREADABLE, reason_of
+from qat.checkpointing import load_file
 from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
 from qat.sensitivity.functional import Weights
@@ -155,12 +155,7 @@ def switch_off(model: nn.Module, names: Sequence[str]) -> None:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise UserError(f"no saved model {path}", fix="run sensitivity_analysis.py first")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise UserError(f"{path} cannot be read", why=reason_of(error)) from error
+    content = load_file(path, "saved model", "run sensitivity_analysis.py first")
     if not isinstance(content, Mapping) or content.get("schema") != SCHEMA_VERSION or "quantization" not in content:
         raise UserError(f"{path} is no model that sensitivity_analysis.py saved, or of another version")
     return content
