@@ -16,7 +16,7 @@ from core.console import track
 from deploy.backends.base import Session
 from qat.data.base import SegmentationDataset
 from qat.losses import upsample
-from qat.metrics import ConfusionMatrix
+from qat.metrics import ConfusionMatrix, classes_of
 from qat.sensitivity.bootstrap import measured
 from qat.sensitivity.task import metric_value
 
@@ -55,7 +55,7 @@ def predict(session: Session, image: NDArray[np.float32], label: Mask) -> Mask:
     """
     feeds = {session.input_names[0]: image[np.newaxis]}
     logits = torch.from_numpy(session.run(feeds)[session.output_names[0]])
-    mask: Mask = upsample(logits, torch.from_numpy(label)).argmax(dim=1)[0].to(torch.uint8).numpy()
+    mask: Mask = classes_of(upsample(logits, torch.from_numpy(label)))[0].to(torch.uint8).numpy()
     return mask
 
 

@@ -17,7 +17,7 @@ from qat.data import SegmentationDataset, normalize
 from qat.data.base import Sample
 from qat.distributed import global_sum, rank, world_size
 from qat.losses import Outputs, final_logits, upsample
-from qat.metrics import ConfusionMatrix, SegmentationScore
+from qat.metrics import ConfusionMatrix, SegmentationScore, classes_of
 
 Predictor = nn.Module | Callable[[Tensor], Outputs]
 
@@ -85,7 +85,7 @@ def predictions(
             images = torch.from_numpy(np.stack([normalize(sample.image, data_cfg) for sample in samples]))
             labels = torch.from_numpy(np.stack([sample.label for sample in samples]))
             logits = upsample(final_logits(model(images.to(device))), labels)
-            yield from zip(samples, logits.argmax(dim=1).to(torch.uint8).cpu().numpy(), strict=True)
+            yield from zip(samples, classes_of(logits).to(torch.uint8).cpu().numpy(), strict=True)
 
 
 def _batches(dataset: Samples, size: int) -> Iterator[list[Sample]]:

@@ -16,7 +16,7 @@ from core.artifacts import sha256_json
 from core.errors import UserError
 from qat.distributed import rank
 from qat.sensitivity.distance import Distance
-from qat.sensitivity.task import Evidence
+from qat.sensitivity.task import Evidence, counts_of
 
 Key = tuple[str, int]  # which units were quantized, and the image
 
@@ -53,7 +53,7 @@ class ProbeCache:
             "set": set_key(units),
             "images": list(images),
             "loss": [repr(item.loss) for item in found],
-            "counts": _packed(np.stack([item.counts for item in found])),
+            "counts": None if found[0].counts is None else _packed(counts_of(found)),
             "distances": [asdict(item) for item in distances],
         }
         self._write(line)
@@ -72,10 +72,11 @@ class ProbeCache:
         if "metric" in line:
             self.metrics[line["metric"]] = float(line["value"])
             return
-        counts = _unpacked(line["counts"])
+        counts = _unpacked(line["counts"]) if line["counts"] else [None] * len(line["images"])
         for position, image in enumerate(line["images"]):
             key = (line["set"], image)
-            self.evidence[key] = Evidence(float(line["loss"][position]), counts[position])
+            if counts[position] is not None or key not in self.evidence:
+                self.evidence[key] = Evidence(float(line["loss"][position]), counts[position])
             if line["distances"]:
                 self.distances[key] = line["distances"][position]
 

@@ -11,7 +11,7 @@ from core.errors import UserError
 from qat.sensitivity.bootstrap import Statistic, mean, measured, multiplicities
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.probes import FLOAT, Probes
-from qat.sensitivity.task import Evidence, metric_value
+from qat.sensitivity.task import Evidence, counts_of, metric_value
 from qat.sensitivity.types import Baseline, Measured, Unit
 
 FOLDS = 8  # of the images, each scored by the user's `evaluate`, for its interval
@@ -49,7 +49,7 @@ class ImageJudge:
     ) -> Measured:
         """How much worse `other` is than `reference`, or the loss of `other` if `absolute`."""
         indices = self.subset(images)
-        self.probes.measure([reference, other], indices, what="evaluating")
+        self.probes.measure([reference, other], indices, what="evaluating", counted=self.by_metric)
         if self.by_metric and self.probes.metric == "evaluate":
             return self._by_evaluate(reference, other, indices)
         both = [self.probes.of(units, indices) for units in (reference, other)]
@@ -76,7 +76,7 @@ class ImageJudge:
             before, after = _losses(reference), _losses(other)
             after = np.where(np.isfinite(before), after, np.nan)  # an image without labels has no loss in either
             return lambda weights: mean(after, weights) - (0.0 if absolute else mean(before, weights))
-        counts = [np.stack([item.counts for item in items]) for items in (reference, other)]
+        counts = [counts_of(items) for items in (reference, other)]
 
         def drop(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             was, now = (metric_value(self.probes.metric, item, weights) for item in counts)
@@ -108,7 +108,7 @@ class ImageJudge:
         if metric == "evaluate":
             scores = [self.probes.evaluated(units, self.order) for units in (FLOAT, self.everything)]
         elif metric:
-            counts = [np.stack([item.counts for item in items]) for items in (plain, full)]
+            counts = [counts_of(items) for items in (plain, full)]
             scores = [float(metric_value(metric, item, ones)[0]) for item in counts]
         losses = [float(mean(_losses(items), ones)[0]) for items in (plain, full)]
         if not np.isfinite(losses[0]):

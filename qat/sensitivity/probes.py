@@ -53,7 +53,13 @@ class Probes:
         self.metric = "evaluate" if evaluate else metric_of(output, input_and_target(first)[1])
 
     def measure(
-        self, sets: Sequence[frozenset[str]], indices: Sequence[int], *, what: str, against_float: bool = False
+        self,
+        sets: Sequence[frozenset[str]],
+        indices: Sequence[int],
+        *,
+        what: str,
+        counted: bool = True,
+        against_float: bool = False,
     ) -> None:
         """Fill the cache with the evidence of every set on these images; what is there already is not run again.
 
@@ -61,27 +67,29 @@ class Probes:
 
         Args:
             what: the label of the progress bar.
+            counted: also keep what the metric counts.
             against_float: also keep the distance of the outputs from the float network's.
         """
         started = time.perf_counter()
         by_sets = len(sets) >= world_size()
         mine = sets[rank() :: world_size()] if by_sets else sets
         jobs = [
-            (chunk, [s for s in mine if any(not self._known(s, image, against_float) for image in chunk)])
+            (chunk, [s for s in mine if any(not self._known(s, image, counted, against_float) for image in chunk)])
             for chunk in self.images.chunks(sorted(indices))
         ]
         jobs = [job for job in jobs if job[1]]
         lines: list[dict[str, Any]] = []
         try:
             for chunk, wanted in track(jobs if by_sets else jobs[rank() :: world_size()], what):
-                lines += self._run(chunk, wanted, against_float)
+                lines += self._run(chunk, wanted, counted, against_float)
         finally:
             self.seconds += time.perf_counter() - started
         for process, others in enumerate(gathered(lines)):
             if process != rank():
                 for line in others:
                     self.cache.take(line)
-        self.check()
+        if jobs:
+            self.check()
 
     def evaluated(self, units: frozenset[str], indices: Sequence[int]) -> float:
         """What the user's `evaluate` says with these units quantized."""
@@ -111,11 +119,16 @@ class Probes:
         if any(module.training for module in self.subject.model.modules()):
             raise UserError("a probe put the network in training mode", fix="remove .train() from forward()")
 
-    def _known(self, units: frozenset[str], image: int, against_float: bool) -> bool:
+    def _known(self, units: frozenset[str], image: int, counted: bool, against_float: bool) -> bool:
         key = (set_key(units), image)
-        return key in self.cache.evidence and (not against_float or key in self.cache.distances)
+        found = self.cache.evidence.get(key)
+        if found is None or (counted and found.counts is None):
+            return False
+        return not against_float or key in self.cache.distances
 
-    def _run(self, chunk: tuple[int, ...], sets: list[frozenset[str]], against_float: bool) -> list[dict[str, Any]]:
+    def _run(
+        self, chunk: tuple[int, ...], sets: list[frozenset[str]], counted: bool, against_float: bool
+    ) -> list[dict[str, Any]]:
         """All sets on one batch; the largest part of the work is shared with the base they are nearest to."""
         batch = self.images.together(chunk)
         inputs, target = self._input(batch)
@@ -131,7 +144,8 @@ class Probes:
                         output = self._output(inputs, units, len(chunk))
                     else:
                         output = self._again(kept, units, base, len(chunk))
-                    found = evidence(output, target, self.criterion, self._counted(), len(chunk))
+                    metric = self._counted() if counted else None
+                    found = evidence(output, target, self.criterion, metric, len(chunk))
                     apart = _distances(reference, output, len(chunk)) if against_float else []
                     lines.append(self.cache.add(units, chunk, found, apart))
         return lines

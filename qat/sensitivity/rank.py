@@ -67,7 +67,9 @@ def _exact(
     """Damage of each set: against float, or what it saves against everything quantized."""
     if not sets:
         return {}
-    judge.probes.measure(list(sets.values()), judge.subset(images), what="measuring the worst units")
+    judge.probes.measure(
+        list(sets.values()), judge.subset(images), what="measuring the worst units", counted=judge.by_metric
+    )
     if config.mode == "one_in":
         return {name: judge.between(FLOAT, units, images) for name, units in sets.items()}
     return {name: judge.between(units, judge.everything, images) for name, units in sets.items()}
@@ -80,7 +82,7 @@ def _screened(
     probes, images = judge.probes, judge.subset(config.screen_images)
     if config.screen == "gradient":
         return {name: {"taylor": score} for name, score in first_order(probes, images, config.seed).items()}
-    probes.measure(list(sets.values()), images, what="screening units", against_float=True)
+    probes.measure(list(sets.values()), images, what="screening units", counted=judge.by_metric, against_float=True)
     return {
         name: distance.scores([probes.cache.distances[(set_key(units), image)] for image in images], config.seed)
         for name, units in sets.items()

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from qat.sensitivity.bootstrap import mean, measured
 from qat.sensitivity.data import Loader, input_and_target
 from qat.sensitivity.judge import ImageJudge
 from qat.sensitivity.probes import FLOAT
-from qat.sensitivity.task import Evidence, evidence, metric_value
+from qat.sensitivity.task import Evidence, counts_of, evidence, metric_value
 from qat.sensitivity.types import Measured
 
 
@@ -33,7 +30,7 @@ class Scorer:
         if metric == "evaluate" and self._probes.evaluate is not None:
             with torch.no_grad():
                 return loss, float(self._probes.evaluate(model, Loader(self._probes.images, self._indices)))
-        return loss, float(metric_value(metric, _counts(found), ones)[0]) if metric else None
+        return loss, float(metric_value(metric, counts_of(found), ones)[0]) if metric else None
 
     def damage(self, model: nn.Module) -> Measured:
         """Against the float network that the analysis began with, in the unit of the tolerance."""
@@ -53,7 +50,7 @@ class Scorer:
         if self._probes.metric != "mIoU":
             return {}
         self._probes.measure([quantized], self._indices, what="class by class")
-        counts = _counts(self._probes.of(quantized, self._indices)).sum(axis=0)
+        counts = counts_of(self._probes.of(quantized, self._indices)).sum(axis=0)
         labelled, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
         union = labelled + predicted - correct
         return {
@@ -72,7 +69,3 @@ class Scorer:
                 counted = "" if metric == "evaluate" else metric
                 found += evidence(output, target, self._probes.criterion, counted, len(chunk))
         return found
-
-
-def _counts(found: Sequence[Evidence]) -> NDArray[np.int32]:
-    return np.stack([item.counts for item in found])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
@@ -60,12 +61,15 @@ def restored(switches: dict[str, Switch]) -> Iterator[None]:
 
 
 def _ours(path: str, quantizer: Quantizer) -> Switch:
+    def change(mode: Mode) -> None:
+        if quantizer.mode is not mode:  # a probe changes few of hundreds
+            quantizer.set_mode(mode)
+
     def saved() -> Callable[[], None]:
-        mode = quantizer.mode
-        return lambda: quantizer.set_mode(mode)
+        return partial(change, quantizer.mode)
 
     def turn(on: bool) -> None:
-        quantizer.set_mode(Mode.QUANTIZE if on else Mode.FLOAT)
+        change(Mode.QUANTIZE if on else Mode.FLOAT)
 
     return Switch(path, "activation" if quantizer.axis is None else "weight", turn, saved)
 

@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from core.errors import UserError
+from qat.metrics import ConfusionMatrix
 from qat.sensitivity.bootstrap import mean, measured, multiplicities
-from qat.sensitivity.cache import ProbeCache
+from qat.sensitivity.cache import ProbeCache, set_key
 from qat.sensitivity.data import read_images
 from qat.sensitivity.distance import Distance
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.switches import switches
-from qat.sensitivity.task import Evidence, metric_value
+from qat.sensitivity.task import Evidence, counts_of, evidence, metric_value
 from qat.sensitivity.user_file import load_user_file
 from qat.sensitivity.weights import load_weights
 from tests.sensitivity.users import PLAIN, write_user
@@ -63,9 +64,9 @@ def test_miou_is_of_the_summed_matrix() -> None:
 
 def test_cached_probes_come_back_under_the_same_fingerprint_only(tmp_path) -> None:
     path, units = tmp_path / "probes.jsonl", frozenset({"a", "b"})
-    evidence = [Evidence(0.25, np.array([1], np.int32)), Evidence(float("nan"), np.array([0], np.int32))]
+    found = [Evidence(0.25, np.array([1], np.int32)), Evidence(float("nan"), np.array([0], np.int32))]
     apart = [Distance(1.0, 0.5, 1.0, 1.0, 0.0, 2.0)] * 2
-    ProbeCache(path, "x").add(units, (3, 5), evidence, apart)
+    ProbeCache(path, "x").add(units, (3, 5), found, apart)
     own = next(tmp_path.glob("probes*.jsonl"))
     with open(own, "a", encoding="utf-8") as file:
         file.write('{"fingerprint": "x", "set": "cut sho')
@@ -75,6 +76,42 @@ def test_cached_probes_come_back_under_the_same_fingerprint_only(tmp_path) -> No
     again.add_metric("m", 1.5)
     assert ProbeCache(path, "x").metrics == {"m": 1.5}
     assert ProbeCache(path, "y").evidence == {}
+
+
+def test_counts_once_kept_are_not_lost_to_a_probe_that_asked_for_none(tmp_path) -> None:
+    units, key = frozenset({"a"}), (set_key(frozenset({"a"})), 3)
+    cache = ProbeCache(tmp_path / "probes.jsonl", "x")
+    cache.add(units, (3,), [Evidence(0.5, None)], [])
+    assert cache.evidence[key].counts is None
+    cache.add(units, (3,), [Evidence(0.5, np.array([7], np.int32))], [])
+    cache.add(units, (3,), [Evidence(0.5, None)], [])
+    assert all(found.evidence[key].counts == [7] for found in (cache, ProbeCache(tmp_path / "probes.jsonl", "x")))
+
+
+def test_what_the_metric_counts_is_counted_when_it_is_first_asked_for(tmp_path) -> None:
+    probes = analyse(write_user(tmp_path, PLAIN)).judge.probes
+    units = frozenset({next(unit.name for unit in probes.subject.units)})
+    probes.measure([units], [0, 1], what="loss", counted=False)
+    probes.measure([units], [0, 1], what="metric")
+    assert counts_of(probes.of(units, [0, 1])).shape == (2, 1)
+    before = probes.forwards
+    probes.measure([units], [0, 1], what="metric")
+    assert probes.forwards == before
+
+
+def test_pixels_are_counted_as_the_confusion_matrix_of_training_counts_them() -> None:
+    logits, labels = torch.randn(1, 3, 8, 8), torch.randint(0, 3, (1, 8, 8), dtype=torch.uint8)
+    labels[0, :2] = 255
+    matrix = ConfusionMatrix(3)
+    matrix.update(logits.argmax(1)[0].numpy().astype(np.uint8), labels[0].numpy())
+    found = evidence(logits, labels, lambda output, target: output.mean(), "mIoU", images=1)
+    assert (counts_of(found)[0] == matrix.counts).all() and matrix.counts.sum() == 48
+
+
+def test_a_label_beyond_the_classes_is_refused() -> None:
+    labels = torch.full((1, 8, 8), 3)
+    with pytest.raises(UserError, match="not below 3"):
+        evidence(torch.randn(1, 3, 8, 8), labels, lambda output, target: output.mean(), "mIoU", images=1)
 
 
 @pytest.mark.parametrize("key", [{"seed": 1}, {"part": "weight"}, {"mode": "one_out"}])

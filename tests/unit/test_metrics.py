@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from qat.metrics import ConfusionMatrix
+from qat.metrics import ConfusionMatrix, classes_of
 
 NAMES = ("a", "b", "c")
 
@@ -100,3 +100,11 @@ def test_json_is_strict() -> None:
         "pixel_accuracy": 100.0,
         "images": 1,
     }
+
+
+def test_the_class_of_a_pixel_is_the_first_of_the_largest_logits() -> None:
+    logits = torch.randint(-2, 3, (2, 5, 7, 3)).float()  # full of ties
+    expected = np.array(
+        [[[pixel.tolist().index(pixel.max()) for pixel in row] for row in image.movedim(0, -1)] for image in logits]
+    )
+    assert (classes_of(logits).numpy() == expected).all()
