@@ -22,7 +22,7 @@ def say(message: str) -> None:
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with progress: a bar on a terminal, elsewhere a line every ten seconds."""
+    """Iterate with progress and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if console.is_terminal:
@@ -30,9 +30,27 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
         with Progress(*columns, console=console, transient=True) as progress:
             yield from progress.track(items, total=total, description=what)
         return
-    last = time.monotonic()
+    started = last = time.monotonic()
     for done, item in enumerate(items):
-        if time.monotonic() - last > PLAIN_PERIOD_S:
-            say(f"{what}: {done}/{total if total is not None else '?'}")
-            last = time.monotonic()
+        now = time.monotonic()
+        if now - last > PLAIN_PERIOD_S:
+            say(f"{what}: {progress_line(done, total, now - started)}")
+            last = now
         yield item
+
+
+def progress_line(done: int, total: int | None, elapsed_s: float) -> str:
+    """How far it is and, if `total` is known, how long the rest takes at the speed so far."""
+    if total is None or not done:
+        return f"{done}/{'?' if total is None else total}"
+    return f"{done}/{total}, {duration(elapsed_s / done * max(total - done, 0))} left"
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: "40 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
