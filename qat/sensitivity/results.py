@@ -1,4 +1,4 @@
-"""What the analysis found: results.json, the `skip:` list for a run config, and the table at the terminal."""
+"""What the analysis found: results.json, the `skip:` list for a run config, and the verdict."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from core.artifacts import write_json, write_text
@@ -18,7 +16,6 @@ from qat.sensitivity.search import Chosen, layers_of
 from qat.sensitivity.types import DAMAGE_TITLES, Baseline, Measured, Ranking, ToleranceKind, Unit
 
 SCHEMA_VERSION = 1
-SHOWN_UNITS = 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,11 @@ class Findings:
     def met(self) -> bool:
         """Whether the model that was saved is within the tolerance."""
         return bool(self.recovered["met"]) if self.recovered else self.chosen.met
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What a reader is shown for a unit, by its name."""
+        return {unit.name: unit.label for unit in self.units}
 
     @property
     def skip(self) -> tuple[str, ...]:
@@ -130,36 +132,6 @@ def ranges_of(model: nn.Module) -> dict[str, list[float]]:
         for name, amax in ranges.items()
         if isinstance(amax, Tensor) and bool(amax.isfinite().all())
     }
-
-
-def print_findings(found: Findings, console: Console) -> None:
-    """The worst units, the chosen set and the verdict, for people."""
-    base, chosen = found.baseline, found.chosen
-    exact = [score for score in found.ranking.units if score.exact is not None]
-    names = sorted({name for score in found.ranking.units for name in score.scores})
-    table = Table("#", "unit", *names, f"damage, {found.tolerance_kind}", "stays")
-    for place, score in enumerate(found.ranking.units[:SHOWN_UNITS], start=1):
-        cells = [_cell(score.scores.get(name)) for name in names]
-        stays = "float" if score.unit in chosen.float_units else "INT8"
-        table.add_row(str(place), score.unit, *cells, _cell(score.exact), stays)
-    console.print(table)
-    if len(found.ranking.units) > SHOWN_UNITS:
-        console.print(f"{len(found.ranking.units) - SHOWN_UNITS} less harmful units are in results.json")
-    console.print(f"{len(exact)} of {base.units} units measured exactly", markup=False)
-    console.print(f"loss: FP32 {base.float_loss:.4g}, all quantized {base.quantized_loss:.4g}", markup=False)
-    if base.float_metric is not None and base.quantized_metric is not None:
-        metric = f"{base.metric}: FP32 {base.float_metric:.4g}, all quantized {base.quantized_metric:.4g}"
-        console.print(metric, markup=False)
-    console.print(f"float: {', '.join(chosen.float_units) or 'nothing'}", markup=False)
-    for note in found.notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(verdict(found), markup=False)
-
-
-def _cell(value: Measured | float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]" if isinstance(value, Measured) else f"{value:.4g}"
 
 
 def verdict(found: Findings) -> str:

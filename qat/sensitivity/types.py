@@ -32,6 +32,12 @@ class Unit:
     part: Part
     layers: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """The name and how many layers it does not tell of: "conv1.3 +2"."""
+        more = len(set(self.layers) - {self.name})
+        return f"{self.name} +{more}" if more else self.name
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from rich.console import Console
 from torch import nn
 
 from core.config import PlacementConfig
@@ -18,7 +16,6 @@ from qat.quantizers import weight_quantizer
 from qat.sensitivity.results import (
     SCHEMA_VERSION,
     Findings,
-    print_findings,
     ranges_of,
     require_met,
     skip_yaml,
@@ -72,13 +69,6 @@ def test_a_missed_tolerance_is_exit_code_1() -> None:
     assert error.value.exit_code == 1
     require_met(replace(missed, recovered={"before": 0.33, "after": 0.01, "met": True}))
     require_met(findings())
-
-
-def test_the_table_names_what_stays_float() -> None:
-    console = Console(width=160, record=True, file=io.StringIO())
-    print_findings(findings(), console)
-    text = console.export_text()
-    assert "0.3 [0.25, 0.35]" in text and "float: body.0" in text and "tolerance met" in text
 
 
 def test_ranges_are_those_of_the_quantizers() -> None:
