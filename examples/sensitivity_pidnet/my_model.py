@@ -1,4 +1,4 @@
-"""PIDNet-S on the generated street scenes, as `sensitivity_analysis.py` wants it.
+"""The network and the data of a run config, as `sensitivity_analysis.py` wants them; `data_path` names that config.
 
 python -m qat train --config configs/pidnet_s_streets.yaml
 python sensitivity_analysis.py --config examples/sensitivity_pidnet/config.yaml
@@ -7,32 +7,30 @@ python sensitivity_analysis.py --config examples/sensitivity_pidnet/config.yaml
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from core.config import load_config
+from core.config import Config, load_config
 from qat.data import build_dataset, normalize
 from qat.data.base import IGNORE
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 
-CONFIG = load_config(Path(__file__).parents[2] / "configs/pidnet_s_streets.yaml")
-IMAGES = {"train": 32, "val": 24}
 
-
-def get_model(model_path: str) -> nn.Module:
+def get_model(model_path: str, config: Any) -> nn.Module:
     """The deployment network: images (N, 3, H, W) to logits (N, classes, H/8, W/8), without the auxiliary heads."""
-    model = build_model(CONFIG.model, augment=False)
+    model = build_model(load_config(Path(config.data_path)).model, augment=False)
     load_state(model, Path(model_path))
     return model
 
 
-def get_data_loader(split: str = "val") -> DataLoader[tuple[Tensor, Tensor]]:
+def get_data_loader(data_path: str, split: str = "val") -> DataLoader[tuple[Tensor, Tensor]]:
     """Batches of (image, label map)."""
-    return DataLoader(Scenes(split), batch_size=2)
+    return DataLoader(Scenes(load_config(Path(data_path)), split), batch_size=2)
 
 
 def get_criterion() -> nn.Module:
@@ -46,18 +44,18 @@ def get_optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
-    """The first scenes of a split."""
+    """A split as tensors, without augmentation."""
 
-    def __init__(self, split: str) -> None:
-        self.data = build_dataset(CONFIG.data, "train" if split == "train" else "val", seed=CONFIG.seed)
-        self.count = min(IMAGES[split], len(self.data))
+    def __init__(self, config: Config, split: str) -> None:
+        self.how = config.data
+        self.data = build_dataset(config.data, "train" if split == "train" else "val", seed=config.seed)
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         sample = self.data[index]
-        return torch.from_numpy(normalize(sample.image, CONFIG.data)), torch.from_numpy(sample.label).long()
+        return torch.from_numpy(normalize(sample.image, self.how)), torch.from_numpy(sample.label).long()
 
 
 class PixelLoss(nn.Module):
