@@ -15,6 +15,7 @@ from core.console import track
 from qat.calibrators import calibrator_of
 from qat.distributed import gathered, rank, world_size
 from qat.histogram import Histogram, merged
+from qat.inputs import Inputs, apply
 from qat.quantizers import Mode, Quantizer, quantizers
 from qat.thresholds import amax_from
 
@@ -24,14 +25,14 @@ def activation_quantizers(model: nn.Module) -> dict[str, Quantizer]:
     return {name: quantizer for name, quantizer in quantizers(model).items() if quantizer.axis is None}
 
 
-def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]:
+def collect(model: nn.Module, batches: Iterable[Inputs]) -> dict[str, Histogram]:
     """Histograms of |x| at every activation quantizer while the network computes in float.
 
     Several processes share the batches and merge what they counted, so each ends with the histograms of all of them.
 
     Args:
         model: with quantizers; it is put in eval mode with all quantizers passing through.
-        batches: (N, C, H, W) float32 images of the *training* split.
+        batches: (N, C, H, W) float32 images of the *training* split, or what else the network is called with.
 
     Returns:
         A histogram by quantizer name.
@@ -45,7 +46,7 @@ def collect(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]
     try:
         with torch.no_grad():
             for batch in track(islice(batches, rank(), None, world_size()), "calibrating"):
-                model(batch)
+                apply(model, batch)
     finally:
         for handle in handles:
             handle.remove()

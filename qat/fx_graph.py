@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from core.errors import UserError
 from deploy.opgraph import Node, OpGraph
+from qat.inputs import Inputs, apply, in_order
 from qat.quantized_layers import layer_type
 
 PARITY_TOLERANCE = 1e-4  # relative to the largest output, FP32
@@ -107,7 +108,7 @@ class _Tracer(fx.Tracer):
 
 def trace(
     model: nn.Module,
-    example: Tensor,
+    example: Inputs,
     *,
     one_output: bool = True,
     leaf: Callable[[nn.Module], bool] = lambda module: False,
@@ -116,7 +117,7 @@ def trace(
 
     Args:
         model: returns one tensor, or with `one_output` False a sequence or mapping of tensors.
-        example: (N, C, H, W) float32 input.
+        example: the input, (N, C, H, W) float32, or several.
         leaf: which modules are one operator besides those of `torch.nn`.
 
     Raises:
@@ -133,9 +134,9 @@ def trace(
             fix="move control flow that depends on tensor values out of forward()",
         ) from error
     with torch.no_grad():
-        expected = model(example)
+        expected = apply(model, example)
         _write_nothing_in_place(traced)
-        got = traced(example)
+        got = apply(traced, example)
         if one_output and not isinstance(expected, Tensor):
             raise UserError(f"{type(model).__name__} returns {type(expected).__name__}, not one tensor")
         if any(_apart(a, b) for a, b in zip(_tensors(got), _tensors(expected), strict=True)):
@@ -170,10 +171,10 @@ def _write_nothing_in_place(traced: fx.GraphModule) -> None:
     traced.recompile()
 
 
-def annotate(traced: fx.GraphModule, example: Tensor) -> None:
-    """Record the shape of every value at the size of `example` (N, C, H, W)."""
+def annotate(traced: fx.GraphModule, example: Inputs) -> None:
+    """Record the shape of every value at the size of `example`, (N, C, H, W) or several."""
     with torch.no_grad():
-        ShapeProp(traced).propagate(example)
+        ShapeProp(traced).propagate(*in_order(traced, example))
 
 
 def view(traced: fx.GraphModule) -> OpGraph:

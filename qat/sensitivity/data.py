@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ from torch import Tensor
 
 from core.console import track
 from core.errors import UserError
-
-IMAGE_KEYS = ("image", "images", "input", "inputs", "x", "pixel_values", "data")
-TARGET_KEYS = ("label", "labels", "target", "targets", "mask", "masks", "y")
+from qat.inputs import Inputs
+from qat.sensitivity.batch import ONE_TENSOR, Parameters, input_and_target, like, map_tensors, shapes_of
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,12 @@ class Images:
         samples: (input, target, …) or a mapping; every tensor with a first dimension of 1. A batch that cannot be
             taken apart counts as one sample.
         batch: images that the loader gave at once, and that probes run at once.
+        parameters: of the network's `forward`.
     """
 
     samples: tuple[Any, ...]
     batch: int
+    parameters: Parameters = ONE_TENSOR
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -38,6 +39,10 @@ class Images:
         chosen = [self.samples[index] for index in indices]
         return chosen[0] if len(chosen) == 1 else _joined(chosen)
 
+    def split(self, batch: Any) -> tuple[Inputs, Any]:
+        """The network's input and the criterion's target of one batch of this loader."""
+        return input_and_target(batch, self.parameters)
+
     def chunks(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
         """`indices` in groups that run at once; samples of other shapes start a new group."""
         groups: list[list[int]] = []
@@ -45,7 +50,7 @@ class Images:
             fits = (
                 groups
                 and len(groups[-1]) < self.batch
-                and _shapes(self.samples[groups[-1][0]]) == _shapes(self.samples[index])
+                and shapes_of(self.samples[groups[-1][0]]) == shapes_of(self.samples[index])
             )
             if fits:
                 groups[-1].append(index)
@@ -75,8 +80,11 @@ class Loader:
         return (self.images.together(chunk) for chunk in self.chunks)
 
 
-def read_images(loader: Iterable[Any], limit: int | None, seed: int) -> Images:
+def read_images(loader: Iterable[Any], limit: int | None, seed: int, parameters: Parameters = ONE_TENSOR) -> Images:
     """All samples of `loader`, or the first `limit`; random loaders are seeded.
+
+    Args:
+        parameters: of the network's `forward`.
 
     Raises:
         UserError: the loader is empty or gives no (input, target) pairs.
@@ -85,63 +93,21 @@ def read_images(loader: Iterable[Any], limit: int | None, seed: int) -> Images:
     samples: list[Any] = []
     largest = 1
     for batch in track(loader, "reading images"):
-        parts = _apart(batch)
-        input_and_target(parts[0])
+        target = input_and_target(batch, parameters)[1]
+        parts = [batch] if isinstance(target, int | float) else _apart(batch)
         largest = max(largest, len(parts))
         samples += parts
         if limit is not None and len(samples) >= limit:
             break
     if not samples:
         raise UserError("get_data_loader() gave no batches", fix="check data_path")
-    return Images(tuple(samples[:limit]), largest)
-
-
-def input_and_target(batch: Any) -> tuple[Tensor, Any]:
-    """The network's input and the criterion's target: the first two of a sequence, or by name of a mapping."""
-    if isinstance(batch, Mapping):
-        image = next((batch[key] for key in IMAGE_KEYS if key in batch), None)
-        target = next((batch[key] for key in TARGET_KEYS if key in batch), None)
-    elif isinstance(batch, Sequence) and len(batch) >= 2:
-        image, target = batch[0], batch[1]
-    else:
-        image = target = None
-    if not isinstance(image, Tensor) or target is None:
-        raise UserError(
-            "get_data_loader() must give batches of (input tensor, target)",
-            why=f"it gave {type(batch).__name__}",
-            fix=f"a mapping needs one of {', '.join(IMAGE_KEYS)} and one of {', '.join(TARGET_KEYS)}",
-        )
-    return image, target
-
-
-def is_batch(value: Any) -> bool:
-    """Whether `input_and_target` understands it."""
-    try:
-        input_and_target(value)
-    except UserError:
-        return False
-    return True
-
-
-def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
-    """`value` with `change` applied to its tensors, through sequences and mappings."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        return {key: map_tensors(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return (
-            type(value)(*(map_tensors(v, change) for v in value))
-            if hasattr(value, "_fields")
-            else type(value)(map_tensors(item, change) for item in value)
-        )
-    return value
+    return Images(tuple(samples[:limit]), largest, parameters)
 
 
 def _apart(batch: Any) -> list[Any]:
     lengths: set[int] = set()
     map_tensors(batch, lambda value: lengths.add(value.shape[0] if value.ndim else -1))
-    if len(lengths) != 1 or -1 in lengths or isinstance(input_and_target(batch)[1], int | float):
+    if len(lengths) != 1 or -1 in lengths:
         return [batch]
     images = lengths.pop()
     return [_slice(batch, index, images) for index in range(images)]
@@ -156,8 +122,7 @@ def _slice(value: Any, index: int, images: int) -> Any:
         return value
     if _is_of_plain_values(value):
         return value[index : index + 1] if len(value) == images else value
-    items = [_slice(item, index, images) for item in value]
-    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return like(value, [_slice(item, index, images) for item in value])
 
 
 def _is_of_plain_values(value: Sequence[Any]) -> bool:
@@ -174,11 +139,5 @@ def _joined(samples: list[Any]) -> Any:
     if isinstance(first, list | tuple) and _is_of_plain_values(first):
         return [item for sample in samples for item in sample]
     if isinstance(first, list | tuple):
-        return [_joined([sample[position] for sample in samples]) for position in range(len(first))]
+        return like(first, [_joined([sample[position] for sample in samples]) for position in range(len(first))])
     return first
-
-
-def _shapes(sample: Any) -> list[tuple[int, ...]]:
-    found: list[tuple[int, ...]] = []
-    map_tensors(sample, lambda value: found.append(tuple(value.shape)))
-    return found

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qat.inputs import Inputs, apply
 from qat.sensitivity.types import Unit
 
 BINS = 61
 
 
-def distributions(model: nn.Module, image: Tensor, units: Sequence[Unit]) -> list[dict[str, Any]]:
+def distributions(model: nn.Module, inputs: Inputs, units: Sequence[Unit]) -> list[dict[str, Any]]:
     """Run `model` once and count the inputs of the quantizers of `units`.
 
     Returns:
@@ -28,7 +29,7 @@ def distributions(model: nn.Module, image: Tensor, units: Sequence[Unit]) -> lis
     ]
     try:
         with torch.no_grad():
-            model(image)
+            apply(model, inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -24,9 +24,9 @@ from deploy.cpu import cpu_flags, cpu_model
 from deploy.timing import Ratio, paired_ratio
 from qat.distributed import gathered
 from qat.export import export_onnx
+from qat.inputs import Inputs, apply
 from qat.process_stages import is_main
 from qat.sensitivity.adopted import adopted
-from qat.sensitivity.data import input_and_target
 from qat.sensitivity.distributions import distributions
 from qat.sensitivity.engine_check import engine_check
 from qat.sensitivity.engines import Engines
@@ -79,7 +79,7 @@ def finish(analysis: Analysis) -> Findings:
     with subject.only(quantized):
         recovered = _recover(analysis, chosen, scorer)
         met = recovered["met"] if recovered else chosen.met
-        how_quantized = quantization_of(subject, quantized, _example(analysis).shape)
+        how_quantized = quantization_of(subject, quantized, _example(analysis))
         saved = _on_main(lambda: save(subject.model, how_quantized, config.output_file, met=met))
     spent = {"search_s": searched - started, "finish_s": time.perf_counter() - searched}
     findings = Findings(
@@ -122,13 +122,15 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
         return OnEngine(chosen, note="no engine was asked for")
     if subject.graph is None:
         return OnEngine(chosen, note="no engine: the network is not a traced graph, which the exporter needs")
+    image, model = _example(analysis), subject.model
+    if not isinstance(image, Tensor):
+        return OnEngine(chosen, note="no engine: the network takes several inputs, and an engine is built for one")
     with torch.no_grad(), subject.only(judge.everything):
-        output = subject.model(_example(analysis))
+        output = model(image)
     if not isinstance(output, Tensor):
         note = f"no engine: the network returns {type(output).__name__}, and an engine is built for one tensor"
         return OnEngine(chosen, note=note)
     bench = BenchConfig(rounds=options.rounds, runs_per_round=options.runs_per_round, threads=options.threads)
-    image, model = _example(analysis), subject.model
     qdq = folder / "qdq.onnx"
     try:
         with subject.only(judge.everything):
@@ -185,8 +187,8 @@ def _recover(analysis: Analysis, chosen: Chosen, scorer: Scorer) -> dict[str, An
         parameter.grad = None
 
     def loss(batch: Any) -> Tensor:
-        image, target = input_and_target(batch)
-        return criterion(model(image), target)
+        inputs, target = judge.probes.images.split(batch)
+        return criterion(apply(model, inputs), target)
 
     torch.manual_seed(analysis.config.seed)
     batches, optimizer = user.loader("train"), user.optimizer(model)
@@ -201,8 +203,8 @@ def _form_note(analysis: Analysis) -> str:
     return f"torch.fx cannot trace the network: {units}, without fusion groups"
 
 
-def _example(analysis: Analysis) -> Tensor:
-    return input_and_target(analysis.judge.probes.images.samples[0])[0]
+def _example(analysis: Analysis) -> Inputs:
+    return analysis.judge.probes.inputs((0,))[0]
 
 
 def _on_main(work: Callable[[], T]) -> T:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from core.console import say
 from qat import fx_graph
+from qat.inputs import Inputs, apply
 from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type
 from qat.quantizers import activation_quantizer, weight_quantizer
 
@@ -29,7 +30,7 @@ GROUPS_OF_TRANSPOSED = 6  # position of the argument
 Weights = tuple[tuple[str, int], ...]
 
 
-def functional_weights(model: nn.Module, example: Tensor) -> Weights:
+def functional_weights(model: nn.Module, example: Inputs) -> Weights:
     """Name and output-channel axis of every parameter that `model(example)` gives to a function itself.
 
     Weights of layers that have a quantized form are left out, and so are computed weights, which is said.
@@ -54,7 +55,7 @@ def functional_weights(model: nn.Module, example: Tensor) -> Weights:
         return function(*args, **kwargs)
 
     with torch.no_grad(), _Weighted(record):
-        model(example)
+        apply(model, example)
     if computed:
         say(f"{computed} calls with a weight that forward() computes stay float")
     return tuple(found.items())

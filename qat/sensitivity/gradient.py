@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from core.console import track
 from core.errors import UserError
 from qat.distributed import gathered, rank, world_size
+from qat.inputs import apply
 from qat.sensitivity.bootstrap import mean, measured
 from qat.sensitivity.probes import FLOAT, Probes
 from qat.sensitivity.switches import Switch
@@ -62,7 +63,7 @@ def _image(probes: Probes, index: int) -> dict[str, float]:
     subject = probes.subject
     inputs, target = probes.inputs((index,))
     with subject.only(FLOAT), _tapped(subject.model, subject.switches()) as taps, torch.enable_grad():
-        loss = probes.criterion(subject.model(inputs), target)
+        loss = probes.criterion(apply(subject.model, inputs), target)
         places = [place for tap in taps.values() for place in tap.places]
         if not loss.requires_grad:
             raise UserError(

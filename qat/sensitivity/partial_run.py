@@ -6,7 +6,9 @@ from collections import ChainMap
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
+
+from qat.inputs import Inputs, in_order
 
 
 def reusable(model: nn.Module) -> bool:
@@ -17,12 +19,12 @@ def reusable(model: nn.Module) -> bool:
 class KeptRun:
     """All values of one forward pass, and passes that differ from it in some quantizers."""
 
-    def __init__(self, model: fx.GraphModule, inputs: Tensor) -> None:
+    def __init__(self, model: fx.GraphModule, inputs: Inputs) -> None:
         self.model = model
         self.executed = 0  # nodes computed since, for the cost report
         self.output: Any = None
         self._run = _Plain(model, garbage_collect_values=False)
-        self._run.args_iter = iter((inputs,))
+        self._run.args_iter = iter(in_order(model, inputs))
         for node in model.graph.nodes:
             self._run.env[node] = self._run.run_node(node)
             if node.op == "output":

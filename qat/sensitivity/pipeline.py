@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from core.artifacts import sha256_file, sha256_json
 from core.config import section_dict
 from core.console import console, say
+from qat.inputs import Inputs
 from qat.process_stages import is_main
+from qat.sensitivity.batch import parameters_of
 from qat.sensitivity.cache import ProbeCache
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.data import input_and_target, read_images
+from qat.sensitivity.data import read_images
 from qat.sensitivity.judge import ImageJudge
 from qat.sensitivity.probes import Probes
 from qat.sensitivity.rank import rank_units
@@ -58,16 +59,17 @@ def analyse(config: SensitivityConfig) -> Analysis:
     model = user.model()
     if not user.loads_itself():
         model = load_weights(model, config.model_path)
-    images = read_images(user.loader("val"), config.images, config.seed)
-    training = read_images(user.loader("train"), config.calibration.images, config.seed)
-    example = input_and_target(images.samples[0])[0]
+    parameters = parameters_of(model)
+    images = read_images(user.loader("val"), config.images, config.seed, parameters)
+    training = read_images(user.loader("train"), config.calibration.images, config.seed, parameters)
+    example, target = images.split(images.samples[0])
 
-    def calibration() -> Iterator[Tensor]:
+    def calibration() -> Iterator[Inputs]:
         for sample in training.samples:
-            yield input_and_target(sample)[0]
+            yield training.split(sample)[0]
 
     criterion = user.criterion()
-    rehearse(model, images.samples[0], criterion)
+    rehearse(model, example, target, criterion)
     subject = make_subject(model, example, calibration(), config)
     _rehearse_saving(subject, user, example)
     settings = {key: value for key, value in section_dict(config).items() if key not in RESULT_ONLY}
@@ -81,8 +83,8 @@ def analyse(config: SensitivityConfig) -> Analysis:
     return Analysis(config, user, subject, judge, rank_units(judge, config))
 
 
-def _rehearse_saving(subject: Subject, user: UserFile, example: Tensor) -> None:
+def _rehearse_saving(subject: Subject, user: UserFile, example: Inputs) -> None:
     everything = frozenset(unit.name for unit in subject.units)
     with subject.only(everything):
-        how = quantization_of(subject, everything, example.shape)
+        how = quantization_of(subject, everything, example)
         rehearse_saving(subject.model, how, user.model, example)

@@ -13,8 +13,10 @@ from torch import Tensor
 from core.console import track
 from core.errors import UserError
 from qat.distributed import gathered, rank, world_size
+from qat.inputs import Inputs, apply, device_of
+from qat.sensitivity.batch import map_tensors
 from qat.sensitivity.cache import ProbeCache, set_key
-from qat.sensitivity.data import Images, Loader, input_and_target, map_tensors
+from qat.sensitivity.data import Images, Loader
 from qat.sensitivity.distance import Distance, distance
 from qat.sensitivity.partial_run import KeptRun, reusable
 from qat.sensitivity.subject import Subject
@@ -44,13 +46,13 @@ class Probes:
         self.evaluate = evaluate
         self.hash = model_hash(subject.model)
         self.reuses = subject.graph is not None and reusable(subject.graph)
-        self.device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
+        self.device = device_of(subject.model)
         self.forwards = 0.0
         self.seconds = 0.0
         first = images.together(images.chunks(range(len(images)))[0])
         with torch.no_grad(), subject.only(FLOAT):
-            output = subject.model(self._input(first)[0])
-        self.metric = "evaluate" if evaluate else metric_of(output, input_and_target(first)[1])
+            output = apply(subject.model, self._input(first)[0])
+        self.metric = "evaluate" if evaluate else metric_of(output, images.split(first)[1])
 
     def measure(
         self,
@@ -104,7 +106,7 @@ class Probes:
             self.check()
         return self.cache.metrics[name]
 
-    def inputs(self, chunk: tuple[int, ...]) -> tuple[Tensor, Any]:
+    def inputs(self, chunk: tuple[int, ...]) -> tuple[Inputs, Any]:
         """Input and target of these images, on the network's device."""
         return self._input(self.images.together(chunk))
 
@@ -150,12 +152,12 @@ class Probes:
                     lines.append(self.cache.add(units, chunk, found, apart))
         return lines
 
-    def _output(self, inputs: Tensor, units: frozenset[str], images: int) -> Any:
+    def _output(self, inputs: Inputs, units: frozenset[str], images: int) -> Any:
         with self.subject.only(units):
             self.forwards += images
-            return self.subject.model(inputs)
+            return apply(self.subject.model, inputs)
 
-    def _kept(self, inputs: Tensor, base: frozenset[str], images: int) -> KeptRun:
+    def _kept(self, inputs: Inputs, base: frozenset[str], images: int) -> KeptRun:
         assert self.subject.graph is not None
         with self.subject.only(base):
             self.forwards += images
@@ -169,9 +171,9 @@ class Probes:
         self.forwards += images * (kept.executed - before) / len(kept.model.graph.nodes)
         return output
 
-    def _input(self, batch: Any) -> tuple[Tensor, Any]:
-        image, target = input_and_target(batch)
-        return image.to(self.device), map_tensors(target, lambda value: value.to(self.device))
+    def _input(self, batch: Any) -> tuple[Inputs, Any]:
+        inputs, target = map_tensors(self.images.split(batch), lambda value: value.to(self.device))
+        return inputs, target
 
     def _counted(self) -> Any:
         return "" if self.metric == "evaluate" else self.metric

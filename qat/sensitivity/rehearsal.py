@@ -11,29 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from qat.sensitivity.data import input_and_target, map_tensors
+from qat.inputs import Inputs, apply, device_of
+from qat.sensitivity.batch import map_tensors, shapes_of
 from qat.sensitivity.save import Quantization, load, save
 from qat.sensitivity.task import logits_of
 
 FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError, NotImplementedError)
 
 
-def rehearse(model: nn.Module, batch: Any, criterion: Callable[[Any, Any], Tensor]) -> None:
+def rehearse(model: nn.Module, inputs: Inputs, target: Any, criterion: Callable[[Any, Any], Tensor]) -> None:
     """One pass of the network as the user gives it, and its loss.
 
     Raises:
         UserError: either fails, or the network does not give the same output twice.
     """
-    inputs, target = input_and_target(batch)
-    device = next((parameter.device for parameter in model.parameters()), inputs.device)
-    inputs, target = inputs.to(device), map_tensors(target, lambda value: value.to(device))
+    device = device_of(model)
+    inputs, target = map_tensors((inputs, target), lambda value: value.to(device))
     model.eval()
     try:
         with torch.no_grad():
-            output, again = model(inputs), model(inputs)
+            output, again = apply(model, inputs), apply(model, inputs)
     except FAILURES as error:
         raise UserError(
-            f"get_model()'s network fails on an input of shape {tuple(inputs.shape)}",
+            f"get_model()'s network fails on an input of shape {', '.join(map(str, shapes_of(inputs)))}",
             why=_told(error),
             fix="get_data_loader() must give batches of (input, target) as forward() takes them",
         ) from error
@@ -53,7 +53,7 @@ def rehearse(model: nn.Module, batch: Any, criterion: Callable[[Any, Any], Tenso
         ) from error
 
 
-def rehearse_saving(model: nn.Module, how: Quantization, given: Callable[[], nn.Module], example: Tensor) -> None:
+def rehearse_saving(model: nn.Module, how: Quantization, given: Callable[[], nn.Module], example: Inputs) -> None:
     """Save `model`, load it into what `given` returns, and compare what both compute.
 
     Raises:
@@ -62,10 +62,9 @@ def rehearse_saving(model: nn.Module, how: Quantization, given: Callable[[], nn.
     with TemporaryDirectory() as folder, torch.no_grad():
         path = save(model, how, Path(folder) / "model.pt", met=True)
         try:
-            loaded = load(path, given()).to(example.device)
-            same = torch.allclose(
-                logits_of(loaded(example)), logits_of(model(example)), rtol=1e-4, atol=1e-5, equal_nan=True
-            )
+            loaded = load(path, given()).to(device_of(model))
+            found, expected = (logits_of(apply(network, example)) for network in (loaded, model))
+            same = torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
         except (UserError, *FAILURES) as error:
             raise UserError(
                 "the quantized model could not be loaded again after it was saved",

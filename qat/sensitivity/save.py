@@ -17,12 +17,14 @@ from core.errors import UserError
 from deploy.profiles import select
 from qat import fx_graph
 from qat.checkpointing import load_file
+from qat.inputs import Inputs
 from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
+from qat.sensitivity.batch import map_tensors
 from qat.sensitivity.functional import Weights
 from qat.sensitivity.subject import Subject, quantize_layers
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MODELOPT_STATE = "modelopt_state"
 Form = Literal["fx", "layers", "given"]
 FORMS: dict[str, Form] = {"placement rules": "fx", "layers": "layers"}
@@ -35,7 +37,7 @@ class Quantization:
     Attributes:
         form: "fx": we traced it and quantized by the placement rules; "layers": layer by layer, since it cannot be
             traced; "given": `get_model` returns it with quantizers.
-        example_shape: input it was traced with.
+        example: zeros in the shapes and types of the input that it was traced with.
         profile, disable: the placement rules.
         skip: node-name patterns that got no quantizer.
         switched_off: quantizers that pass their input through: those of the float units.
@@ -43,7 +45,7 @@ class Quantization:
     """
 
     form: Form
-    example_shape: tuple[int, ...]
+    example: Inputs
     profile: str = "tensorrt"
     disable: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -51,15 +53,20 @@ class Quantization:
     functions: Weights = ()
 
 
-def quantization_of(subject: Subject, quantized: frozenset[str], example_shape: Sequence[int]) -> Quantization:
+def quantization_of(subject: Subject, quantized: frozenset[str], example: Inputs) -> Quantization:
     """How to build `subject` again with exactly the units named in `quantized` quantized."""
     on = {path for unit in subject.units if unit.name in quantized for path in unit.quantizers}
     return Quantization(
         form=FORMS.get(subject.quantized_by, "given"),
-        example_shape=tuple(example_shape),
+        example=map_tensors(example, _zeros),
         switched_off=tuple(path for path in subject.all_switches if path not in on),
         functions=getattr(subject.model, "functional_weights", ()),
     )
+
+
+def _zeros(value: Tensor) -> Tensor:
+    """One zero, expanded: a file holds it once whatever the shape."""
+    return torch.zeros((), dtype=value.dtype).expand(value.shape)
 
 
 def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -> Path:
@@ -139,7 +146,7 @@ def quantized(model: nn.Module, how: Quantization) -> nn.Module:
         return model
     if how.form == "layers":
         return quantize_layers(model, how.functions)
-    traced = fx_graph.trace(model, torch.zeros(how.example_shape), one_output=False)
+    traced = fx_graph.trace(model, how.example, one_output=False)
     insert(traced, select(how.profile, how.disable), how.skip)
     return traced
 

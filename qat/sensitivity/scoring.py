@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from qat.inputs import apply
 from qat.sensitivity.bootstrap import mean, measured
-from qat.sensitivity.data import Loader, input_and_target
+from qat.sensitivity.data import Loader
 from qat.sensitivity.judge import ImageJudge
 from qat.sensitivity.probes import FLOAT
 from qat.sensitivity.task import Evidence, counts_of, evidence, metric_value
@@ -64,8 +65,8 @@ class Scorer:
         found: list[Evidence] = []
         with torch.no_grad():
             for chunk in images.chunks(self._indices):
-                image, target = input_and_target(images.together(chunk))
-                output = model(image.to(self._probes.device))
+                inputs, target = self._probes.inputs(chunk)
+                output = apply(model, inputs)
                 counted = "" if metric == "evaluate" else metric
                 found += evidence(output, target, self._probes.criterion, counted, len(chunk))
         return found

@@ -26,6 +26,7 @@ from deploy.profiles import rules_of
 from deploy.rules.weighted import weight_axis
 from qat import fx_graph
 from qat.calibrate import calibrate, collect
+from qat.inputs import Inputs
 from qat.insert import insert
 from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
 from qat.quantizers import activation_quantizer, quantizers
@@ -78,13 +79,13 @@ class Subject:
             yield
 
 
-def make_subject(model: nn.Module, example: Tensor, images: Iterable[Tensor], config: SensitivityConfig) -> Subject:
+def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], config: SensitivityConfig) -> Subject:
     """Quantize `model` unless it is already, and find its units.
 
     Args:
         model: with its weights; it is not changed when it has to be quantized.
-        example: one input batch.
-        images: input batches of the training split, for calibration.
+        example: what the network is called with, one batch.
+        images: batches of the training split, for calibration.
 
     Raises:
         UserError: there is nothing to quantize.
@@ -113,7 +114,7 @@ def make_subject(model: nn.Module, example: Tensor, images: Iterable[Tensor], co
     return Subject(model.eval(), units, quantized_by, found, graph)
 
 
-def _graph_of_given(model: nn.Module, example: Tensor) -> fx.GraphModule | None:
+def _graph_of_given(model: nn.Module, example: Inputs) -> fx.GraphModule | None:
     """The network's graph on its own modules, layers with their quantizers kept whole; None if it has none."""
     in_place = {module: module.inplace for module in model.modules() if hasattr(module, "inplace")}
     try:
@@ -134,7 +135,7 @@ def _told(error: Exception) -> str:
     return str(error).replace("\n", " ") or type(error).__name__
 
 
-def _quantized(model: nn.Module, example: Tensor) -> tuple[nn.Module, str]:
+def _quantized(model: nn.Module, example: Inputs) -> tuple[nn.Module, str]:
     try:
         traced = fx_graph.trace(copy.deepcopy(model), example, one_output=False)
         insert(traced, rules_of(PlacementConfig()))
@@ -183,7 +184,7 @@ def _quantize_input(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
     return (layer.get_submodule(INPUT_QUANTIZER)(inputs[0]), *inputs[1:])
 
 
-def _set_ranges(model: nn.Module, images: Iterable[Tensor], config: SensitivityConfig) -> None:
+def _set_ranges(model: nn.Module, images: Iterable[Inputs], config: SensitivityConfig) -> None:
     """Calibrate; layers that never ran lose their ranges, and so are no units."""
     histograms = collect(model, images)
     calibrate(model, histograms, config.calibration)

@@ -16,8 +16,8 @@ from core.errors import UserError
 from qat.data.base import IGNORE
 from qat.losses import upsample
 from qat.metrics import classes_of
+from qat.sensitivity.batch import map_tensors
 from qat.sensitivity.bootstrap import mean
-from qat.sensitivity.data import map_tensors
 
 MetricName = Literal["", "mIoU", "top-1"]
 

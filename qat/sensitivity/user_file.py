@@ -17,8 +17,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import UserError
+from qat.sensitivity.batch import is_batch
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.data import is_batch
 
 REQUIRED = ("get_model", "get_data_loader", "get_optimizer", "get_criterion")
 MODEL_PATHS = ("model_path", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path", "weights", "weights_path")

@@ -78,7 +78,7 @@ def test_what_was_analysed_is_saved_and_comes_back(tmp_path, net) -> None:
     kept = frozenset(unit.name for unit in subject.units[1:])
     with subject.only(kept), torch.no_grad():
         expected = subject.model(image)
-        path = save(subject.model, quantization_of(subject, kept, image.shape), tmp_path / "best.pt", met=True)
+        path = save(subject.model, quantization_of(subject, kept, image), tmp_path / "best.pt", met=True)
     got = load(path, found.user.model())(image)
     for name in expected if isinstance(expected, dict) else ():
         assert torch.equal(got[name], expected[name])
@@ -189,7 +189,7 @@ def test_a_network_of_modelopt_is_analysed_and_comes_back(tmp_path, net) -> None
     image, kept = torch.ones(1, 3, 8, 8), frozenset(units) - {"conv3"}
     with subject.only(kept), torch.no_grad():
         expected = subject.model(image)
-        path = save(subject.model, quantization_of(subject, kept, image.shape), tmp_path / "best.pt", met=True)
+        path = save(subject.model, quantization_of(subject, kept, image), tmp_path / "best.pt", met=True)
     with subject.only(frozenset()), subject.only(frozenset(units)), torch.no_grad():
         assert not torch.equal(subject.model(image), expected)
     scope: dict[str, object] = {}

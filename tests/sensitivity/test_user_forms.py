@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from core.errors import UserError
-from qat.sensitivity.data import Images, input_and_target, read_images
+from qat.sensitivity.data import Images, read_images
 from qat.sensitivity.rehearsal import rehearse, rehearse_saving
 from qat.sensitivity.save import Quantization
 from qat.sensitivity.user_file import load_user_file
@@ -66,7 +66,7 @@ def test_every_form_of_loader_gives_the_same_images(tmp_path, form) -> None:
     user = load_user_file(write_user(tmp_path, PLAIN))
     user.functions.get_data_loader = loaders()[form]
     images = read_images(user.loader("val"), None, 0)
-    pairs = [input_and_target(sample) for sample in images.samples]
+    pairs = [images.split(sample) for sample in images.samples]
     assert torch.equal(torch.cat([image for image, _ in pairs]), IMAGES)
     assert torch.equal(torch.cat([target for _, target in pairs]), LABELS)
 
@@ -86,13 +86,6 @@ def test_what_fails_in_the_user_s_functions_is_named(tmp_path, source, message) 
         user.evaluate(nn.Identity(), [])
 
 
-def test_a_network_of_two_inputs_is_refused_as_such(tmp_path) -> None:
-    user = load_user_file(write_user(tmp_path, PLAIN))
-    user.functions.get_data_loader = lambda: [((IMAGES, IMAGES), LABELS)] * 2
-    with pytest.raises(UserError, match="input tensor"):
-        read_images(user.loader("val"), None, 0)
-
-
 def test_names_beside_the_tensors_stay_with_their_images() -> None:
     names = [f"{index}.png" for index in range(6)]
     images = read_images([(IMAGES, LABELS, names)], None, 0)
@@ -110,12 +103,12 @@ def one() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_images_that_the_network_does_not_take_are_told_at_once() -> None:
     with pytest.raises(UserError, match=r"\(1, 3, 5, 5\)"):
-        rehearse(net(), (torch.ones(1, 3, 5, 5), one()[1]), nn.CrossEntropyLoss())
+        rehearse(net(), torch.ones(1, 3, 5, 5), one()[1], nn.CrossEntropyLoss())
 
 
 def test_a_loss_that_does_not_fit_is_told_at_once() -> None:
     with pytest.raises(UserError, match="get_criterion"):
-        rehearse(net(), (one()[0], torch.zeros(5, dtype=torch.long)), nn.CrossEntropyLoss())
+        rehearse(net(), one()[0], torch.zeros(5, dtype=torch.long), nn.CrossEntropyLoss())
 
 
 def test_a_network_of_chance_is_refused() -> None:
@@ -124,11 +117,11 @@ def test_a_network_of_chance_is_refused() -> None:
             return x.flatten(1) + torch.rand(1)
 
     with pytest.raises(UserError, match="each time"):
-        rehearse(Noisy(), one(), nn.CrossEntropyLoss())
+        rehearse(Noisy(), *one(), nn.CrossEntropyLoss())
 
 
 def test_a_model_that_cannot_be_brought_back_is_refused_first() -> None:
-    how = Quantization("given", (1, 3, 2, 2))
+    how = Quantization("given", one()[0])
     rehearse_saving(net(), how, net, one()[0])
     with pytest.raises(UserError, match="could not be loaded"):
         rehearse_saving(net(), how, lambda: net(4), one()[0])

@@ -1,0 +1,149 @@
+"""Networks of several inputs, whichever way the batches and `forward` name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.errors import UserError
+from qat.inputs import apply
+from qat.sensitivity import load
+from qat.sensitivity.batch import input_and_target, is_batch, parameters_of
+from qat.sensitivity.data import read_images
+from qat.sensitivity.finish import finish
+from qat.sensitivity.pipeline import analyse
+from qat.sensitivity.user_file import load_user_file
+from tests.sensitivity.users import PLAIN, spoil, write_user
+
+A, B, TARGET = torch.zeros(2, 3), torch.ones(2, 1), torch.arange(2)
+
+
+def one(x: Any) -> None: ...
+def optional(x: Any, depth: Any = None) -> None: ...
+def flagged(x: Any, augment: bool = False) -> None: ...
+def two(image: Any, depth: Any) -> None: ...
+def spread(*inputs: Any) -> None: ...
+def by_name(**inputs: Any) -> None: ...
+def only_by_name(*, image: Any, depth: Any) -> None: ...
+def wrapped(*args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("forward", "batch", "expected"),
+    [
+        (one, (A, TARGET), A),
+        (one, (A, TARGET, B), A),
+        (optional, (A, TARGET, B), A),
+        (wrapped, (A, TARGET, B), A),
+        (one, {"image": A, "depth": B, "label": TARGET}, A),
+        (wrapped, {"image": A, "depth": B, "label": TARGET}, A),
+        (one, ([A], TARGET), (A,)),
+        (two, (A, B, TARGET), (A, B)),
+        (two, ([A, B], TARGET), (A, B)),
+        (spread, ([A, B], TARGET), (A, B)),
+        (optional, ((A, B), TARGET), (A, B)),
+        (one, ((A, B), TARGET), ((A, B),)),
+        (flagged, ((A, B), TARGET), ((A, B),)),
+        (two, {"image": A, "depth": B, "label": TARGET}, {"image": A, "depth": B}),
+        (two, {"image": A, "depth": B, "name": ["a", "b"], "label": TARGET}, {"image": A, "depth": B}),
+        (only_by_name, ({"image": A, "depth": B}, TARGET), {"image": A, "depth": B}),
+        (by_name, {"image": A, "depth": B, "label": TARGET}, {"image": A, "depth": B}),
+        (two, {"inputs": (A, B), "label": TARGET}, (A, B)),
+        (one, ({"image": A, "depth": B}, TARGET), ({"image": A, "depth": B},)),
+    ],
+)
+def test_what_the_network_is_called_with(forward, batch, expected) -> None:
+    model = nn.Module()
+    model.forward = forward
+    inputs, target = input_and_target(batch, parameters_of(model))
+    assert inputs is expected if isinstance(expected, Tensor) else inputs == expected
+    assert target is TARGET and is_batch(batch)
+    apply(forward, inputs)
+
+
+def test_several_batches_are_not_one() -> None:
+    assert not is_batch([(A, TARGET), (B, TARGET)])
+    assert not is_batch([((A, B), TARGET), ((A, B), TARGET)])
+    assert not is_batch({"train": [(A, TARGET)], "val": [(A, TARGET)]})
+
+
+def test_a_batch_without_a_target_is_refused() -> None:
+    with pytest.raises(UserError, match="input"):
+        input_and_target({"image": A, "depth": B}, parameters_of(nn.Conv2d(1, 1, 1)))
+
+
+TWO = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
+        self.depth1 = nn.Conv2d(1, 8, 3, padding=1)
+        self.conv3 = nn.Conv2d(8, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, image, depth):
+        image = torch.relu(self.conv2(torch.relu(self.conv1(image))))
+        x = image + torch.relu(self.depth1(depth))
+        return self.fc(torch.relu(self.conv3(x)).mean((2, 3)))
+"""
+UNPACKED = TWO.replace("forward(self, image, depth):\n", "forward(self, pair):\n        image, depth = pair\n")
+NAMED = TWO.replace("self, image, depth", "self, *, image, scale=2.0, depth=None").replace("+ torch", "+ scale * torch")
+BRANCHING = TWO.replace(
+    "        x = image", "        if image.sum() > 1e9:\n            depth = depth / 2\n        x = image"
+)
+DATA = """
+def get_data_loader(data_path):
+    numbers = torch.Generator().manual_seed(1)
+    image, depth = (torch.randn(24, c, 8, 8, generator=numbers) for c in (3, 1))
+    label = torch.load(data_path, weights_only=True)
+    parts = [tuple(values[i : i + 6] for values in (image, depth, label)) for i in range(0, 24, 6)]
+    return [{form} for image, depth, label in parts]
+"""
+FORMS = {
+    "a tuple": (TWO, "((image, depth), label)"),
+    "in a row": (TWO, "(image, depth, label)"),
+    "a mapping": (TWO, "{'image': image, 'depth': depth, 'label': label}"),
+    "a pair": (UNPACKED, "((image, depth), label)"),
+    "by name": (NAMED, "({'depth': depth, 'image': image}, label)"),
+    "branching": (BRANCHING, "{'image': image, 'depth': depth, 'label': label}"),
+}
+QUICK = {"engine": {"rounds": 2, "runs_per_round": 1, "pareto_points": 0}, "exact_top": 2, "full_top": 0}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_network_of_two_inputs_from_end_to_end(tmp_path, form) -> None:
+    net, batches = FORMS[form]
+    config = write_user(tmp_path, PLAIN, later=net + DATA.replace("{form}", batches), tolerance=1e3, **QUICK)
+    user = load_user_file(config)
+    model = user.model().eval()
+    spoil(model, "conv2")
+    torch.save(model.state_dict(), config.model_path)
+    found = analyse(config)
+    probes = found.judge.probes
+    assert found.ranking.units[0].unit == "conv2"
+    assert (found.subject.quantized_by == "layers") == (form == "branching") == (not probes.reuses)
+    if form != "branching":
+        joined = next(unit for unit in found.judge.units if unit.name == "conv3")
+        assert len(joined.quantizers) >= 2
+    worst = frozenset({"conv2"})
+    inputs, target = probes.inputs(tuple(range(6)))
+    with found.subject.only(worst), torch.no_grad():
+        losses = nn.functional.cross_entropy(apply(found.subject.model, inputs), target, reduction="none")
+    assert [item.loss for item in probes.of(worst, range(6))] == pytest.approx(losses.tolist(), abs=1e-6)
+    done = finish(found)
+    assert done.model == config.output_file and done.histograms
+    assert any("no engine" in note for note in done.notes)
+    with found.subject.only(found.judge.everything), torch.no_grad():
+        assert torch.equal(apply(load(done.model, user.model()), inputs), apply(found.subject.model, inputs))
+
+
+def test_a_dataset_of_pairs_is_read_image_by_image(tmp_path) -> None:
+    user = load_user_file(write_user(tmp_path, PLAIN))
+    pairs = [((A[i], B[i]), TARGET[i]) for i in range(2)]
+    user.functions.get_data_loader = lambda: torch.utils.data.DataLoader(pairs, batch_size=2)
+    images = read_images(user.loader("val"), None, 0)
+    assert len(images) == 2 and [tuple(x.shape) for x in images.samples[1][0]] == [(1, 3), (1, 1)]
