@@ -14,6 +14,7 @@ from core.console import track
 from core.errors import UserError
 from qat.inputs import Inputs
 from qat.sensitivity.batch import ONE_TENSOR, Parameters, input_and_target, like, map_tensors, shapes_of
+from qat.sensitivity.precision import batch_in_float32
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def read_images(loader: Iterable[Any], limit: int | None, seed: int, parameters:
     torch.manual_seed(seed)
     samples: list[Any] = []
     largest = 1
-    for batch in track(loader, "reading images"):
+    for given in track(loader, "reading images"):
+        batch = batch_in_float32(given)
         target = input_and_target(batch, parameters)[1]
         parts = [batch] if isinstance(target, int | float) else _apart(batch)
         largest = max(largest, len(parts))

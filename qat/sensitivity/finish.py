@@ -182,13 +182,13 @@ def _recover(analysis: Analysis, chosen: Chosen, scorer: Scorer) -> dict[str, An
     options, user, model = analysis.config.recover, analysis.user, analysis.subject.model
     if options is None:
         return None
-    criterion, judge = user.criterion(), analysis.judge
+    judge = analysis.judge
     for parameter in model.parameters():
         parameter.grad = None
 
     def loss(batch: Any) -> Tensor:
-        inputs, target = judge.probes.images.split(batch)
-        return criterion(apply(model, inputs), target)
+        inputs, target = judge.probes.prepared(batch)
+        return judge.probes.criterion(apply(model, inputs), target)
 
     torch.manual_seed(analysis.config.seed)
     batches, optimizer = user.loader("train"), user.optimizer(model)

@@ -17,6 +17,7 @@ from qat.sensitivity.cache import ProbeCache
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.data import read_images
 from qat.sensitivity.judge import ImageJudge
+from qat.sensitivity.precision import half_precision_of, in_float32
 from qat.sensitivity.probes import Probes
 from qat.sensitivity.rank import rank_units
 from qat.sensitivity.rehearsal import rehearse, rehearse_saving
@@ -59,6 +60,10 @@ def analyse(config: SensitivityConfig) -> Analysis:
     model = user.model()
     if not user.loads_itself():
         model = load_weights(model, config.model_path)
+    half = half_precision_of(model)
+    if half:
+        say(f"the network is in {' and '.join(half)}: it is analysed, saved and built in float32")
+    model = in_float32(model)
     parameters = parameters_of(model)
     images = read_images(user.loader("val"), config.images, config.seed, parameters)
     training = read_images(user.loader("train"), config.calibration.images, config.seed, parameters)
@@ -68,7 +73,7 @@ def analyse(config: SensitivityConfig) -> Analysis:
         for sample in training.samples:
             yield training.split(sample)[0]
 
-    criterion = user.criterion()
+    criterion = in_float32(user.criterion())
     rehearse(model, example, target, criterion)
     subject = make_subject(model, example, calibration(), config)
     _rehearse_saving(subject, user, example)

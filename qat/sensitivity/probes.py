@@ -19,6 +19,7 @@ from qat.sensitivity.cache import ProbeCache, set_key
 from qat.sensitivity.data import Images, Loader
 from qat.sensitivity.distance import Distance, distance
 from qat.sensitivity.partial_run import KeptRun, reusable
+from qat.sensitivity.precision import batch_in_float32
 from qat.sensitivity.subject import Subject
 from qat.sensitivity.task import Evidence, evidence, metric_of, one_of
 from qat.sensitivity.weights import model_hash
@@ -51,7 +52,7 @@ class Probes:
         self.seconds = 0.0
         first = images.together(images.chunks(range(len(images)))[0])
         with torch.no_grad(), subject.only(FLOAT):
-            output = apply(subject.model, self._input(first)[0])
+            output = apply(subject.model, self.prepared(first)[0])
         self.metric = "evaluate" if evaluate else metric_of(output, images.split(first)[1])
 
     def measure(
@@ -108,7 +109,13 @@ class Probes:
 
     def inputs(self, chunk: tuple[int, ...]) -> tuple[Inputs, Any]:
         """Input and target of these images, on the network's device."""
-        return self._input(self.images.together(chunk))
+        return self.prepared(self.images.together(chunk))
+
+    def prepared(self, batch: Any) -> tuple[Inputs, Any]:
+        """Input and target of a batch of the user's loader, in float32 and on the network's device."""
+        both = self.images.split(batch_in_float32(batch))
+        inputs, target = map_tensors(both, lambda value: value.to(self.device))
+        return inputs, target
 
     def check(self) -> None:
         """Raise if the network is not what it was."""
@@ -133,7 +140,7 @@ class Probes:
     ) -> list[dict[str, Any]]:
         """All sets on one batch; the largest part of the work is shared with the base they are nearest to."""
         batch = self.images.together(chunk)
-        inputs, target = self._input(batch)
+        inputs, target = self.prepared(batch)
         everything = frozenset(unit.name for unit in self.subject.units)
         lines = []
         with torch.no_grad():
@@ -170,10 +177,6 @@ class Probes:
             output = kept.again(changed)
         self.forwards += images * (kept.executed - before) / len(kept.model.graph.nodes)
         return output
-
-    def _input(self, batch: Any) -> tuple[Inputs, Any]:
-        inputs, target = map_tensors(self.images.split(batch), lambda value: value.to(self.device))
-        return inputs, target
 
     def _counted(self) -> Any:
         return "" if self.metric == "evaluate" else self.metric

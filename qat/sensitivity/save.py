@@ -22,6 +22,7 @@ from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
 from qat.sensitivity.batch import map_tensors
 from qat.sensitivity.functional import Weights
+from qat.sensitivity.precision import in_float32
 from qat.sensitivity.subject import Subject, quantize_layers
 
 SCHEMA_VERSION = 3
@@ -116,14 +117,14 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
 
     Args:
         path: what `save` wrote; read without executing anything from it.
-        model: what `get_model()` returns; its weights are replaced.
+        model: what `get_model()` returns; its weights are replaced, and half precision becomes float32.
 
     Raises:
         UserError: not such a file, or the model is another one.
     """
     content = _read(Path(path))
     how = _quantization(content["quantization"])
-    model = quantized(model, how)
+    model = quantized(in_float32(model), how)
     if content[MODELOPT_STATE] is not None and modelopt_state(model) is None:
         import modelopt.torch.opt as mto
 

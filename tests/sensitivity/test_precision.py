@@ -1,0 +1,53 @@
+"""Networks, images and losses of half precision are analysed in float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from qat.sensitivity import load
+from qat.sensitivity.data import Loader, read_images
+from qat.sensitivity.finish import finish
+from qat.sensitivity.pipeline import analyse
+from tests.sensitivity.users import RESIDUAL, write_user
+
+LATER = """
+_float, _batches = get_model, get_data_loader
+
+def get_model():
+    return _float().to(torch.{dtype})
+
+def get_data_loader(data_path):
+    return [(images.to(torch.{images}), labels) for images, labels in _batches(data_path)]
+
+def get_criterion():
+    return nn.CrossEntropyLoss(weight=torch.ones(4, dtype=torch.{dtype}))
+
+def evaluate(model, loader):
+    return sum(float((model(images).argmax(1) == labels).sum()) for images, labels in loader)
+"""
+QUICK = {"exact_top": 2, "full_top": 0, "recover": {"steps": 2}, "tolerance": 10.0}
+
+
+@pytest.mark.parametrize(("dtype", "images"), [("bfloat16", "float32"), ("float16", "float16")])
+def test_a_network_of_half_precision_is_analysed_in_float32(tmp_path, monkeypatch, dtype, images) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("qat.sensitivity.pipeline.say", said.append)
+    later = LATER.replace("{dtype}", dtype).replace("{images}", images)
+    config = write_user(tmp_path, RESIDUAL, fragile="conv3", later=later, engine=None, **QUICK)
+    found = analyse(config)
+    assert found.ranking.units[0].unit == "conv3"
+    assert any(f"is in {dtype}" in line and "float32" in line for line in said)
+    assert {value.dtype for value in found.subject.model.parameters()} == {torch.float32}
+    done = finish(found)
+    loaded, image = load(done.model, found.user.model()), torch.ones(1, 3, 8, 8)
+    with found.subject.only(found.judge.everything):
+        assert torch.equal(loaded(image), found.subject.model(image))
+
+
+def test_images_of_half_precision_are_read_as_float32() -> None:
+    batches = [{"image": torch.ones(2, 3, dtype=torch.bfloat16), "label": torch.arange(2), "name": ["a", "b"]}]
+    images = read_images(batches, None, 0)
+    batch = next(iter(Loader(images, range(2))))
+    assert batch["image"].dtype is torch.float32 and batch["label"].dtype is torch.int64
+    assert len(images.fingerprint()) == 64
