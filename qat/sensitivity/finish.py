@@ -92,6 +92,7 @@ def finish(analysis: Analysis) -> Findings:
         ranges=ranges_of(subject.model),
         model=saved,
         command=shlex.join(["python", *sys.argv]),
+        mode=config.mode,
         weights_sha256=sha256_file(config.model_path) if config.model_path.is_file() else None,
         cost=spent,
         environment=_environment(),

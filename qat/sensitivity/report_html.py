@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core.artifacts import write_text
-from qat.sensitivity import charts
-from qat.sensitivity.pareto import Point
+from core.console import duration
+from qat.sensitivity import charts, report_bars
+from qat.sensitivity.front_chart import front_chart
+from qat.sensitivity.pareto import SAME, Point
+from qat.sensitivity.report_bars import Chart
 from qat.sensitivity.results import Findings, skip_yaml, verdict
-from qat.sensitivity.types import DAMAGE_TITLES, Measured, UnitScore
+from qat.sensitivity.types import DAMAGE_TITLES, Measured
 
-SHOWN_UNITS = 40
+LONG_PATH = 12  # steps of a search beyond which its chart is folded
+LISTED = 8  # names of units beyond which a table folds them
+SECONDS = {"screen_s": "screen", "total_s": "ranking", "search_s": "search", "finish_s": "engines and reports"}
 
 
 def write_report(found: Findings, points: Sequence[Point], target: Path) -> None:
@@ -31,74 +37,77 @@ def render(found: Findings, points: Sequence[Point] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters |= {"measured": _measured, "milliseconds": _milliseconds}
+    templates.tests["own"] = lambda point: point.against_chosen == SAME
     damage = DAMAGE_TITLES[found.tolerance_kind]
+    front = Markup(front_chart(points, found.chosen.float_units, damage, found.tolerance)) if points else None
     return templates.get_template("report.html.j2").render(
         found=found,
         verdict=verdict(found),
         skip=skip_yaml(found),
         damage=damage,
-        exact=Markup(charts.bars(rows, damage)) if (rows := _exact(found)) else None,
-        screens=[(name, Markup(charts.bars(rows, name))) for name, rows in _screens(found).items()],
-        pareto=_front(found, points),
+        path=_drawn(report_bars.search_path(found), found.tolerance),
+        replaced=set(_ended(found)) != set(found.chosen.float_units),
+        long_path=LONG_PATH,
+        listed=LISTED,
+        exact=_drawn(report_bars.exact(found)),
+        screens=[(chart.title, _drawn(chart)) for chart in report_bars.screens(found)],
+        front=front,
         points=points,
-        classes=_classes(found),
+        latencies=_drawn(report_bars.latencies(found)),
+        classes=[(title, _drawn(chart)) for title, chart in report_bars.classes(found)],
         histograms=[(item, Markup(charts.histogram(dict(item)))) for item in found.histograms],
-        shown=SHOWN_UNITS,
+        units=_units(found),
+        screen=report_bars.main_score(found),
+        shown=report_bars.SHOWN,
+        cost=found.ranking.cost,
+        seconds=_seconds(found),
     )
 
 
-def _front(found: Findings, points: Sequence[Point]) -> Markup | None:
-    if not points:
-        return None
-    y_title = DAMAGE_TITLES[found.tolerance_kind]
-    return Markup(charts.scatter(points, found.chosen.float_units, "engine latency, ms", y_title, found.tolerance))
+def _drawn(chart: Chart, limit: float | None = None) -> Markup | None:
+    return Markup(charts.bars(chart.rows, chart.title, limit, chart.scale)) if chart.rows else None
 
 
-def _kind(found: Findings, score: UnitScore) -> str:
-    return "float" if score.unit in found.chosen.float_units else "int8"
+def _ended(found: Findings) -> list[str]:
+    """Units that were float when the search ended; engines may then have led to another set."""
+    float_units: list[str] = []
+    for step in found.chosen.steps:
+        (float_units.append if step.action == "revert" else float_units.remove)(step.unit)
+    return float_units
 
 
-def _exact(found: Findings) -> list[charts.Bar]:
-    """Units that were measured exactly, the most harmful first."""
-    measured = [(score, score.exact) for score in found.ranking.units if score.exact is not None]
-    measured.sort(key=lambda item: -item[1].value)
+def _units(found: Findings) -> list[dict[str, Any]]:
+    """Every unit in the order of the ranking, with its layers."""
+    by_name = {unit.name: unit for unit in found.units}
     return [
-        charts.Bar(score.unit, exact.value, exact.low, exact.high, _kind(found, score))
-        for score, exact in measured[:SHOWN_UNITS]
+        {
+            "name": score.unit,
+            "layers": by_name[score.unit].layers,
+            "quantizers": by_name[score.unit].quantizers,
+            "screen": score.scores.get(report_bars.main_score(found)),
+            "exact": score.exact,
+            "latency": found.latency.get(score.unit),
+            "float": score.unit in found.chosen.float_units,
+        }
+        for score in found.ranking.units
     ]
 
 
-def _screens(found: Findings) -> dict[str, list[charts.Bar]]:
-    """For every score of the screen the bars of all units, in the order of the ranking."""
-    names = dict.fromkeys(name for score in found.ranking.units for name in score.scores)
-    return {
-        name: [
-            _bar(found, score, score.scores[name])
-            for score in found.ranking.units[:SHOWN_UNITS]
-            if name in score.scores
-        ]
-        for name in names
-    }
+def _seconds(found: Findings) -> dict[str, str]:
+    """How long each part took, as people say it."""
+    spent = {**found.ranking.cost, **found.cost}
+    return {title: duration(spent[key]) for key, title in SECONDS.items() if key in spent}
 
 
-def _bar(found: Findings, score: UnitScore, value: Measured | float) -> charts.Bar:
-    if isinstance(value, Measured):
-        return charts.Bar(score.unit, value.value, value.low, value.high, _kind(found, score))
-    return charts.Bar(score.unit, value, None, None, _kind(found, score))
+def _measured(value: Measured | float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]" if isinstance(value, Measured) else f"{value:.3g}"
 
 
-def _classes(found: Findings) -> list[tuple[str, Markup]]:
-    """Change of every class against FP32, all quantized and as chosen."""
-    base = found.per_class.get("float", {})
-    charts_by_network = []
-    for network, title in (("quantized", "everything quantized"), ("chosen", "as chosen")):
-        changes = [
-            (name, value - reference)
-            for name, value in found.per_class.get(network, {}).items()
-            if value is not None and (reference := base.get(name)) is not None
-        ]
-        if changes:
-            rows = [charts.Bar(name, change, None, None, "int8" if change >= 0 else "loss") for name, change in changes]
-            chart = charts.bars(rows, f"{found.baseline.metric} against FP32, points")
-            charts_by_network.append((title, Markup(chart)))
-    return charts_by_network
+def _milliseconds(value: Mapping[str, Any] | None) -> str:
+    if value is None:
+        return "–"
+    noise = "" if value.get("told_apart", True) else ": noise"
+    return f"{value['value']:.3g} [{value['low']:.3g}, {value['high']:.3g}]{noise}"

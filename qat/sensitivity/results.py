@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.artifacts import write_json, write_text
 from core.errors import GateMissed
+from qat.sensitivity.config import ProbeMode
 from qat.sensitivity.search import Chosen, layers_of
 from qat.sensitivity.types import DAMAGE_TITLES, Baseline, Measured, Ranking, ToleranceKind, Unit
 
@@ -27,6 +28,7 @@ class Findings:
         model: where the best model was saved.
         cost: seconds, evaluations and what else was counted, by name.
         per_class: metric of each class in percent, for the networks "float", "quantized" and "chosen".
+        mode: whether a unit's scores are those of quantizing only it, or of all but it.
         weights_sha256: of the file of weights, which tells whose analysis this is; None where no file was read.
         engine: see `qat.sensitivity.engine_check`; None when no engine was asked for or none can be built.
         latency: by unit, the milliseconds that the engine takes longer with it in float, and whether that is more than
@@ -46,6 +48,7 @@ class Findings:
     ranges: Mapping[str, Sequence[float]]
     model: Path
     command: str
+    mode: ProbeMode = "one_in"
     weights_sha256: str | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +84,7 @@ def to_json(found: Findings) -> dict[str, Any]:
         "met": found.met,
         "weights_sha256": found.weights_sha256,
         "tolerance": {"kind": found.tolerance_kind, "limit": found.tolerance},
+        "mode": found.mode,
         "damage": DAMAGE_TITLES[found.tolerance_kind],
         "baseline": asdict(found.baseline),
         "chosen": {**asdict(found.chosen), "skip": list(found.skip)},

@@ -35,6 +35,7 @@ class Chosen:
         minimal: whether it was checked that no single unit can be quantized again.
         steps: the way there.
         evaluations: how many sets were measured.
+        start: damage with everything quantized, where the way begins.
     """
 
     float_units: tuple[str, ...]
@@ -43,6 +44,7 @@ class Chosen:
     minimal: bool
     steps: tuple[Step, ...]
     evaluations: int
+    start: Measured | None = None
 
 
 def search(
@@ -170,7 +172,8 @@ class _Bench:
     def chosen(self, order: Sequence[str], quantized: frozenset[str], minimal: bool, steps: Sequence[Step]) -> Chosen:
         damage = self.damage(quantized)
         stay = tuple(name for name in order if name not in quantized)
-        return Chosen(stay, damage, self.judge.met(damage), minimal, tuple(steps), self.used)
+        start = self.damage(frozenset(order))
+        return Chosen(stay, damage, self.judge.met(damage), minimal, tuple(steps), self.used, start)
 
 
 def told(damage: Measured) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import combinations
 
 import torch
 from torch import nn
@@ -10,10 +11,11 @@ from deploy.profiles import select
 from qat import fx_graph
 from qat.insert import insert
 from qat.sensitivity.distributions import BINS, distributions
+from qat.sensitivity.front_chart import LABEL, front_chart, labels
 from qat.sensitivity.latency_table import Milliseconds
 from qat.sensitivity.pareto import Point
 from qat.sensitivity.report_html import render
-from qat.sensitivity.types import Measured, Unit
+from qat.sensitivity.types import Measured, Ranking, Unit, UnitScore
 from tests.sensitivity.test_results import findings
 
 POINTS = (
@@ -22,23 +24,102 @@ POINTS = (
 )
 
 
+def rows_in(page: str) -> list[tuple[str, str]]:
+    """Names and numbers of all bars, in their order."""
+    rows = re.findall(r'class="name">(.*?)</span>.*?class="value">(.*?)</span>', page)
+    return [(name.replace("<wbr>", ""), value) for name, value in rows]
+
+
 def test_the_page_needs_no_network_and_tells_the_verdict() -> None:
     page = render(findings(), POINTS)
-    assert not re.search(r"(?:src|href)\s*=|@import|url\(", page)
+    assert not re.search(r"(?:src|href)\s*=|@import|url\(|fetch\(", page)
     assert "tolerance met" in page and "- body.0" in page and "python sensitivity_analysis.py" in page
-    assert page.count("not told apart") == 2
-    assert page.count("<circle") == 2 and page.count('class="picked"') == 1
+    assert page.count("<circle") == 2 and page.count('class="picked" cx=') == 1
+    assert page.count('<tr class="picked">') == 1 and "chosen, within the tolerance, on the front" in page
 
 
-def test_every_exact_unit_has_a_bar_with_its_interval() -> None:
+def test_every_exact_unit_has_a_bar_with_its_interval_the_most_harmful_first() -> None:
+    found = findings()
+    worse = UnitScore("head", {}, Measured(0.4, 0.1, 0.5, 8))
+    page = render(replace(found, ranking=Ranking((*found.ranking.units[::2], worse))))
+    assert rows_in(page)[2:4] == [("head", "0.4 [0.1, 0.5]"), ("body.0", "0.3 [0.25, 0.35]")]
+    assert 'class="bar float"' in page
+
+
+def test_a_search_is_shown_step_by_step_from_everything_quantized() -> None:
     page = render(findings())
-    assert "body.0: 0.3 [0.25, 0.35]" in page and 'class="float"' in page
+    assert rows_in(page)[:2] == [
+        ("everything in INT8", "0.33 [0.32, 0.34]"),
+        ("1. body.0 → float", "0.03 [0.02, 0.04]"),
+    ]
+    assert "1 step, " in page and 'class="limit"' in page
+    assert "ended with another set" not in page
+    chosen = replace(findings().chosen, float_units=("head",))
+    assert "ended with another set" in render(replace(findings(), chosen=chosen))
 
 
-def test_classes_are_compared_with_float() -> None:
-    per_class = {"float": {"road": 90.0, "sky": None}, "quantized": {"road": 88.5, "sky": None}}
+def test_what_float_costs_is_told_apart_from_noise() -> None:
+    clear, noise = {"value": 1.5, "low": 1.2, "high": 1.9}, {"value": 0.2, "low": -0.1, "high": 0.4}
+    latency = {"head": {**noise, "told_apart": False}, "body.0": {**clear, "told_apart": True}}
+    page = render(replace(findings(), latency=latency))
+    costs = [("body.0", "1.5 [1.2, 1.9]"), ("head", "0.2 [-0.1, 0.4]: noise")]
+    rows = rows_in(page)
+    assert rows[rows.index(costs[0]) :][:2] == costs
+    assert "What a unit in float costs" not in render(findings())
+
+
+def test_all_layers_of_a_unit_are_listed() -> None:
+    found = findings()
+    joined = replace(found.units[1], layers=("body.0", "cat", "a.conv", "b.conv"))
+    page = render(replace(found, units=(found.units[0], joined, found.units[2])))
+    assert ("body.0 +3", "0.3 [0.25, 0.35]") in rows_in(page)
+    assert "<small>body.0, cat, a.conv, b.conv</small>" in page and "- b.conv" in page
+
+
+def test_the_cost_is_told_beside_that_of_measuring_unit_by_unit() -> None:
+    ranking = replace(
+        findings().ranking, cost={"full_evaluations": 2.25, "naive_full_evaluations": 3.0, "total_s": 200.0}
+    )
+    page = render(replace(findings(), ranking=ranking))
+    assert "2.2 of 3" in page and "<dt>ranking</dt><dd>3 min 20 s</dd>" in page
+
+
+def test_classes_that_lose_most_come_first_and_both_networks_share_a_scale() -> None:
+    per_class = {
+        "float": {"road": 90.0, "sky": None, "car": 50.0},
+        "quantized": {"road": 88.5, "sky": None, "car": 46.0},
+        "chosen": {"road": 89.5, "sky": None, "car": 50.5},
+    }
     page = render(replace(findings(), per_class=per_class))
-    assert "everything quantized" in page and "road: -1.5" in page and "sky" not in page
+    rows = [row for row in rows_in(page) if row[0] in ("road", "sky", "car")]
+    assert rows == [("car", "-4"), ("road", "-1.5"), ("car", "0.5"), ("road", "-0.5")]
+    drawn = page[page.index("Class by class") :]
+    first, second = re.findall(r'<div class="ticks">(.*?)</div>', drawn)
+    assert first == second
+
+
+def test_numbers_of_points_that_nearly_coincide_do_not_overlap() -> None:
+    crowd = [(400.0 + step, 200.0 + step) for step in range(8)]
+    width, height = LABEL
+    for (x, y), (other_x, other_y) in combinations(labels(crowd), 2):
+        assert abs(x - other_x) >= width or abs(y - other_y) >= height
+
+
+def test_a_tolerance_far_from_the_points_does_not_push_them_together() -> None:
+    far, near = (front_chart(POINTS, (), "damage", limit) for limit in (9.0, 0.1))
+    assert "↑ tolerance 9" in far and '<line class="limit"' not in far and '<line class="limit"' in near
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', far)]
+    assert max(heights) - min(heights) > 150
+
+
+def test_a_poor_analysis_still_makes_a_page() -> None:
+    poor = findings(tolerance=-1.0)
+    nothing = Measured(float("nan"), float("nan"), float("nan"), 8)
+    scores = (UnitScore("stem", {}, Measured(0.1, 0.0, 0.2, 8)), UnitScore("head", {"kl": nothing}, nothing))
+    base = replace(poor.baseline, float_metric=None, quantized_metric=None, metric="")
+    page = render(replace(poor, ranking=Ranking(scores), baseline=base))
+    assert rows_in(page)[0] == ("head", "not a number"), "the worst of all"
+    assert "no set that was tried meets the tolerance" in page and 'id="skip"' not in page
 
 
 def test_a_missed_tolerance_is_said() -> None:
@@ -55,4 +136,5 @@ def test_distributions_count_what_the_quantizers_see() -> None:
     assert activation["low"] == -1 and len(activation["shares"]) == BINS
     assert abs(sum(activation["shares"]) - 1) < 1e-6 and abs(activation["clipped"] - 0.5) < 0.02
     assert weight["clipped"] == 0 and weight["unit"] == "0"
-    assert 'class="limit"' in render(replace(findings(), histograms=[activation, weight]))
+    page = render(replace(findings(), histograms=[activation, weight]))
+    assert page.count('<line class="limit"') == 4 and "amax 0.5, " in page
