@@ -162,6 +162,7 @@ def _pareto(
     names = [score.unit for score in analysis.ranking.units if score.exact is not None]
     names += [name for name in chosen.float_units if name not in names]
     full = judge.damage(judge.everything, config.exact_images).value
+    judge.prepare([judge.everything - {name} for name in names], config.exact_images)
     gains = {name: full - judge.damage(judge.everything - {name}, config.exact_images).value for name in names}
     units = [unit for unit in judge.units if unit.name in gains]
     table = _on_main(lambda: latency_table(engines, units, folder / "latency.json"))

@@ -40,6 +40,10 @@ class ImageJudge:
         self.baseline = self._baseline()
         self.order = self._stratified()
 
+    def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
+        """See `Judge.prepare`."""
+        self.probes.measure(sets, self.subset(images), what="evaluating", counted=self.by_metric)
+
     def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
         """See `Judge.damage`."""
         return self.between(FLOAT, quantized, images, absolute=self.config.tolerance_kind == "loss")

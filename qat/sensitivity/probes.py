@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -138,25 +139,22 @@ class Probes:
     def _run(
         self, chunk: tuple[int, ...], sets: list[frozenset[str]], counted: bool, against_float: bool
     ) -> list[dict[str, Any]]:
-        """All sets on one batch; the largest part of the work is shared with the base they are nearest to."""
+        """All sets on one batch; what they have in common is computed once."""
         batch = self.images.together(chunk)
         inputs, target = self.prepared(batch)
-        everything = frozenset(unit.name for unit in self.subject.units)
-        lines = []
+        base, lines = in_most(sets), []
         with torch.no_grad():
             reference = self._output(inputs, FLOAT, len(chunk)) if against_float else None
-            for base in (FLOAT, everything):
-                near = [s for s in sets if (2 * len(s) <= len(everything)) == (base is FLOAT)]
-                kept = self._kept(inputs, base, len(chunk)) if self.reuses and len(near) > 1 else None
-                for units in near:
-                    if kept is None:
-                        output = self._output(inputs, units, len(chunk))
-                    else:
-                        output = self._again(kept, units, base, len(chunk))
-                    metric = self._counted() if counted else None
-                    found = evidence(output, target, self.criterion, metric, len(chunk))
-                    apart = _distances(reference, output, len(chunk)) if against_float else []
-                    lines.append(self.cache.add(units, chunk, found, apart))
+            kept = self._kept(inputs, base, len(chunk)) if self.reuses and len(sets) > 2 else None
+            for units in sets:
+                if kept is None:
+                    output = self._output(inputs, units, len(chunk))
+                else:
+                    output = self._again(kept, units, base, len(chunk))
+                metric = self._counted() if counted else None
+                found = evidence(output, target, self.criterion, metric, len(chunk))
+                apart = _distances(reference, output, len(chunk)) if against_float else []
+                lines.append(self.cache.add(units, chunk, found, apart))
         return lines
 
     def _output(self, inputs: Inputs, units: frozenset[str], images: int) -> Any:
@@ -185,6 +183,12 @@ class Probes:
         """Evidence of images that were measured."""
         key = set_key(units)
         return [self.cache.evidence[(key, image)] for image in indices]
+
+
+def in_most(sets: Sequence[frozenset[str]]) -> frozenset[str]:
+    """Units that more than half of the sets contain: the set that the others differ from in the fewest units."""
+    counted = Counter(unit for units in sets for unit in units)
+    return frozenset(unit for unit, count in counted.items() if 2 * count > len(sets))
 
 
 def hash_of(indices: Sequence[int]) -> str:

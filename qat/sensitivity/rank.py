@@ -67,9 +67,7 @@ def _exact(
     """Damage of each set: against float, or what it saves against everything quantized."""
     if not sets:
         return {}
-    judge.probes.measure(
-        list(sets.values()), judge.subset(images), what="measuring the worst units", counted=judge.by_metric
-    )
+    judge.prepare(list(sets.values()), images)
     if config.mode == "one_in":
         return {name: judge.between(FLOAT, units, images) for name, units in sets.items()}
     return {name: judge.between(units, judge.everything, images) for name, units in sets.items()}

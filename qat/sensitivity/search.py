@@ -84,8 +84,9 @@ def _revert(bench: _Bench, order: Sequence[str], window: int) -> tuple[frozenset
     while not bench.met(quantized):
         if bench.used + window > bench.limit // 2:
             return _bisect(bench, quantized, _by_promise(order, gains, quantized), steps)
-        before = bench.probe(quantized).value
-        for name in _candidates(order, gains, quantized, window):
+        before, candidates = bench.probe(quantized).value, _candidates(order, gains, quantized, window)
+        bench.prepare([quantized - {name} for name in candidates], bench.probe_images)
+        for name in candidates:
             gains[name] = before - bench.probe(quantized - {name}).value
         best = max((name for name in order if name in gains and name in quantized), key=lambda name: gains[name])
         quantized -= {best}
@@ -129,7 +130,9 @@ def _step_back(
     steps: list[Step] = []
     while True:
         trials: dict[str, Measured] = {}
-        for name in (name for name in order if name not in quantized):
+        reverted = [name for name in order if name not in quantized]
+        bench.prepare([quantized | {name} for name in reverted])
+        for name in reverted:
             if bench.used >= bench.limit:
                 return quantized, False, steps
             trials[name] = bench.damage(quantized | {name})
@@ -151,6 +154,10 @@ class _Bench:
     @property
     def used(self) -> int:
         return len(self._seen)
+
+    def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
+        wanted = [quantized for quantized in sets if (quantized, images) not in self._seen]
+        self.judge.prepare(wanted[: max(self.limit - self.used, 0)], images)
 
     def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
         key = quantized, images

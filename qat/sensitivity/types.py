@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -80,6 +80,13 @@ class Judge(Protocol):
     @property
     def baseline(self) -> Baseline:
         """Neither side of the comparison is ever measured again."""
+
+    def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
+        """Measure several sets at once, which shares what they have in common; `damage` then knows them.
+
+        Args:
+            images: see `damage`.
+        """
 
     def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
         """How much worse than FP32 the network is with exactly the units named in `quantized` quantized.

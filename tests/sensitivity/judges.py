@@ -13,7 +13,8 @@ class Formula:
     def __init__(
         self, own: Mapping[str, float], tolerance: float, pairs: Mapping[frozenset[str], float] | None = None
     ) -> None:
-        self.own, self.tolerance, self.pairs, self.asked = own, tolerance, pairs or {}, 0
+        self.own, self.tolerance, self.pairs = own, tolerance, pairs or {}
+        self.asked, self.prepared = 0, set[frozenset[str]]()
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -23,6 +24,9 @@ class Formula:
     def baseline(self) -> Baseline:
         everything = self.damage(frozenset(self.own)).value
         return Baseline(1.0, 1.0 + everything, 80.0, 80.0 - everything, "mIoU", 16, len(self.own))
+
+    def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
+        self.prepared |= set(sets)
 
     def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
         self.asked += 1

@@ -21,6 +21,7 @@ from qat.sensitivity.cache import ProbeCache, set_key
 from qat.sensitivity.data import read_images
 from qat.sensitivity.distance import Distance
 from qat.sensitivity.pipeline import analyse
+from qat.sensitivity.probes import in_most
 from qat.sensitivity.switches import switches
 from qat.sensitivity.task import Evidence, counts_of, evidence, metric_value
 from qat.sensitivity.user_file import load_user_file
@@ -112,6 +113,25 @@ def test_a_label_beyond_the_classes_is_refused() -> None:
     labels = torch.full((1, 8, 8), 3)
     with pytest.raises(UserError, match="not below 3"):
         evidence(torch.randn(1, 3, 8, 8), labels, lambda output, target: output.mean(), "mIoU", images=1)
+
+
+def test_sets_measured_together_share_work_and_show_what_each_shows_alone(tmp_path) -> None:
+    (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
+    judges = [analyse(write_user(tmp_path / name, PLAIN, exact_top=0)).judge for name in ("one", "two")]
+    current = judges[0].everything - {"conv2"}
+    sets = [current - {name} for name in sorted(current)]
+    before = [judge.probes.forwards for judge in judges]
+    judges[0].prepare(sets)
+    together = [judges[0].damage(units) for units in sets]
+    assert together == [judges[1].damage(units) for units in sets]
+    spent = [judge.probes.forwards - start for judge, start in zip(judges, before, strict=True)]
+    assert len(sets) == 4 and spent[0] < 0.9 * spent[1]
+
+
+def test_what_most_sets_have_in_common_is_the_base_of_all() -> None:
+    assert in_most([frozenset("a"), frozenset("b"), frozenset("c")]) == frozenset()
+    assert in_most([frozenset("bc"), frozenset("ac"), frozenset("ab")]) == frozenset("abc")
+    assert in_most([frozenset("abx"), frozenset("abd"), frozenset("bd"), frozenset("b")]) == frozenset("b")
 
 
 @pytest.mark.parametrize("key", [{"seed": 1}, {"part": "weight"}, {"mode": "one_out"}])

@@ -21,6 +21,13 @@ def test_the_most_harmful_unit_goes_first() -> None:
     assert chosen.float_units == ("b",) and chosen.met and [step.action for step in chosen.steps] == ["revert"]
 
 
+def test_candidates_and_steps_back_are_measured_together() -> None:
+    judge = Formula({"a": 0.4, "b": 0.5, "c": 0.02}, tolerance=0.05)
+    assert search(judge, by_damage(judge)).float_units == ("b", "a")
+    reverts = {frozenset("ac"), frozenset("bc"), frozenset("ab"), frozenset("c"), frozenset("a")}
+    assert judge.prepared == reverts | {frozenset("ac"), frozenset("bc")}
+
+
 def test_a_wrong_ranking_is_mended_by_measuring() -> None:
     judge = Formula({"a": 0.01, "b": 0.5, "c": 0.02}, tolerance=0.05)
     assert search(judge, ranking(["a", "c", "b"]), window=3).float_units == ("b",)
