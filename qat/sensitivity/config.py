@@ -15,6 +15,8 @@ from qat.sensitivity.types import Part, ToleranceKind
 
 Granularity = Literal["quantizer", "layer", "group", "block"]
 ProbeMode = Literal["one_in", "one_out"]
+UNMET = ".unmet.pt"  # suffixes of what stands beside or instead of `output_file`
+PREVIOUS = ".previous.pt"
 
 
 class SearchConfig(Section):
@@ -47,7 +49,7 @@ class SensitivityConfig(Section):
     model_path: Path
     data_path: Path
     output_file: Path
-    tolerance: float
+    tolerance: float = Field(allow_inf_nan=False)
     tolerance_kind: ToleranceKind = "loss_increase"
     model_file: Path = Path("my_model.py")
     granularity: Granularity = "group"
@@ -86,7 +88,20 @@ def load_sensitivity_config(path: Path) -> SensitivityConfig:
         lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise UserError(f"{path} is not a valid config", why="; ".join(lines), fix="see docs/sensitivity.md") from error
     found = {key: _found(getattr(config, key), path.parent) for key in ("model_path", "data_path", "model_file")}
-    return config.model_copy(update=found)
+    config = config.model_copy(update=found)
+    _refuse_lost_inputs(config)
+    return config
+
+
+def _refuse_lost_inputs(config: SensitivityConfig) -> None:
+    """What is read must still be there afterwards: `output_file` and its relatives may not take its place."""
+    if config.output_file.is_dir():
+        raise UserError(f"output_file {config.output_file} is a folder", fix="name a file, such as best.pt")
+    written = [config.output_file, *map(config.output_file.with_suffix, (UNMET, PREVIOUS))]
+    for key in ("model_path", "model_file", "data_path"):
+        if getattr(config, key).resolve() in [path.resolve() for path in written]:
+            why = f"the analysis writes {', '.join(path.name for path in written)}"
+            raise UserError(f"output_file would replace {key} {getattr(config, key)}", why, "give it another name")
 
 
 def _found(wanted: Path, beside: Path) -> Path:

@@ -21,9 +21,11 @@ from qat.inputs import Inputs
 from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
 from qat.sensitivity.batch import map_tensors
+from qat.sensitivity.config import PREVIOUS, UNMET
 from qat.sensitivity.functional import Weights
 from qat.sensitivity.precision import in_float32
 from qat.sensitivity.subject import Subject, quantize_layers
+from qat.sensitivity.weights import converted_by_modelopt
 
 SCHEMA_VERSION = 3
 MODELOPT_STATE = "modelopt_state"
@@ -77,11 +79,11 @@ def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -
     earlier run is renamed to `*.previous.pt`, so that nobody takes it for this run's best. A success removes the
     `*.unmet.pt` of an earlier run.
     """
-    unmet = output_file.with_suffix(".unmet.pt")
+    unmet = output_file.with_suffix(UNMET)
     if met:
         unmet.unlink(missing_ok=True)
     elif output_file.exists():
-        previous = output_file.with_suffix(".previous.pt")
+        previous = output_file.with_suffix(PREVIOUS)
         output_file.replace(previous)
         say(f"{output_file} of an earlier run is now {previous}")
     target = output_file if met else unmet
@@ -126,9 +128,7 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
     how = _quantization(content["quantization"])
     model = quantized(in_float32(model), how)
     if content[MODELOPT_STATE] is not None and modelopt_state(model) is None:
-        import modelopt.torch.opt as mto
-
-        model = mto.restore_from_modelopt_state(model, content[MODELOPT_STATE])
+        model = converted_by_modelopt(model, content[MODELOPT_STATE])
     try:
         model.load_state_dict(content["state_dict"])
     except (RuntimeError, KeyError) as error:

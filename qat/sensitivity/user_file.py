@@ -111,7 +111,7 @@ class UserFile:
             return function()
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UserError(
                 f"{name}() in {self.path} failed at line {_line_of(error, self.path)}",
                 why=f"{type(error).__name__}: {error}",
@@ -208,7 +208,7 @@ def load_user_file(config: SensitivityConfig) -> UserFile:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # exit() and argparse stand at the end of many scripts
         why = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} cannot be imported, line {_line_of(error, path)}", why=why) from error
     missing = [name for name in REQUIRED if not callable(getattr(module, name, None))]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.console import say
-from core.errors import UserError
+from core.errors import UnsupportedEnvironment, UserError
 from qat.checkpointing import UNREADABLE, reason_of
 
 INSIDE = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")  # where training scripts put it
@@ -28,14 +28,13 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
 
     Raises:
         UserError: no such file, not a checkpoint, or keys that are missing, unexpected or of another shape.
+        UnsupportedEnvironment: modelopt wrote it and is not installed.
     """
     content = _read(path)
     if isinstance(content, nn.Module):
         return content
-    if isinstance(content, Mapping) and "modelopt_state" in content:
-        import modelopt.torch.opt as mto
-
-        model = mto.restore_from_modelopt_state(model, content["modelopt_state"])
+    if isinstance(content, Mapping) and content.get("modelopt_state") is not None:
+        model = converted_by_modelopt(model, content["modelopt_state"])
     if isinstance(content, Mapping):
         content = next((content[key] for key in INSIDE if isinstance(content.get(key), Mapping | nn.Module)), content)
     if isinstance(content, nn.Module):
@@ -64,6 +63,17 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         raise UserError(f"{path} does not fit {type(model).__name__}", why=why, fix=fix)
     model.load_state_dict(state)
     return model
+
+
+def converted_by_modelopt(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
+    """The float `model` with the quantizers that modelopt recorded in `state`."""
+    try:
+        import modelopt.torch.opt as mto
+    except ModuleNotFoundError as error:
+        raise UnsupportedEnvironment(
+            "modelopt quantized this network, and it is not installed", str(error), "pip install nvidia-modelopt"
+        ) from error
+    return mto.restore_from_modelopt_state(model, state)
 
 
 def _of_a_quantizer(name: str) -> bool:

@@ -1,0 +1,44 @@
+"""Mistakes in the config and in the user's file are told before anything of the user's is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from core.errors import UserError
+from qat.sensitivity.user_file import load_user_file
+from qat.sensitivity.weights import load_weights
+from tests.sensitivity.users import PLAIN, write_user
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"output_file": "{folder}/weights.pt"}, "would replace model_path"),
+        ({"output_file": "{folder}/a/../labels.pt"}, "would replace data_path"),
+        ({"output_file": "{folder}/my_model.py"}, "would replace model_file"),
+        ({"output_file": "{folder}/b.pt", "model_path": "{folder}/b.unmet.pt"}, "would replace model_path"),
+        ({"output_file": "{folder}"}, "is a folder"),
+        ({"tolerance": float("nan")}, "tolerance: Input should be a finite number"),
+    ],
+)
+def test_a_config_that_would_lose_something_is_refused(tmp_path, keys: dict[str, Any], message: str) -> None:
+    told = {key: value.format(folder=tmp_path) if isinstance(value, str) else value for key, value in keys.items()}
+    with pytest.raises(UserError) as refused:
+        write_user(tmp_path, PLAIN, **told)
+    assert message in str(refused.value)
+
+
+def test_a_file_that_exits_when_imported_is_told(tmp_path) -> None:
+    config = write_user(tmp_path, PLAIN, later="import argparse\nargparse.ArgumentParser().parse_args(['--epochs'])\n")
+    with pytest.raises(UserError, match=r"cannot be imported, line \d+"):
+        load_user_file(config)
+
+
+def test_a_checkpoint_that_modelopt_did_not_convert_needs_no_modelopt(tmp_path) -> None:
+    net = nn.Linear(2, 2)
+    torch.save({"state_dict": net.state_dict(), "modelopt_state": None}, tmp_path / "w.pt")
+    assert load_weights(nn.Linear(2, 2), tmp_path / "w.pt").weight.equal(net.weight)
