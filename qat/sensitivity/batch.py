@@ -72,11 +72,20 @@ def input_and_target(batch: Any, parameters: Parameters) -> tuple[Inputs, Any]:
     if inputs is None or target is None:
         raise UserError(
             "get_data_loader() must give batches of (input, target), the input a tensor or several",
-            why=f"it gave {type(batch).__name__}",
+            why=f"it gave {_kinds(batch)}",
             fix=f"a mapping needs one of {', '.join(TARGET_KEYS)}, and one of {', '.join(IMAGE_KEYS)} or the names of "
             "forward()'s parameters",
         )
     return inputs, target
+
+
+def _kinds(batch: Any) -> str:
+    """Such as "tuple of ndarray, int"."""
+    if isinstance(batch, Mapping):
+        members = [f"{key}: {type(item).__name__}" for key, item in batch.items()]
+    else:
+        members = [type(item).__name__ for item in batch] if isinstance(batch, list | tuple) else []
+    return f"{type(batch).__name__} of {', '.join(members)}" if members else type(batch).__name__
 
 
 def _of_sequence(batch: Sequence[Any], parameters: Parameters) -> tuple[Inputs | None, Any]:

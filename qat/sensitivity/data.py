@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def read_images(loader: Iterable[Any], limit: int | None, seed: int, parameters:
     torch.manual_seed(seed)
     samples: list[Any] = []
     largest = 1
-    for given in track(loader, "reading images"):
+    for given in track(_batches(loader), "reading images", length_hint(loader) or None):
         batch = batch_in_float32(given)
         target = input_and_target(batch, parameters)[1]
         parts = [batch] if isinstance(target, int | float) else _apart(batch)
@@ -104,6 +105,20 @@ def read_images(loader: Iterable[Any], limit: int | None, seed: int, parameters:
     if not samples:
         raise UserError("get_data_loader() gave no batches", fix="check data_path")
     return Images(tuple(samples[:limit]), largest, parameters)
+
+
+def _batches(loader: Iterable[Any]) -> Iterator[Any]:
+    """What the user's loader gives; what goes wrong in it is the user's error."""
+    done = 0
+    try:
+        for batch in loader:
+            yield batch
+            done += 1
+    except UserError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise UserError(f"get_data_loader()'s loader fails at batch {done}", why, "iterate over it alone") from error
 
 
 def _apart(batch: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -101,10 +102,14 @@ class UserFile:
         extra = {item.name: known[item.name] for item in parameters if item.name in known}
         value = self._run(lambda: self.functions.evaluate(model, loader, **extra), "evaluate")
         try:
-            return float(value)
+            number = float(value)
         except (TypeError, ValueError) as error:
             why = f"it returned {type(value).__name__}"
             raise UserError(f"evaluate() in {self.path} gives no number", why, "return a float") from error
+        if not math.isfinite(number):
+            fix = "return the lowest value of the metric where it is not defined"
+            raise UserError(f"evaluate() in {self.path} gives no finite number", f"it returned {number}", fix)
+        return number
 
     def _run(self, function: Callable[[], Any], name: str) -> Any:
         try:

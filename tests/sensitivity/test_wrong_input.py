@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from core.errors import UserError
+from qat.sensitivity.data import read_images
 from qat.sensitivity.user_file import load_user_file
 from qat.sensitivity.weights import load_weights
 from tests.sensitivity.users import PLAIN, write_user
@@ -42,3 +45,34 @@ def test_a_checkpoint_that_modelopt_did_not_convert_needs_no_modelopt(tmp_path) 
     net = nn.Linear(2, 2)
     torch.save({"state_dict": net.state_dict(), "modelopt_state": None}, tmp_path / "w.pt")
     assert load_weights(nn.Linear(2, 2), tmp_path / "w.pt").weight.equal(net.weight)
+
+
+def test_a_loader_that_fails_is_told_with_its_batch() -> None:
+    def batches():
+        yield torch.zeros(2, 3, 4, 4), torch.zeros(2)
+        raise OSError("no such disk")
+
+    with pytest.raises(UserError, match="fails at batch 1") as refused:
+        read_images(batches(), None, 0)
+    assert "no such disk" in str(refused.value)
+
+
+def test_a_batch_without_tensors_is_told_by_its_kinds() -> None:
+    with pytest.raises(UserError) as refused:
+        read_images([(np.zeros((1, 3, 4, 4)), 1)], None, 0)
+    assert "it gave tuple of ndarray, int" in str(refused.value)
+
+
+def test_a_metric_that_is_not_a_number_is_told(tmp_path) -> None:
+    source = "def evaluate(model, loader):\n    return float('nan')\n"
+    user = load_user_file(write_user(tmp_path, PLAIN, later=source))
+    with pytest.raises(UserError, match="gives no finite number"):
+        user.evaluate(user.model(), [])
+
+
+def test_a_stream_without_a_length_is_read() -> None:
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return ((torch.full((3, 4, 4), float(index)), index) for index in range(5))
+
+    assert len(read_images(DataLoader(Stream(), batch_size=2), None, 0)) == 5
