@@ -12,14 +12,23 @@ from core.errors import UserError
 from deploy.opgraph import Node
 from deploy.rules.weighted import weight_axis
 from qat import fx_graph
+from qat.fake_quant import broadcast
 from qat.insert import QUANTIZERS
 from qat.quantized_layers import WEIGHT_QUANTIZER, known_type, quantize_layer
 from qat.quantizers import Mode, activation_quantizer, quantizers
+from qat.sensitivity.foreign import is_foreign, is_on, range_of
 from qat.sensitivity.functional import INPUT_QUANTIZER
-from qat.sensitivity.switches import is_foreign
 from qat.sensitivity.task import logits_of
 
 BITS = 8
+CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {
+    (1, False): nn.Conv1d,
+    (2, False): nn.Conv2d,
+    (3, False): nn.Conv3d,
+    (1, True): nn.ConvTranspose1d,
+    (2, True): nn.ConvTranspose2d,
+    (3, True): nn.ConvTranspose3d,
+}  # by dimensions, and whether it is transposed
 LARGEST_DIFFERENCE = 0.02  # of the outputs, in their largest magnitude: a rounding that falls the other way
 
 
@@ -44,7 +53,7 @@ def adopted(graph: fx.GraphModule, example: Tensor) -> fx.GraphModule:
         elif any(is_foreign(child) for child in module.children()):
             _replace_layer(result, path, module)
             held = getattr(module, INPUT_QUANTIZER, None)
-            if _is_on(held):
+            if is_on(held):
                 source = node.all_input_nodes[0]
                 node.replace_input_with(source, _quantized(result, source, _amax(held, path)))
     result.delete_all_unused_submodules()
@@ -58,33 +67,48 @@ def adopted(graph: fx.GraphModule, example: Tensor) -> fx.GraphModule:
 
 def _replace_quantizer(graph: fx.GraphModule, node: fx.Node, module: Any) -> None:
     source = node.all_input_nodes[0]
-    node.replace_all_uses_with(_quantized(graph, source, _amax(module, str(node.target))) if _is_on(module) else source)
+    node.replace_all_uses_with(_quantized(graph, source, _amax(module, str(node.target))) if is_on(module) else source)
     graph.graph.erase_node(node)
 
 
 def _replace_layer(graph: fx.GraphModule, path: str, module: Any) -> None:
-    kind = next((base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.")), None)
+    kind = _plain_type(module)
     held = getattr(module, WEIGHT_QUANTIZER, None)
-    if (
-        kind is None
-        or (_is_on(held) and known_type(module) is not kind)
-        or _is_on(getattr(module, "output_quantizer", None))
-    ):
+    if kind is None or is_on(getattr(module, "output_quantizer", None)):
         raise UserError(f"{path} ({type(module).__name__}) has no exportable form with its quantizers")
     layer: Any = object.__new__(kind)
     nn.Module.__init__(layer)
     layer.__dict__.update({name: value for name, value in vars(module).items() if name != "_modules"})
-    if _is_on(held):
-        quantize_layer(layer, weight_axis(Node(path, fx_graph.kind_of(kind), (), (), {"transB": 1})))
-        own, amax = layer.get_submodule(WEIGHT_QUANTIZER), _amax(held, path).reshape(-1)
-        if amax.numel() not in (1, own.amax.numel()):
-            raise UserError(f"{path} has {amax.numel()} weight ranges for {own.amax.numel()} output channels")
-        own.set_amax(amax.expand_as(own.amax), "adopted")
+    if is_on(held):
+        _quantize_weight(layer, path, held)
     graph.set_submodule(path, layer)
 
 
-def _quantized(graph: fx.GraphModule, source: fx.Node, amax: Tensor) -> fx.Node:
+def _plain_type(module: nn.Module) -> type[nn.Module] | None:
+    """The class of torch.nn that it computes as; pytorch-quantization's convolutions derive from none of these."""
+    if isinstance(module, nn.modules.conv._ConvNd) and known_type(module) is None:
+        return CONVOLUTIONS.get((len(module.kernel_size), module.transposed))
+    return next((base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.")), None)
+
+
+def _quantize_weight(layer: Any, path: str, held: Any) -> None:
+    axis = weight_axis(Node(path, fx_graph.kind_of(type(layer)), (), (), {"transB": 1}))
+    quantize_layer(layer, axis)  # its ranges are those of the weights, as a quantizer without ranges finds them
+    own, amax = layer.get_submodule(WEIGHT_QUANTIZER), _amax(held, path)
+    if amax is None and getattr(held, "axis", None) is None:
+        amax = layer.weight.detach().abs().max()
+    if amax is None:
+        return
+    channels = own.amax.numel()
+    if amax.numel() != 1 and amax.shape != broadcast(own.amax, layer.weight, axis).shape:
+        raise UserError(f"{path} has weight ranges of shape {tuple(amax.shape)} for {channels} output channels")
+    own.set_amax(amax.reshape(-1).expand_as(own.amax), "adopted")
+
+
+def _quantized(graph: fx.GraphModule, source: fx.Node, amax: Tensor | None) -> fx.Node:
     """The node that quantizes `source` with this range; layers with equal ranges share it."""
+    if amax is None:
+        raise UserError(f"{source} has no range", why="one that is found anew in each batch cannot be exported")
     if amax.numel() != 1:
         raise UserError(f"{source} has {amax.numel()} ranges", why="INT8 kernels take one for each activation tensor")
     for reader in source.users:
@@ -100,17 +124,14 @@ def _quantized(graph: fx.GraphModule, source: fx.Node, amax: Tensor) -> fx.Node:
         return graph.graph.call_module(target, (source,))
 
 
-def _is_on(quantizer: Any) -> bool:
-    return quantizer is not None and is_foreign(quantizer) and not getattr(quantizer, "_disabled", False)
-
-
-def _amax(quantizer: Any, path: str) -> Tensor:
-    amax, bits = getattr(quantizer, "amax", None), getattr(quantizer, "num_bits", BITS)
-    if bits != BITS or getattr(quantizer, "unsigned", False):
-        raise UserError(f"{path} is quantized to something else than signed INT8", why=f"num_bits is {bits}")
-    if not isinstance(amax, Tensor) or not bool(amax.isfinite().all()):
-        raise UserError(f"{path} has no range", why="a range that is found anew in each pass cannot be exported")
-    return amax.detach().abs()
+def _amax(quantizer: Any, path: str) -> Tensor | None:
+    """Its range; None if it is the largest magnitude in each batch. One that is unsigned is covered by signed INT8."""
+    amax, bits = range_of(quantizer), getattr(quantizer, "num_bits", BITS)
+    if bits != BITS:
+        raise UserError(f"{path} is not quantized to INT8", why=f"num_bits is {bits}")
+    if amax is not None and not bool(amax.isfinite().all()):
+        raise UserError(f"{path} has no range", why="it never saw data")
+    return amax
 
 
 def _require_same(found: fx.GraphModule, expected: fx.GraphModule, example: Tensor) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qat.inputs import Inputs, apply
+from qat.sensitivity.foreign import range_of
 from qat.sensitivity.types import Unit
 
 BINS = 61
@@ -45,8 +46,8 @@ def _keep(seen: dict[str, Tensor], path: str, _: nn.Module, inputs: tuple[Any, .
 
 
 def _counted(model: nn.Module, path: str, values: Tensor) -> dict[str, Any]:
-    amax = getattr(model.get_submodule(path), "amax", None)
-    limit = float(amax.detach().abs().max()) if isinstance(amax, Tensor) else None
+    amax = range_of(model.get_submodule(path))
+    limit = None if amax is None else float(amax.max())
     low, high = float(values.min()), float(values.max())
     if low == high:
         low, high = low - 0.5, high + 0.5

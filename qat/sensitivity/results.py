@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
 from core.artifacts import write_json, write_text
 from core.errors import GateMissed
 from qat.sensitivity.config import ProbeMode
+from qat.sensitivity.foreign import range_of
 from qat.sensitivity.search import Chosen, layers_of
 from qat.sensitivity.types import DAMAGE_TITLES, Baseline, Measured, Ranking, ToleranceKind, Unit
 
@@ -130,11 +131,11 @@ def write_results(found: Findings, folder: Path) -> None:
 
 def ranges_of(model: nn.Module) -> dict[str, list[float]]:
     """amax of every quantizer, ours or another toolkit's, by module path; quantizers without one are left out."""
-    ranges = {name: getattr(module, "amax", None) for name, module in model.named_modules()}
+    ranges = {name: range_of(module) for name, module in model.named_modules()}
     return {
-        name: [float(value) for value in amax.detach().abs().reshape(-1)]
+        name: [float(value) for value in amax.reshape(-1)]
         for name, amax in ranges.items()
-        if isinstance(amax, Tensor) and bool(amax.isfinite().all())
+        if amax is not None and bool(amax.isfinite().all())
     }
 
 

@@ -22,6 +22,7 @@ from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
 from qat.sensitivity.batch import map_tensors
 from qat.sensitivity.config import PREVIOUS, UNMET
+from qat.sensitivity.foreign import make_room_for_ranges
 from qat.sensitivity.functional import Weights
 from qat.sensitivity.precision import in_float32
 from qat.sensitivity.subject import Subject, quantize_layers
@@ -129,6 +130,7 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
     model = quantized(in_float32(model), how)
     if content[MODELOPT_STATE] is not None and modelopt_state(model) is None:
         model = converted_by_modelopt(model, content[MODELOPT_STATE])
+    make_room_for_ranges(model, content["state_dict"])
     try:
         model.load_state_dict(content["state_dict"])
     except (RuntimeError, KeyError) as error:

@@ -31,8 +31,9 @@ from qat.insert import insert
 from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
 from qat.quantizers import activation_quantizer, quantizers
 from qat.sensitivity.config import SensitivityConfig
+from qat.sensitivity.foreign import foreign_quantizers, is_foreign, require_calibrated
 from qat.sensitivity.functional import INPUT_QUANTIZER, Weights, functional_weights, quantize_functions
-from qat.sensitivity.switches import Switch, is_foreign, restored, switches
+from qat.sensitivity.switches import Switch, restored, switches
 from qat.sensitivity.types import Unit
 from qat.sensitivity.units import units_of
 
@@ -92,8 +93,10 @@ def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], co
     """
     model.eval()
     graph: fx.GraphModule | None = None
-    given = any(is_foreign(module) for module in model.modules())
+    theirs = foreign_quantizers(model)
+    given = bool(theirs)
     if given:
+        require_calibrated(model)
         quantized_by = "modelopt or pytorch-quantization"
         graph = _graph_of_given(model, example)
     elif quantizers(model):
@@ -109,7 +112,8 @@ def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], co
     found = switches(model)
     units = units_of(graph or model, found, config.granularity, config.part, given=given)
     if not units:
-        raise UserError(f"{type(model).__name__} has no quantizer to probe", why=f"part is {config.part}")
+        why = f"part is {config.part}" if found or not given else f"all {len(theirs)} of get_model()'s are disabled"
+        raise UserError(f"{type(model).__name__} has no quantizer to probe", why=why)
     say(f"{len(units)} units of granularity {config.granularity}, quantized by {quantized_by}")
     return Subject(model.eval(), units, quantized_by, found, graph)
 

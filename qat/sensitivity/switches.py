@@ -11,8 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from qat.quantizers import Mode, Quantizer
-
-FOREIGN = "TensorQuantizer"  # class name in nvidia-modelopt and in pytorch-quantization
+from qat.sensitivity.foreign import is_on
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,9 @@ def switches(model: nn.Module) -> dict[str, Switch]:
         if isinstance(module, Quantizer):
             if module.is_set:
                 found[path] = _ours(path, module)
-        elif is_foreign(module) and not getattr(module, "_disabled", False):
+        elif is_on(module):
             found[path] = _foreign(path, module)
     return found
-
-
-def is_foreign(module: nn.Module) -> bool:
-    """Whether it is a quantizer of modelopt or pytorch-quantization, told by its class name."""
-    return any(base.__name__ == FOREIGN for base in type(module).__mro__) and hasattr(module, "disable")
 
 
 @contextmanager
@@ -82,4 +76,6 @@ def _foreign(path: str, quantizer: Any) -> Switch:
     def turn(on: bool) -> None:
         (quantizer.enable if on else quantizer.disable)()
 
-    return Switch(path, "weight" if "weight" in path.rpartition(".")[2] else "activation", turn, saved)
+    name = next((part for part in reversed(path.split(".")) if not part.isdigit()), path)  # one of several in a row
+    of_weight = "weight" in name or getattr(quantizer, "axis", None) is not None
+    return Switch(path, "weight" if of_weight else "activation", turn, saved)

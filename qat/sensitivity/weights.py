@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.console import say
 from core.errors import UnsupportedEnvironment, UserError
 from qat.checkpointing import UNREADABLE, reason_of
+from qat.sensitivity.foreign import foreign_quantizers, make_room_for_ranges
 
 INSIDE = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")  # where training scripts put it
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, wrappers
@@ -46,13 +47,16 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     for prefix in PREFIXES:
         if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in wanted):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
+    make_room_for_ranges(model, state)
+    wanted = model.state_dict()
     tensors = {name for name, value in wanted.items() if isinstance(value, Tensor)}
     problems = {
         "missing": sorted(wanted.keys() - state.keys()),
         "unexpected": sorted(state.keys() - wanted.keys()),
         "other shape": sorted(n for n in tensors & state.keys() if getattr(state[n], "shape", None) != wanted[n].shape),
     }
-    ranges = [name for name in problems["missing"] if _of_a_quantizer(name)]
+    theirs = tuple(f"{path}." for path in foreign_quantizers(model))
+    ranges = [name for name in problems["missing"] if _of_a_quantizer(name) or name.startswith(theirs)]
     if ranges and problems["missing"] == ranges and not problems["unexpected"] and not problems["other shape"]:
         return _with_ranges(model, state, path)
     if any(problems.values()):

@@ -26,6 +26,7 @@ from qat.sensitivity.switches import switches
 from qat.sensitivity.task import Evidence, counts_of, evidence, metric_value
 from qat.sensitivity.user_file import load_user_file
 from qat.sensitivity.weights import load_weights
+from tests.sensitivity.pytorch_quantization_double import TensorQuantizer
 from tests.sensitivity.users import PLAIN, write_user
 
 ROOT = Path(__file__).parents[2]
@@ -241,23 +242,6 @@ def test_shuffled_loaders_are_read_once() -> None:
     data = torch.utils.data.TensorDataset(torch.arange(12.0).reshape(6, 2), torch.arange(6))
     loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
     assert read_images(loader, None, 0).fingerprint() == read_images(loader, None, 0).fingerprint()
-
-
-class TensorQuantizer(torch.nn.Module):
-    """What modelopt's and pytorch-quantization's have in common."""
-
-    def __init__(self, disabled: bool = False) -> None:
-        super().__init__()
-        self._disabled = disabled
-
-    def disable(self) -> None:
-        self._disabled = True
-
-    def enable(self) -> None:
-        self._disabled = False
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self._disabled else x.round()
 
 
 def test_foreign_quantizers_are_switched_by_their_own_flags() -> None:

@@ -1,0 +1,81 @@
+"""What the `TensorQuantizer` of nvidia-modelopt and of pytorch-quantization says about itself; neither is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import UserError
+
+FOREIGN = "TensorQuantizer"  # class name in both
+BUFFERS = ("_amax", "_pre_quant_scale")
+SHOWN = 3
+
+
+def is_foreign(module: nn.Module) -> bool:
+    """Whether it is a quantizer of modelopt or pytorch-quantization, told by its class name."""
+    return any(base.__name__ == FOREIGN for base in type(module).__mro__) and hasattr(module, "disable")
+
+
+def is_on(module: Any) -> bool:
+    """Whether it is such a quantizer, and neither `disable()` nor `disable_quant()` lets its input pass."""
+    off = getattr(module, "_disabled", False) or not getattr(module, "_if_quant", True)
+    return module is not None and is_foreign(module) and not off
+
+
+def foreign_quantizers(model: nn.Module) -> dict[str, Any]:
+    """Every such quantizer by module path, also those that are off."""
+    return {path: module for path, module in model.named_modules() if is_foreign(module)}
+
+
+def range_of(quantizer: nn.Module) -> Tensor | None:
+    """The magnitude that a quantizer (ours, too) maps to its largest integer; None if each batch gets its own.
+
+    pytorch-quantization learns it as the bounds of `clip` (`learn_amax`) and may multiply it (`scale_amax`).
+    """
+    if getattr(quantizer, "_learn_amax", False):
+        clip: Any = quantizer.clip
+        return torch.maximum(-clip.clip_value_min, clip.clip_value_max).detach()
+    amax = getattr(quantizer, "amax", None)
+    if not isinstance(amax, Tensor):
+        return None
+    return amax.detach().abs() * (getattr(quantizer, "_scale_amax", None) or 1)
+
+
+def require_calibrated(model: nn.Module) -> None:
+    """Raise `UserError` for quantizers that do not fake-quantize: still calibrating, or giving integers."""
+    found = {path: module for path, module in foreign_quantizers(model).items() if not module._disabled}
+    calibrating = [path for path, module in found.items() if getattr(module, "_if_calib", False)]
+    if calibrating:
+        raise UserError(
+            f"{len(calibrating)} quantizers are in calibration mode: {_listed(calibrating)}",
+            why="they collect statistics, and may not quantize",
+            fix="end it in get_model(): load_calib_amax(), disable_calib(), enable_quant()",
+        )
+    integers = [path for path in found if getattr(found[path], "_fake_quant", True) is False]
+    if integers:
+        raise UserError(
+            f"{len(integers)} quantizers give integers: {_listed(integers)}",
+            why="what follows them computes with other values when they are off",
+            fix="build them with fake_quant=True",
+        )
+
+
+def make_room_for_ranges(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Give quantizers without a range the buffers that `state` has for them, so that it can be loaded.
+
+    pytorch-quantization would make them itself, but on a GPU only.
+    """
+    for path, module in foreign_quantizers(model).items():
+        held = module.state_dict()
+        for name in BUFFERS:
+            value = state.get(f"{path}.{name}")
+            if name not in held and isinstance(value, Tensor):
+                module.register_buffer(name, torch.zeros_like(value))
+
+
+def _listed(paths: list[str]) -> str:
+    return ", ".join(paths[:SHOWN]) + (", …" if len(paths) > SHOWN else "")
