@@ -201,7 +201,7 @@ def view(traced: fx.GraphModule) -> OpGraph:
 
 
 def node_names(traced: fx.GraphModule) -> dict[fx.Node, str]:
-    """Op-graph name of every fx node: a function that has the path of a module is told from it by `_call`."""
+    """Op-graph name of every fx node; a function that is called like a module or a method of modules gets `_call`."""
     calls: dict[str, int] = {}
     for node in traced.graph.nodes:
         if node.op == "call_module":
@@ -211,7 +211,7 @@ def node_names(traced: fx.GraphModule) -> dict[fx.Node, str]:
     def name(node: fx.Node) -> str:
         if node.op == "call_module" and str(node.target) in once:
             return str(node.target)
-        return f"{node.name}_call" if node.name in once else node.name
+        return f"{node.name}_call" if node.name in once or hasattr(fx.GraphModule, node.name) else node.name
 
     return {node: name(node) for node in traced.graph.nodes}
 

@@ -57,7 +57,7 @@ def insert(
     holders = _holders(where)
     for tensor, edges in where.by_tensor.items():
         source = by_value[tensor]
-        target = f"{QUANTIZERS}.{holders[tensor]}"
+        target = _path(holders[tensor])
         if holders[tensor] == tensor:
             model.add_submodule(target, activation_quantizer(kind))
         with model.graph.inserting_after(source):
@@ -78,6 +78,11 @@ def _holders(where: Placement) -> dict[str, str]:
     return {tensor: first.setdefault(group_of.get(tensor, (tensor,)), tensor) for tensor in where.by_tensor}
 
 
+def _path(tensor: str) -> str:
+    """Module path of the quantizer of a tensor; `to` and the like are methods of the module that holds it."""
+    return f"{QUANTIZERS}.{tensor}_value" if hasattr(nn.ModuleDict, tensor) else f"{QUANTIZERS}.{tensor}"
+
+
 def _quantize_weight(model: fx.GraphModule, use: WeightUse, node: fx.Node, kind: type[Quantizer]) -> None:
     if node.op == "call_module":
         layer = model.get_submodule(str(node.target))
@@ -85,7 +90,7 @@ def _quantize_weight(model: fx.GraphModule, use: WeightUse, node: fx.Node, kind:
             quantize_layer(layer, use.axis, kind)
         return
     source = next(n for n in model.graph.nodes if n.name == use.tensor)
-    target = f"{QUANTIZERS}.{use.tensor}"
+    target = _path(use.tensor)
     if not any(reader.target == target for reader in source.users):
         weight = fx_graph.attribute(model, str(source.target))
         model.add_submodule(target, weight_quantizer(weight, use.axis, kind))

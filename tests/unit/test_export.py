@@ -6,6 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from core.errors import UserError
 from deploy.rules import RULES
@@ -95,3 +96,27 @@ def test_a_quantizer_without_range_cannot_be_exported(tmp_path):
     with pytest.raises(UserError, match=r"7 quantizers have no finite amax of known origin: quantizers\.x"):
         export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
     assert not (tmp_path / "m.onnx").exists()
+
+
+class Cast(nn.Module):
+    """Values that are named like methods of modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x.to(self.conv.weight.dtype)).float()
+
+
+def test_values_named_like_methods_of_modules_are_quantized_and_exported(tmp_path):
+    image = torch.randn(1, 3, 8, 8)
+    model = fx_graph.trace(Cast(), image)
+    insert(model, RULES)
+    for quantizer in quantizers(model).values():
+        quantizer.set_amax(4.0, "test")
+    finish(model)
+    export_onnx(model, image, tmp_path / "cast.onnx", 17)
+    expected = model(image).detach().numpy()
+    assert "quantizers.to_value" in quantizers(model)
+    np.testing.assert_allclose(infer(tmp_path / "cast.onnx", image), expected, atol=0.05)
