@@ -27,7 +27,7 @@ from qat.sensitivity.types import Ranking
 from qat.sensitivity.user_file import UserFile, load_user_file
 from qat.sensitivity.weights import load_weights, model_hash
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 DECISION = ("search", "engine", "recover")
 RESULT_ONLY = {
     "output_file",

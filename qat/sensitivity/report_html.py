@@ -84,6 +84,7 @@ def _units(found: Findings) -> list[dict[str, Any]]:
         {
             "name": score.unit,
             "layers": by_name[score.unit].layers,
+            "tensors": by_name[score.unit].tensors,
             "quantizers": by_name[score.unit].quantizers,
             "screen": score.scores.get(report_bars.main_score(found)),
             "exact": score.exact,

@@ -25,18 +25,23 @@ class Unit:
         quantizers: module paths of the quantizers.
         part: whether they quantize weights, activations or both.
         layers: node names that `placement.skip` would list to leave the unit in float.
+        tensors: whose outputs its quantizers of activations take, all inputs of a Concat if they share one; empty
+            where the network is not a graph.
     """
 
     name: str
     quantizers: tuple[str, ...]
     part: Part
     layers: tuple[str, ...]
+    tensors: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
-        """The name and how many layers it does not tell of: "conv1.3 +2"."""
-        more = len(set(self.layers) - {self.name})
-        return f"{self.name} +{more}" if more else self.name
+        """The name and how many layers it does not tell of: "conv1.3 +2", or "layer1 (4 layers)" of a block."""
+        count = len(self.layers)
+        if count <= 1:
+            return self.name
+        return f"{self.name} +{count - 1}" if self.name in self.layers else f"{self.name} ({count} layers)"
 
 
 @dataclass(frozen=True)

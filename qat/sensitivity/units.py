@@ -25,12 +25,14 @@ class Use:
         readers: nodes that read what it quantizes.
         weighted: those of them that own a weight, also beyond pooling and copies, through which Q/DQ moves freely.
         tied: of networks that came with quantizers: the tensor it quantizes, and the sums and joins that read it.
+        tensors: nodes whose outputs it quantizes; several if they share it.
     """
 
     path: str
     readers: tuple[str, ...]
     weighted: tuple[str, ...]
     tied: tuple[str, ...] = ()
+    tensors: tuple[str, ...] = ()
 
 
 def units_of(
@@ -58,7 +60,8 @@ def units_of(
         paths = tuple(use.path for use in members if part in ("both", switches[use.path].part))
         if paths:
             layers = tuple(dict.fromkeys(name for use in members for name in (*use.readers, *use.weighted)))
-            units.append(Unit(_name(members, granularity, units), paths, part, layers))
+            tensors = tuple(dict.fromkeys(name for use in members if use.path in paths for name in use.tensors))
+            units.append(Unit(_name(members, granularity, units), paths, part, layers, tensors))
     return tuple(units)
 
 
@@ -69,6 +72,7 @@ def _uses(model: nn.Module, switches: Mapping[str, Switch], given: bool) -> list
     operators = {node.name: node for node in fx_graph.view(model).nodes}
     readers: dict[str, list[fx.Node]] = {}
     tied: dict[str, list[str]] = {}
+    tensors: dict[str, list[str]] = {}
     for node in model.graph.nodes:
         if node.op != "call_module":
             continue
@@ -77,7 +81,9 @@ def _uses(model: nn.Module, switches: Mapping[str, Switch], given: bool) -> list
             readers.setdefault(path, []).append(node)
             if path.endswith(INPUT_QUANTIZER):
                 tied.setdefault(path, []).append(f"tensor {node.all_input_nodes[0]}")
+                tensors.setdefault(path, []).append(names[node.all_input_nodes[0]])
         if str(node.target) in switches:
+            tensors.setdefault(str(node.target), []).append(names[node.all_input_nodes[0]])
             readers.setdefault(str(node.target), []).extend(node.users)
             if given:
                 sums = [user for user in node.users if _kind(operators, names[user]) in JOINS]
@@ -98,6 +104,7 @@ def _uses(model: nn.Module, switches: Mapping[str, Switch], given: bool) -> list
             tuple(dict.fromkeys(names[node] for node in nodes)),
             tuple(dict.fromkeys(names[found] for node in nodes for found in reached(node))),
             tuple(tied.get(path, ())),
+            tuple(dict.fromkeys(tensors.get(path, ()))),
         )
         for path, nodes in readers.items()
     ]
@@ -139,7 +146,8 @@ def _blocks(groups: Iterable[list[Use]]) -> list[list[Use]]:
 
 
 def _name(members: list[Use], granularity: Granularity, taken: list[Unit]) -> str:
-    name = members[0].path if granularity == "quantizer" else _first_layer(members)
+    shared = granularity == "layer" and len(members[0].weighted) > 1  # it is no single layer's
+    name = members[0].path if granularity == "quantizer" or shared else _first_layer(members)
     if granularity == "block":
         name = name.rpartition(".")[0] or name
     return name if all(unit.name != name for unit in taken) else members[0].path

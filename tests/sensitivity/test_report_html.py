@@ -70,10 +70,11 @@ def test_what_float_costs_is_told_apart_from_noise() -> None:
 
 def test_all_layers_of_a_unit_are_listed() -> None:
     found = findings()
-    joined = replace(found.units[1], layers=("body.0", "cat", "a.conv", "b.conv"))
+    joined = replace(found.units[1], layers=("body.0", "cat", "a.conv", "b.conv"), tensors=("a.act", "b.act"))
     page = render(replace(found, units=(found.units[0], joined, found.units[2])))
     assert ("body.0 +3", "0.3 [0.25, 0.35]") in rows_in(page)
     assert "<small>body.0, cat, a.conv, b.conv</small>" in page and "- b.conv" in page
+    assert "<small>quantizes the output of a.act, b.act</small>" in page
 
 
 def test_the_cost_is_told_beside_that_of_measuring_unit_by_unit() -> None:
