@@ -17,6 +17,7 @@ MIN_MIOU_SPAN = 3.0  # points on the scatter chart's y axis: less would blow up 
 MIN_CHANGE_SPAN = 1.0  # points to each side of the per-class chart
 SHOWN_LAYERS = 15
 SHOWN_UNITS = 30
+LONGEST_NAME = 36  # characters beside a bar; the hover text has all of it
 ROW_PX = 24
 LABEL_GAP = {"ticks": "outside", "ticklen": 6, "tickcolor": "rgba(0,0,0,0)"}
 COLORS = {"fp32": "var(--fp32)", "int8": "var(--int8)"}
@@ -167,7 +168,7 @@ def damages(found: Sensitivity) -> Figure | None:
         return None
     data: list[dict[str, Any]] = []
     for stays_float, name, fill in ((True, "stays float", "var(--loss)"), (False, "INT8", "var(--int8)")):
-        own = [(unit.name, damage) for unit, damage in shown if unit.float == stays_float]
+        own = [(unit.label, damage) for unit, damage in shown if unit.float == stays_float]
         above, below = [d.high - d.value for _, d in own], [d.value - d.low for _, d in own]
         whiskers: dict[str, Any] = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
         whiskers |= {"color": "var(--ink)", "thickness": 1, "width": 4}
@@ -175,7 +176,9 @@ def damages(found: Sensitivity) -> Figure | None:
         bars: dict[str, Any] = {"type": "bar", "orientation": "h", "name": name, "y": [unit for unit, _ in own]}
         bars |= {"x": [d.value for _, d in own], "error_x": whiskers, "marker": {"color": fill}}
         data += [{**bars, "hovertext": hover, "hoverinfo": "text"}] if own else []
-    order = {"categoryorder": "array", "categoryarray": [unit.name for unit, _ in shown]}
+    labels = [unit.label for unit, _ in shown]
+    order = {"type": "category", "categoryorder": "array", "categoryarray": labels}  # "0" is a name, too
+    order |= {"tickmode": "array", "tickvals": labels, "ticktext": [_tail(label) for label in labels]}
     layout = {
         "height": ROW_PX * len(shown) + 90,
         "barmode": "overlay",
@@ -184,6 +187,11 @@ def damages(found: Sensitivity) -> Figure | None:
         "yaxis": {**order, "autorange": "reversed", "automargin": True, "showgrid": False, **LABEL_GAP},
     }
     return {"data": data, "layout": layout}
+
+
+def _tail(name: str) -> str:
+    """The end of a long name: what tells module paths apart comes last."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def color(precision: str) -> str:

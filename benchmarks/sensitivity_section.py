@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.artifacts import read_json, sha256_file
 from core.paths import RunPaths
+from qat.sensitivity.types import label_of
 
 PATTERN = "*/*.sensitivity/results.json"  # below runs/: an analysis may have a folder of its own there
 
@@ -32,8 +33,14 @@ class Unit(Part):
     """Quantizers that are switched together; `float` tells that the chosen set leaves it in float."""
 
     name: str
+    layers: tuple[str, ...]
     exact: Damage | None
     float: bool
+
+    @property
+    def label(self) -> str:
+        """The name and how many layers it does not tell of."""
+        return label_of(self.name, self.layers)
 
 
 class Chosen(Part):
@@ -67,6 +74,12 @@ class Sensitivity(Part):
     units: tuple[Unit, ...]
     command: str
     path: Path
+
+    @property
+    def float_labels(self) -> list[str]:
+        """The chosen units in the order of the choice."""
+        labels = {unit.name: unit.label for unit in self.units}
+        return [labels[name] for name in self.chosen.float_units]
 
     @property
     def measured(self) -> list[tuple[Unit, Damage]]:

@@ -37,11 +37,15 @@ class Unit:
 
     @property
     def label(self) -> str:
-        """The name and how many layers it does not tell of: "conv1.3 +2", or "layer1 (4 layers)" of a block."""
-        count = len(self.layers)
-        if count <= 1:
-            return self.name
-        return f"{self.name} +{count - 1}" if self.name in self.layers else f"{self.name} ({count} layers)"
+        """See `label_of`."""
+        return label_of(self.name, self.layers)
+
+
+def label_of(name: str, layers: Sequence[str]) -> str:
+    """A unit's name and how many layers it does not tell of: "conv1.3 +2", or "layer1 (4 layers)" of a block."""
+    if len(layers) <= 1:
+        return name
+    return f"{name} +{len(layers) - 1}" if name in layers else f"{name} ({len(layers)} layers)"
 
 
 @dataclass(frozen=True)

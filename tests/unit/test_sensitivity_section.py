@@ -61,6 +61,17 @@ def test_bars_are_sorted_with_their_intervals_and_the_float_set_stands_out(weigh
     assert int8["error_x"]["array"] == [pytest.approx(0.02)] and int8["error_x"]["arrayminus"] == [pytest.approx(0.05)]
 
 
+def test_a_unit_tells_how_many_layers_it_has_and_a_long_name_keeps_its_end(weights):
+    analysed("squares", weights)
+    found = of_run("squares")
+    long = "backbone.stages.2.blocks.11.attention.projection"
+    joined = found.units[0].model_copy(update={"name": "0", "layers": ("0", "cat", "mix")})
+    far = joined.model_copy(update={"name": long, "layers": (long,)})
+    axis = charts.damages(found.model_copy(update={"units": (joined, far)}))["layout"]["yaxis"]
+    assert axis["tickvals"] == ["0 +2", long] and axis["type"] == "category"
+    assert axis["ticktext"] == ["0 +2", "…es.2.blocks.11.attention.projection"]
+
+
 def test_nothing_measured_is_no_chart(weights):
     analysed("squares", weights)
     found = of_run("squares")
