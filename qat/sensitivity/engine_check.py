@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from core.console import say
 from deploy.backends.base import Session
 from deploy.timing import paired_ratio
+from qat.inputs import device_of
 from qat.sensitivity.engines import ALL_FLOAT, ALL_INT8, Engines, Skip
 from qat.sensitivity.latency_table import median_ms
 
@@ -20,18 +21,23 @@ Score = Callable[[nn.Module], tuple[float, float | None]]  # loss and metric of 
 
 
 class EngineModule(nn.Module):
-    """An engine in the place of a model, image by image since engines have a batch of one."""
+    """An engine in the place of a model, image by image since engines have a batch of one.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        device: of the outputs, and of the empty parameter that is there for code which asks a network where it is.
+    """
+
+    def __init__(self, session: Session, device: torch.device) -> None:
         super().__init__()
         self._session = session
+        self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) float32 to the stacked first outputs."""
         (name, output), found = (self._session.input_names[0], self._session.output_names[0]), []
         for image in images.detach().cpu().numpy().astype(np.float32, copy=False):
             found.append(self._session.run({name: image[np.newaxis]})[output])
-        return torch.from_numpy(np.concatenate(found))
+        return torch.from_numpy(np.concatenate(found)).to(self.place.device)
 
 
 def engine_check(engines: Engines, skip: Skip, simulated: nn.Module, score: Score) -> dict[str, Any]:
@@ -47,7 +53,7 @@ def engine_check(engines: Engines, skip: Skip, simulated: nn.Module, score: Scor
     wanted = {"chosen": skip, "int8": ALL_INT8, "float": ALL_FLOAT}
     samples = engines.time(wanted)
     with engines.backend.open(engines.bundle(skip)) as session:
-        loss, metric = score(EngineModule(session))
+        loss, metric = score(EngineModule(session, device_of(simulated)))
     simulated_loss, simulated_metric = score(simulated)
     convs = [layer for layer in engines.backend.layers(engines.bundle(skip)) if layer.kind == "Conv"]
     say(f"engine: loss {loss:.4g}, simulated {simulated_loss:.4g}; {float(np.median(samples['chosen'])):.2f} ms")

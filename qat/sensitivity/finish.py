@@ -136,8 +136,8 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
     try:
         with subject.only(judge.everything):
             graph = subject.graph if subject.graph is model else adopted(subject.graph, image)
-            _on_main(lambda: export_onnx(graph, image, qdq, OPSET))
-        engines = Engines(qdq, options.backend, image.numpy(), folder / "engines", bench)
+            _on_main(lambda: export_onnx(graph, image.cpu(), qdq, OPSET))
+        engines = Engines(qdq, options.backend, image.cpu().numpy(), folder / "engines", bench)
         points: list[Point] = []
         table: dict[str, Milliseconds] = {}
         if options.pareto_points:

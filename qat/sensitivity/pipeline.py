@@ -10,12 +10,13 @@ import torch
 from core.artifacts import sha256_file, sha256_json
 from core.config import section_dict
 from core.console import console, say
-from qat.inputs import Inputs
+from qat.inputs import Inputs, device_of
 from qat.process_stages import is_main
 from qat.sensitivity.batch import parameters_of
 from qat.sensitivity.cache import ProbeCache
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.data import read_images
+from qat.sensitivity.device import place, to_device
 from qat.sensitivity.judge import ImageJudge
 from qat.sensitivity.precision import half_precision_of, in_float32
 from qat.sensitivity.probes import Probes
@@ -33,6 +34,7 @@ RESULT_ONLY = {
     "output_file",
     "tolerance",
     "cache",
+    "device",
     "screen",
     "model_path",
     "data_path",
@@ -71,15 +73,27 @@ def analyse(config: SensitivityConfig) -> Analysis:
 
     def calibration() -> Iterator[Inputs]:
         for sample in training.samples:
-            yield training.split(sample)[0]
+            yield to_device(training.split(sample)[0], device_of(model))
 
     criterion = in_float32(user.criterion())
-    rehearse(model, example, target, criterion)
+
+    def works() -> None:
+        rehearse(model, example, target, to_device(criterion, device_of(model)))
+
+    place(model, config.device, user.places_itself(), works)
+    example = to_device(example, device_of(model))
     subject = make_subject(model, example, calibration(), config)
     _rehearse_saving(subject, user, example)
     settings = {key: value for key, value in section_dict(config).items() if key not in RESULT_ONLY}
     fingerprint = sha256_json(
-        [CACHE_VERSION, model_hash(subject.model), images.fingerprint(), sha256_file(user.path), settings]
+        [
+            CACHE_VERSION,
+            device_of(model).type,
+            model_hash(subject.model),
+            images.fingerprint(),
+            sha256_file(user.path),
+            settings,
+        ]
     )
     cache = ProbeCache(config.cache or config.output_file.with_suffix(".probes.jsonl"), fingerprint)
     probes = Probes(subject, images, criterion, cache, user.evaluate)

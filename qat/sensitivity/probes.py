@@ -18,6 +18,7 @@ from qat.inputs import Inputs, apply, device_of
 from qat.sensitivity.batch import map_tensors
 from qat.sensitivity.cache import ProbeCache, set_key
 from qat.sensitivity.data import Images, Loader
+from qat.sensitivity.device import to_device
 from qat.sensitivity.distance import Distance, distance
 from qat.sensitivity.partial_run import KeptRun, reusable
 from qat.sensitivity.precision import batch_in_float32
@@ -115,8 +116,7 @@ class Probes:
     def prepared(self, batch: Any) -> tuple[Inputs, Any]:
         """Input and target of a batch of the user's loader, in float32 and on the network's device."""
         both = self.images.split(batch_in_float32(batch))
-        inputs, target = map_tensors(both, lambda value: value.to(self.device))
-        return inputs, target
+        return to_device(both, self.device)
 
     def check(self) -> None:
         """Raise if the network is not what it was."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from qat.inputs import Inputs, apply, device_of
-from qat.sensitivity.batch import map_tensors, shapes_of
+from qat.sensitivity.batch import shapes_of
+from qat.sensitivity.device import to_device
 from qat.sensitivity.save import Quantization, load, save
 from qat.sensitivity.task import logits_of
 
@@ -25,8 +26,7 @@ def rehearse(model: nn.Module, inputs: Inputs, target: Any, criterion: Callable[
     Raises:
         UserError: either fails, or the network does not give the same output twice.
     """
-    device = device_of(model)
-    inputs, target = map_tensors((inputs, target), lambda value: value.to(device))
+    inputs, target = to_device((inputs, target), device_of(model))
     model.eval()
     try:
         with torch.no_grad():

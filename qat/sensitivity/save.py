@@ -17,11 +17,12 @@ from core.errors import UserError
 from deploy.profiles import select
 from qat import fx_graph
 from qat.checkpointing import load_file
-from qat.inputs import Inputs
+from qat.inputs import Inputs, device_of
 from qat.insert import insert
 from qat.quantizers import Mode, Quantizer
 from qat.sensitivity.batch import map_tensors
 from qat.sensitivity.config import PREVIOUS, UNMET
+from qat.sensitivity.device import to_device
 from qat.sensitivity.foreign import make_room_for_ranges
 from qat.sensitivity.functional import Weights
 from qat.sensitivity.precision import in_float32
@@ -116,7 +117,7 @@ def _on_cpu(model: nn.Module) -> dict[str, Any]:
 
 
 def load(path: Path | str, model: nn.Module) -> nn.Module:
-    """The saved quantized model, in eval mode.
+    """The saved quantized model, in eval mode, where `model` is.
 
     Args:
         path: what `save` wrote; read without executing anything from it.
@@ -127,6 +128,7 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
     """
     content = _read(Path(path))
     how = _quantization(content["quantization"])
+    device = device_of(model)
     model = quantized(in_float32(model), how)
     if content[MODELOPT_STATE] is not None and modelopt_state(model) is None:
         model = converted_by_modelopt(model, content[MODELOPT_STATE])
@@ -140,7 +142,7 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
             fix="load it into the model that get_model() returned when it was saved",
         ) from error
     switch_off(model, how.switched_off)
-    return model.eval()
+    return model.to(device).eval()
 
 
 def quantized(model: nn.Module, how: Quantization) -> nn.Module:
@@ -149,7 +151,7 @@ def quantized(model: nn.Module, how: Quantization) -> nn.Module:
         return model
     if how.form == "layers":
         return quantize_layers(model, how.functions)
-    traced = fx_graph.trace(model, how.example, one_output=False)
+    traced = fx_graph.trace(model, to_device(how.example, device_of(model)), one_output=False)
     insert(traced, select(how.profile, how.disable), how.skip)
     return traced
 

@@ -26,7 +26,7 @@ from deploy.profiles import rules_of
 from deploy.rules.weighted import weight_axis
 from qat import fx_graph
 from qat.calibrate import calibrate, collect
-from qat.inputs import Inputs
+from qat.inputs import Inputs, device_of
 from qat.insert import insert
 from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
 from qat.quantizers import activation_quantizer, quantizers
@@ -105,7 +105,9 @@ def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], co
         if unset:
             _set_ranges(model, images, config)
     else:
+        device = device_of(model)
         model, quantized_by = _quantized(model, example)
+        model.to(device)  # new quantizers are made on the CPU
         _set_ranges(model, images, config)
     if isinstance(model, fx.GraphModule):
         graph = model

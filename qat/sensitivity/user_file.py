@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from core.errors import UserError
 from qat.sensitivity.batch import is_batch
 from qat.sensitivity.config import SensitivityConfig
+from qat.sensitivity.device import device_for
 
 REQUIRED = ("get_model", "get_data_loader", "get_optimizer", "get_criterion")
 MODEL_PATHS = ("model_path", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path", "weights", "weights_path")
@@ -53,6 +54,10 @@ class UserFile:
         """Whether `get_model` asks for the weights' path, and so loads them."""
         names = inspect.signature(self.functions.get_model).parameters
         return bool({*MODEL_PATHS, *ANY_PATH} & set(names))
+
+    def places_itself(self) -> bool:
+        """Whether the network stays where it is: `get_model` asks for the device, or `evaluate` feeds the network."""
+        return "device" in inspect.signature(self.functions.get_model).parameters or self.evaluate is not None
 
     def loader(self, split: Split) -> Iterable[Any]:
         """Batches of "train" (calibration, recovery) or "val"; one loader serves both if only one is given.
@@ -178,7 +183,7 @@ def offered(config: SensitivityConfig, split: Split, function: str) -> dict[str,
         **dict.fromkeys(("split", "mode", "phase", "subset") if paths is DATA_PATHS else (), split),
         **dict.fromkeys(("train", "training", "is_train"), split == "train"),
         **dict.fromkeys(("config", "cfg", "conf", "args", "opt", "opts"), settings),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": device_for(config.device).type,
         "seed": config.seed,
     }
 
