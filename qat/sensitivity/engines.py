@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
+from core.console import track
 from core.errors import UnsupportedEnvironment
 from deploy import onnx_graph
 from deploy.backends import get_backend
@@ -67,7 +68,8 @@ class Engines:
         """Latency of several engines, measured in turns; milliseconds by name, each (rounds, runs)."""
         with ExitStack() as stack:
             sessions = {
-                name: stack.enter_context(self.backend.open(self.bundle(skip))) for name, skip in wanted.items()
+                name: stack.enter_context(self.backend.open(self.bundle(skip)))
+                for name, skip in track(list(wanted.items()), "building engines")
             }
             feeds = {name: {session.input_names[0]: self._image} for name, session in sessions.items()}
             return time_in_turns(sessions, feeds, self.bench)
