@@ -35,6 +35,7 @@ class EngineConfig(Section):
     threads: int = Field(default=1, gt=0)
     rounds: int = Field(default=20, gt=0)
     runs_per_round: int = Field(default=3, gt=0)
+    choose: Literal["smallest", "fastest"] = "smallest"  # of the float units, or the engine
     pareto_points: int = Field(default=5, ge=0)  # sets that are built and measured; 0: no Pareto search
 
 

@@ -30,8 +30,9 @@ from qat.sensitivity.adopted import adopted
 from qat.sensitivity.distributions import distributions
 from qat.sensitivity.engine_check import engine_check
 from qat.sensitivity.engines import Engines
+from qat.sensitivity.fastest import fastest_met, note_of_faster
 from qat.sensitivity.latency_table import Milliseconds, latency_table
-from qat.sensitivity.pareto import Point, fastest_met, pareto
+from qat.sensitivity.pareto import Point, pareto
 from qat.sensitivity.pipeline import Analysis
 from qat.sensitivity.recover import recover
 from qat.sensitivity.report_html import write_report
@@ -142,7 +143,7 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
         table: dict[str, Milliseconds] = {}
         if options.pareto_points:
             table, points = _pareto(analysis, engines, chosen, folder)
-            if chosen.met:
+            if options.choose == "fastest" and chosen.met:
                 chosen = fastest_met(chosen, points, partial(_timed_again, subject.units, engines))
         skip = layers_of(subject.units, chosen.float_units)
         with subject.only(judge.everything - set(chosen.float_units)):
@@ -151,7 +152,8 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
         reason = " ".join(str(error).split())[:300]
         say(f"no engine: {reason}")
         return OnEngine(chosen, note=f"no engine: {type(error).__name__}: {reason}")
-    return OnEngine(chosen, tuple(points), table, check)
+    note = note_of_faster(chosen, points) if options.choose == "smallest" else ""
+    return OnEngine(chosen, tuple(points), table, check, note)
 
 
 def _pareto(

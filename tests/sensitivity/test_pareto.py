@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from deploy.timing import Ratio, paired_ratio
+from qat.sensitivity.fastest import fastest_met, note_of_faster
 from qat.sensitivity.latency_table import Milliseconds, latency_table, slower_by
-from qat.sensitivity.pareto import Point, fastest_met, pareto, predicted_front
+from qat.sensitivity.pareto import Point, pareto, predicted_front
 from qat.sensitivity.search import search
 from tests.sensitivity.judges import Formula, by_damage
 
@@ -81,6 +82,7 @@ def test_the_fastest_engine_within_the_tolerance_wins() -> None:
     assert chosen.float_units == ("slow",)
     points = pareto(judge, clock, judge.own, clock.costs, chosen, 6)  # type: ignore[arg-type]
     assert fastest_met(chosen, points, clock.again).float_units == ("a", "b")
+    assert "2 float units" in note_of_faster(chosen, points)
     assert [point.latency.value for point in points] == sorted(point.latency.value for point in points)
     by_set = {point.float_units: point for point in points}
     assert by_set[("a", "b")].on_front and not by_set[("slow",)].on_front
@@ -132,6 +134,7 @@ def test_without_a_point_within_the_tolerance_the_choice_stays() -> None:
     chosen = search(judge, by_damage(judge))
     points = pareto(judge, clock, judge.own, clock.costs, chosen, 2)  # type: ignore[arg-type]
     assert fastest_met(chosen, points, clock.again) is chosen
+    assert note_of_faster(chosen, points) == ""
 
 
 @pytest.mark.parametrize("seed", range(5))
