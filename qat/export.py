@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,39 +21,43 @@ from core.errors import UserError
 from deploy import onnx_graph
 from qat import fx_graph
 from qat.fake_quant import QMAX
+from qat.inputs import Inputs, in_order
 from qat.quantized_layers import WEIGHT_QUANTIZER
 from qat.quantizers import Quantizer, quantizers
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
 
 
-def export_onnx(model: fx.GraphModule, example: Tensor, target: Path, opset: int) -> None:
+def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int) -> None:
     """Write `model` as it computes in eval mode; the model itself is not changed.
 
     Args:
         model: traced; fake quantizers become QuantizeLinear/DequantizeLinear pairs (int8, zero-point 0).
-        example: (1, C, H, W) float32; the file has this static shape.
+        example: (1, C, H, W) float32, or several inputs; the file has these static shapes.
         target: written atomically, checked by `onnx.checker` with full shape inference.
         opset: ONNX operator set, 17 or later.
 
     Raises:
-        UserError: a quantizer without a finite amax.
+        UserError: a quantizer without a finite amax, or an input that is no tensor.
     """
+    inputs = named_inputs(model, example)
     exported = copy.deepcopy(model).cpu().eval()
     require_amax(exported)
     fx_graph.annotate(exported, example)
     fold_batch_norm(exported)
     _freeze_quantizers(exported)
+    if not isinstance(example, Tensor):
+        _keep_defaults(exported, inputs)
     _name_scopes(exported)
     with write_atomic(target) as temporary:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every deprecation inside itself
             torch.onnx.export(
                 exported,
-                (example,),
+                tuple(inputs.values()),
                 str(temporary),
                 opset_version=opset,
-                input_names=[INPUT_NAME],
+                input_names=list(inputs),
                 output_names=[OUTPUT_NAME],
                 **_exporter_choice(torch.onnx.export),
             )
@@ -61,6 +65,41 @@ def export_onnx(model: fx.GraphModule, example: Tensor, target: Path, opset: int
             onnx.checker.check_model(onnx.load(str(temporary)), full_check=True)
         else:
             onnx_graph.save(onnx_graph.clean(onnx_graph.load(temporary)), temporary)
+
+
+def named_inputs(model: fx.GraphModule, inputs: Inputs) -> dict[str, Tensor]:
+    """Tensors by their names in the exported file: `INPUT_NAME`, or those of `forward` if there are several.
+
+    Raises:
+        UserError: `forward` takes a sequence or a mapping of tensors, or any number of them.
+    """
+    if isinstance(inputs, Tensor):
+        return {INPUT_NAME: inputs}
+    names = [str(node.target) for node in model.graph.nodes if node.op == "placeholder"]
+    found = {name: value for name, value in zip(names, in_order(model, inputs), strict=False) if value is not None}
+    nested = [
+        name for name, value in found.items() if name.startswith("*") or isinstance(value, list | tuple | Mapping)
+    ]
+    if nested:
+        raise UserError(
+            f"forward() takes several tensors as {', '.join(nested)}",
+            why="an engine has a name for each of its inputs",
+            fix="give forward() a parameter for each tensor",
+        )
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def _keep_defaults(model: fx.GraphModule, inputs: Mapping[str, Tensor]) -> None:
+    """Make constants of the parameters of `forward` that are no inputs: the exporter names inputs by position."""
+    for node in [node for node in model.graph.nodes if node.op == "placeholder" and node.target not in inputs]:
+
+        def filled(item: fx.Node, own: fx.Node = node) -> Any:
+            return (*own.args, None)[0] if item is own else item
+
+        for user in list(node.users):
+            user.args, user.kwargs = (fx.node.map_arg(both, filled) for both in (user.args, user.kwargs))
+        model.graph.erase_node(node)
+    model.recompile()
 
 
 def require_amax(model: nn.Module) -> None:

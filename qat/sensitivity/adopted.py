@@ -13,6 +13,7 @@ from deploy.opgraph import Node
 from deploy.rules.weighted import weight_axis
 from qat import fx_graph
 from qat.fake_quant import broadcast
+from qat.inputs import Inputs, apply
 from qat.insert import QUANTIZERS
 from qat.quantized_layers import WEIGHT_QUANTIZER, known_type, quantize_layer
 from qat.quantizers import Mode, activation_quantizer, quantizers
@@ -32,12 +33,12 @@ CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {
 LARGEST_DIFFERENCE = 0.02  # of the outputs, in their largest magnitude: a rounding that falls the other way
 
 
-def adopted(graph: fx.GraphModule, example: Tensor) -> fx.GraphModule:
+def adopted(graph: fx.GraphModule, example: Inputs) -> fx.GraphModule:
     """A copy of `graph` in which each enabled foreign quantizer is one of ours with the same range.
 
     Args:
         graph: traced with foreign quantizers and the layers that hold them as leaves, all of them turned on.
-        example: (N, C, H, W) float32, for comparing both.
+        example: what the network is called with, for comparing both.
 
     Raises:
         UserError: a quantizer that is not symmetric INT8, or sits where no engine has one; or both compute differently.
@@ -134,8 +135,8 @@ def _amax(quantizer: Any, path: str) -> Tensor | None:
     return amax
 
 
-def _require_same(found: fx.GraphModule, expected: fx.GraphModule, example: Tensor) -> None:
+def _require_same(found: fx.GraphModule, expected: fx.GraphModule, example: Inputs) -> None:
     with torch.no_grad():
-        a, b = logits_of(found(example)), logits_of(expected(example))
+        a, b = logits_of(apply(found, example)), logits_of(apply(expected, example))
     if float((a - b).abs().max()) > LARGEST_DIFFERENCE * float(b.abs().max()):
         raise UserError("the network computes something else with quantizers that can be exported")

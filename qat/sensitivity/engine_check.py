@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.console import say
@@ -24,20 +25,29 @@ class EngineModule(nn.Module):
     """An engine in the place of a model, image by image since engines have a batch of one.
 
     Args:
+        names: of the inputs, in the order in which the network takes them.
         device: of the outputs, and of the empty parameter that is there for code which asks a network where it is.
     """
 
-    def __init__(self, session: Session, device: torch.device) -> None:
+    def __init__(self, session: Session, names: Sequence[str], device: torch.device) -> None:
         super().__init__()
-        self._session = session
+        self._session, self._names = session, tuple(names)
         self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) float32 to the stacked first outputs."""
-        (name, output), found = (self._session.input_names[0], self._session.output_names[0]), []
-        for image in images.detach().cpu().numpy().astype(np.float32, copy=False):
-            found.append(self._session.run({name: image[np.newaxis]})[output])
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        """What the network takes, N images of it, to the stacked first outputs."""
+        given = {**dict(zip(self._names, inputs, strict=False)), **named}
+        arrays = {name: _array(given[name]) for name in self._session.input_names}
+        count, found = min(map(len, arrays.values())), []
+        for index in range(count):
+            image = {name: array[index : index + 1] for name, array in arrays.items()}
+            found.append(self._session.run(image)[self._session.output_names[0]])
         return torch.from_numpy(np.concatenate(found)).to(self.place.device)
+
+
+def _array(value: Tensor) -> NDArray[Any]:
+    values: NDArray[Any] = (value.float() if value.is_floating_point() else value).detach().cpu().numpy()
+    return values
 
 
 def engine_check(engines: Engines, skip: Skip, simulated: nn.Module, score: Score) -> dict[str, Any]:
@@ -53,7 +63,7 @@ def engine_check(engines: Engines, skip: Skip, simulated: nn.Module, score: Scor
     wanted = {"chosen": skip, "int8": ALL_INT8, "float": ALL_FLOAT}
     samples = engines.time(wanted)
     with engines.backend.open(engines.bundle(skip)) as session:
-        loss, metric = score(EngineModule(session, device_of(simulated)))
+        loss, metric = score(EngineModule(session, tuple(engines.feeds), device_of(simulated)))
     simulated_loss, simulated_metric = score(simulated)
     convs = [layer for layer in engines.backend.layers(engines.bundle(skip)) if layer.kind == "Conv"]
     say(f"engine: loss {loss:.4g}, simulated {simulated_loss:.4g}; {float(np.median(samples['chosen'])):.2f} ms")

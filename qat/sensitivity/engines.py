@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from core.artifacts import sha256_file, sha256_json
@@ -34,20 +34,23 @@ class Engines:
     Args:
         qdq: the network with every unit quantized, as `qat.export` writes it.
         backend: name of an engine family that runs here.
-        image: (1, C, H, W) float32, what latency is measured with.
+        feeds: the inputs by name, as the file has them, each a batch of one; what latency is measured with.
 
     Raises:
         UnsupportedEnvironment: the backend cannot build or run INT8 on this machine.
     """
 
-    def __init__(self, qdq: Path, backend: str, image: NDArray[np.float32], folder: Path, bench: BenchConfig) -> None:
+    def __init__(
+        self, qdq: Path, backend: str, feeds: Mapping[str, NDArray[Any]], folder: Path, bench: BenchConfig
+    ) -> None:
         self.backend: Backend = get_backend(backend)
         missing = self.backend.available("int8") or self.backend.runnable("int8")
         if missing is not None:
             raise UnsupportedEnvironment(f"{backend} engines cannot be used here", why=missing.why, fix=missing.fix)
         self.bench = bench
         self.key = sha256_json([sha256_file(qdq), self.backend.version(), bench.model_dump(mode="json")])
-        self._qdq, self._image, self._folder = qdq, image, folder / backend
+        self.feeds = feeds
+        self._qdq, self._folder = qdq, folder / backend
 
     def bundle(self, skip: Skip) -> Bundle:
         """The engine whose layers `skip` are float and all others INT8 where the rules place it."""
@@ -71,5 +74,5 @@ class Engines:
                 name: stack.enter_context(self.backend.open(self.bundle(skip)))
                 for name, skip in track(list(wanted.items()), "building engines")
             }
-            feeds = {name: {session.input_names[0]: self._image} for name, session in sessions.items()}
+            feeds = {n: {key: self.feeds[key] for key in session.input_names} for n, session in sessions.items()}
             return time_in_turns(sessions, feeds, self.bench)

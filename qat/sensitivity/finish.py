@@ -23,10 +23,11 @@ from core.versions import installed
 from deploy.cpu import cpu_flags, cpu_model
 from deploy.timing import Ratio, paired_ratio
 from qat.distributed import gathered
-from qat.export import export_onnx
+from qat.export import export_onnx, named_inputs
 from qat.inputs import Inputs, apply
 from qat.process_stages import is_main
 from qat.sensitivity.adopted import adopted
+from qat.sensitivity.device import to_device
 from qat.sensitivity.distributions import distributions
 from qat.sensitivity.engine_check import engine_check
 from qat.sensitivity.engines import Engines
@@ -124,11 +125,9 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
         return OnEngine(chosen, note="no engine was asked for")
     if subject.graph is None:
         return OnEngine(chosen, note="no engine: the network is not a traced graph, which the exporter needs")
-    image, model = _example(analysis), subject.model
-    if not isinstance(image, Tensor):
-        return OnEngine(chosen, note="no engine: the network takes several inputs, and an engine is built for one")
+    example, model = _example(analysis), subject.model
     with torch.no_grad(), subject.only(judge.everything):
-        output = model(image)
+        output = apply(model, example)
     if not isinstance(output, Tensor):
         note = f"no engine: the network returns {type(output).__name__}, and an engine is built for one tensor"
         return OnEngine(chosen, note=note)
@@ -136,9 +135,11 @@ def _on_engine(analysis: Analysis, chosen: Chosen, scorer: Scorer, folder: Path)
     qdq = folder / "qdq.onnx"
     try:
         with subject.only(judge.everything):
-            graph = subject.graph if subject.graph is model else adopted(subject.graph, image)
-            _on_main(lambda: export_onnx(graph, image.cpu(), qdq, OPSET))
-        engines = Engines(qdq, options.backend, image.cpu().numpy(), folder / "engines", bench)
+            graph = subject.graph if subject.graph is model else adopted(subject.graph, example)
+            example = to_device(example, torch.device("cpu"))
+            _on_main(lambda: export_onnx(graph, example, qdq, OPSET))
+        feeds = {name: value.numpy() for name, value in named_inputs(graph, example).items()}
+        engines = Engines(qdq, options.backend, feeds, folder / "engines", bench)
         points: list[Point] = []
         table: dict[str, Milliseconds] = {}
         if options.pareto_points:

@@ -83,7 +83,7 @@ def test_files_that_place_the_network(tmp_path, extra, stays) -> None:
 
 
 def test_an_engine_tells_where_it_is() -> None:
-    module = EngineModule(None, torch.device("cpu"))  # type: ignore[arg-type]
+    module = EngineModule(None, (), torch.device("cpu"))  # type: ignore[arg-type]
     assert next(module.parameters()).device == torch.device("cpu")
 
 

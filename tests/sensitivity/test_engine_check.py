@@ -33,7 +33,7 @@ def test_the_engine_scores_like_its_simulation_and_the_named_layer_is_float(tmp_
         if quantizer.axis is None:
             quantizer.set_amax(4.0, "test")
     export_onnx(model, image, tmp_path / "qdq.onnx", 17)
-    engines = Engines(tmp_path / "qdq.onnx", "openvino", image.numpy(), tmp_path, QUICK)
+    engines = Engines(tmp_path / "qdq.onnx", "openvino", {"image": image.numpy()}, tmp_path, QUICK)
     batch = torch.randn(3, 3, 16, 16)
     expected = net(batch).detach()
 
@@ -58,4 +58,4 @@ def test_a_backend_that_cannot_run_here_is_an_environment_error(tmp_path: Path) 
     if not (backend.available("int8") or backend.runnable("int8")):
         pytest.skip("TensorRT runs on this machine")
     with pytest.raises(UnsupportedEnvironment, match="trt"):
-        Engines(tmp_path / "qdq.onnx", "trt", np.zeros((1, 3, 8, 8), np.float32), tmp_path, QUICK)
+        Engines(tmp_path / "qdq.onnx", "trt", {}, tmp_path, QUICK)

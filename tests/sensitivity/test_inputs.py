@@ -111,13 +111,16 @@ FORMS = {
     "by name": (NAMED, "({'depth': depth, 'image': image}, label)"),
     "branching": (BRANCHING, "{'image': image, 'depth': depth, 'label': label}"),
 }
-QUICK = {"engine": {"rounds": 2, "runs_per_round": 1, "pareto_points": 0}, "exact_top": 2, "full_top": 0}
+BUILT = ("a tuple", "by name")  # of the others only "a pair" and "branching" could not be
+ENGINE = {"rounds": 2, "runs_per_round": 1, "pareto_points": 0}
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_network_of_two_inputs_from_end_to_end(tmp_path, form) -> None:
     net, batches = FORMS[form]
-    config = write_user(tmp_path, PLAIN, later=net + DATA.replace("{form}", batches), tolerance=1e3, **QUICK)
+    engine = ENGINE if form in (*BUILT, "a pair") else None
+    keys = {"engine": engine, "exact_top": 2, "full_top": 0, "screen_images": 6}
+    config = write_user(tmp_path, PLAIN, later=net + DATA.replace("{form}", batches), tolerance=1e3, **keys)
     user = load_user_file(config)
     model = user.model().eval()
     spoil(model, "conv2")
@@ -136,7 +139,10 @@ def test_a_network_of_two_inputs_from_end_to_end(tmp_path, form) -> None:
     assert [item.loss for item in probes.of(worst, range(6))] == pytest.approx(losses.tolist(), abs=1e-6)
     done = finish(found)
     assert done.model == config.output_file and done.histograms
-    assert any("no engine" in note for note in done.notes)
+    assert (done.engine is not None) == (form in BUILT)
+    assert any("takes several tensors as pair" in note for note in done.notes) == (form == "a pair")
+    if done.engine is not None:
+        assert done.engine["loss"] == pytest.approx(done.engine["simulated_loss"], rel=0.01)
     with found.subject.only(found.judge.everything), torch.no_grad():
         assert torch.equal(apply(load(done.model, user.model()), inputs), apply(found.subject.model, inputs))
 
