@@ -16,7 +16,7 @@ from qat.fake_quant import broadcast
 from qat.inputs import Inputs, apply
 from qat.insert import QUANTIZERS
 from qat.quantized_layers import WEIGHT_QUANTIZER, known_type, quantize_layer
-from qat.quantizers import Mode, activation_quantizer, quantizers
+from qat.quantizers import Mode, Quantizer, activation_quantizer, quantizers, weight_quantizer
 from qat.sensitivity.foreign import is_foreign, is_on, range_of
 from qat.sensitivity.functional import INPUT_QUANTIZER
 from qat.sensitivity.task import logits_of
@@ -110,19 +110,42 @@ def _quantized(graph: fx.GraphModule, source: fx.Node, amax: Tensor | None) -> f
     """The node that quantizes `source` with this range; layers with equal ranges share it."""
     if amax is None:
         raise UserError(f"{source} has no range", why="one that is found anew in each batch cannot be exported")
-    if amax.numel() != 1:
-        raise UserError(f"{source} has {amax.numel()} ranges", why="INT8 kernels take one for each activation tensor")
-    for reader in source.users:
-        own: Any = graph.get_submodule(str(reader.target)) if str(reader.target).startswith(f"{QUANTIZERS}.") else None
-        if own is not None and float(own.amax) == float(amax):
-            return reader
+    if source.op == "get_attr":
+        quantizer = _parameter_quantizer(fx_graph.attribute(graph, str(source.target)), amax, source)
+    else:
+        quantizer = _tensor_quantizer(amax, source)
+        same = [reader for reader in source.users if _is_like(graph, reader, quantizer)]
+        if same:
+            return same[0]
     holder: Any = graph.get_submodule(QUANTIZERS)
     target = f"{QUANTIZERS}.{source.name}_{len(holder)}"
-    quantizer = activation_quantizer().to(amax.device)
-    quantizer.set_amax(amax.reshape(()), "adopted")
     graph.add_submodule(target, quantizer)
     with graph.graph.inserting_after(source):
         return graph.graph.call_module(target, (source,))
+
+
+def _is_like(graph: fx.GraphModule, node: fx.Node, quantizer: Quantizer) -> bool:
+    path = str(node.target)
+    own: Any = graph.get_submodule(path) if path.startswith(f"{QUANTIZERS}.") else None
+    return own is not None and float(own.amax) == float(quantizer.amax)
+
+
+def _tensor_quantizer(amax: Tensor, source: fx.Node) -> Quantizer:
+    if amax.numel() != 1:
+        raise UserError(f"{source} has {amax.numel()} ranges", why="INT8 kernels take one for each activation tensor")
+    quantizer = activation_quantizer().to(amax.device)
+    quantizer.set_amax(amax.reshape(()), "adopted")
+    return quantizer
+
+
+def _parameter_quantizer(weight: Tensor, amax: Tensor, source: fx.Node) -> Quantizer:
+    """Of a weight that `forward` gives to a function, along the axis that the ranges have."""
+    axis = next((axis for axis, size in enumerate(amax.shape) if size > 1), 0)
+    quantizer = weight_quantizer(weight, axis)
+    if amax.numel() not in (1, quantizer.amax.numel()):
+        raise UserError(f"{source.target} has ranges of shape {tuple(amax.shape)}", why="kernels take one per channel")
+    quantizer.set_amax(amax.reshape(-1).expand_as(quantizer.amax), "adopted")
+    return quantizer
 
 
 def _amax(quantizer: Any, path: str) -> Tensor | None:

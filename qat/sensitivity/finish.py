@@ -32,6 +32,7 @@ from qat.sensitivity.distributions import distributions
 from qat.sensitivity.engine_check import engine_check
 from qat.sensitivity.engines import Engines
 from qat.sensitivity.fastest import fastest_met, note_of_faster
+from qat.sensitivity.foreign import float_layers, range_of
 from qat.sensitivity.latency_table import Milliseconds, latency_table
 from qat.sensitivity.pareto import Point, pareto
 from qat.sensitivity.pipeline import Analysis
@@ -41,6 +42,7 @@ from qat.sensitivity.results import Findings, ranges_of, write_results
 from qat.sensitivity.save import quantization_of, save
 from qat.sensitivity.scoring import Scorer
 from qat.sensitivity.search import Chosen, layers_of, search
+from qat.sensitivity.subject import Subject
 from qat.sensitivity.types import Unit
 
 OPSET = 17
@@ -104,7 +106,8 @@ def finish(analysis: Analysis) -> Findings:
         latency={name: {**asdict(cost), "told_apart": not cost.is_noise} for name, cost in engine.table.items()},
         recovered=recovered,
         histograms=histograms,
-        notes=tuple(filter(None, [engine.note, _form_note(analysis)])),
+        left_float=float_layers(subject.model),
+        notes=tuple(filter(None, [engine.note, _form_note(analysis), _range_note(subject)])),
     )
     if is_main():
         write_results(findings, folder)
@@ -206,6 +209,13 @@ def _form_note(analysis: Analysis) -> str:
     by_us = analysis.subject.quantized_by == "layers"
     units = "quantized layer by layer" if by_us else "units are single layers"
     return f"torch.fx cannot trace the network: {units}, without fusion groups"
+
+
+def _range_note(subject: Subject) -> str:
+    switches = subject.all_switches.values()
+    of_inputs = [subject.model.get_submodule(switch.path) for switch in switches if switch.part == "activation"]
+    without = sum(range_of(quantizer) is None for quantizer in of_inputs)
+    return f"{without} quantizers have no range: each batch gets its own, and scores depend on it" if without else ""
 
 
 def _example(analysis: Analysis) -> Inputs:

@@ -12,6 +12,7 @@ from core.errors import UserError
 
 FOREIGN = "TensorQuantizer"  # class name in both
 BUFFERS = ("_amax", "_pre_quant_scale")
+PLAIN = (bool, int, float, str, tuple, type(None))
 SHOWN = 3
 
 
@@ -43,6 +44,34 @@ def range_of(quantizer: nn.Module) -> Tensor | None:
     if not isinstance(amax, Tensor):
         return None
     return amax.detach().abs() * (getattr(quantizer, "_scale_amax", None) or 1)
+
+
+def float_layers(model: nn.Module) -> tuple[str, ...]:
+    """Paths of the layers whose weight quantizer its owner turned off."""
+    off = [path for path, module in foreign_quantizers(model).items() if not is_on(module)]
+    return tuple(owner_of(path) for path in off if is_of_weight(path))
+
+
+def owner_of(path: str) -> str:
+    """Module that a quantizer belongs to; modelopt keeps several in a row below one name."""
+    parts = path.split(".")
+    while len(parts) > 1 and (parts[-1].isdigit() or "quantizer" in parts[-1]):
+        parts.pop()
+    return ".".join(parts)
+
+
+def is_of_weight(path: str) -> bool:
+    """Whether a quantizer is called one of a weight; where there are several in a row, their holder is."""
+    name = next((part for part in reversed(path.split(".")) if not part.isdigit()), path)
+    return "weight" in name
+
+
+def settings_of(model: nn.Module) -> dict[str, dict[str, str]]:
+    """Bits, sign, switches and the like of every such quantizer: what decides its output besides its buffers."""
+    return {
+        path: {name: repr(value) for name, value in vars(module).items() if isinstance(value, PLAIN)}
+        for path, module in foreign_quantizers(model).items()
+    }
 
 
 def require_calibrated(model: nn.Module) -> None:

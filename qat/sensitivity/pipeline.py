@@ -17,6 +17,7 @@ from qat.sensitivity.cache import ProbeCache
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.data import read_images
 from qat.sensitivity.device import place, to_device
+from qat.sensitivity.foreign import settings_of
 from qat.sensitivity.judge import ImageJudge
 from qat.sensitivity.precision import half_precision_of, in_float32
 from qat.sensitivity.probes import Probes
@@ -90,6 +91,7 @@ def analyse(config: SensitivityConfig) -> Analysis:
             CACHE_VERSION,
             device_of(model).type,
             model_hash(subject.model),
+            settings_of(subject.model),
             images.fingerprint(),
             sha256_file(user.path),
             settings,

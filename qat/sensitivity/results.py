@@ -37,6 +37,7 @@ class Findings:
         front: points of the Pareto search (see `qat.sensitivity.pareto`).
         recovered: what fine-tuning changed (see `qat.sensitivity.recover`).
         histograms: of weights and activations of the worst units (see `qat.sensitivity.distributions`).
+        left_float: layers whose quantizers `get_model` had turned off.
         notes: what could not be done, and why.
     """
 
@@ -59,6 +60,7 @@ class Findings:
     latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recovered: Mapping[str, Any] | None = None
     histograms: Sequence[Mapping[str, Any]] = ()
+    left_float: Sequence[str] = ()
     notes: Sequence[str] = ()
 
     @property
@@ -74,7 +76,7 @@ class Findings:
     @property
     def skip(self) -> tuple[str, ...]:
         """Node names for `placement.skip`."""
-        return layers_of(self.units, self.chosen.float_units)
+        return (*self.left_float, *layers_of(self.units, self.chosen.float_units))
 
 
 def to_json(found: Findings) -> dict[str, Any]:

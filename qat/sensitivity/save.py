@@ -27,7 +27,7 @@ from qat.sensitivity.foreign import make_room_for_ranges
 from qat.sensitivity.functional import Weights
 from qat.sensitivity.precision import in_float32
 from qat.sensitivity.subject import Subject, quantize_layers
-from qat.sensitivity.weights import converted_by_modelopt
+from qat.sensitivity.weights import converted_by_modelopt, unwrapped
 
 SCHEMA_VERSION = 3
 MODELOPT_STATE = "modelopt_state"
@@ -129,7 +129,7 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
     content = _read(Path(path))
     how = _quantization(content["quantization"])
     device = device_of(model)
-    model = quantized(in_float32(model), how)
+    model = quantized(in_float32(unwrapped(model)), how)
     if content[MODELOPT_STATE] is not None and modelopt_state(model) is None:
         model = converted_by_modelopt(model, content[MODELOPT_STATE])
     make_room_for_ranges(model, content["state_dict"])

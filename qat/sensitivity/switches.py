@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from qat.quantizers import Mode, Quantizer
-from qat.sensitivity.foreign import is_on
+from qat.sensitivity.foreign import is_of_weight, is_on
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,5 @@ def _foreign(path: str, quantizer: Any) -> Switch:
     def turn(on: bool) -> None:
         (quantizer.enable if on else quantizer.disable)()
 
-    name = next((part for part in reversed(path.split(".")) if not part.isdigit()), path)  # one of several in a row
-    of_weight = "weight" in name or getattr(quantizer, "axis", None) is not None
+    of_weight = is_of_weight(path) or getattr(quantizer, "axis", None) is not None
     return Switch(path, "weight" if of_weight else "activation", turn, saved)

@@ -10,6 +10,7 @@ from torch import fx, nn
 from deploy.opgraph import Node, commutes
 from qat import fx_graph
 from qat.sensitivity.config import Granularity
+from qat.sensitivity.foreign import owner_of
 from qat.sensitivity.functional import INPUT_QUANTIZER
 from qat.sensitivity.switches import Switch
 from qat.sensitivity.types import Part, Unit
@@ -67,7 +68,7 @@ def units_of(
 
 def _uses(model: nn.Module, switches: Mapping[str, Switch], given: bool) -> list[Use]:
     if not isinstance(model, fx.GraphModule):
-        return [Use(path, (owner,), (owner,)) for path in switches for owner in (_owner(path),)]
+        return [Use(path, (owner,), (owner,)) for path in switches for owner in (owner_of(path),)]
     names = fx_graph.node_names(model)
     operators = {node.name: node for node in fx_graph.view(model).nodes}
     readers: dict[str, list[fx.Node]] = {}
@@ -155,11 +156,3 @@ def _name(members: list[Use], granularity: Granularity, taken: list[Unit]) -> st
 
 def _first_layer(members: list[Use]) -> str:
     return next((name for use in members for name in use.weighted), next(iter(members[0].readers), members[0].path))
-
-
-def _owner(path: str) -> str:
-    """Module that a quantizer belongs to; modelopt keeps several in a row below one name."""
-    parts = path.split(".")
-    while len(parts) > 1 and (parts[-1].isdigit() or "quantizer" in parts[-1]):
-        parts.pop()
-    return ".".join(parts)

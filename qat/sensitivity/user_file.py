@@ -21,6 +21,7 @@ from core.errors import UserError
 from qat.sensitivity.batch import is_batch
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.device import device_for
+from qat.sensitivity.weights import unwrapped
 
 REQUIRED = ("get_model", "get_data_loader", "get_optimizer", "get_criterion")
 MODEL_PATHS = ("model_path", "checkpoint", "checkpoint_path", "ckpt", "ckpt_path", "weights", "weights_path")
@@ -43,9 +44,7 @@ class UserFile:
 
     def model(self) -> nn.Module:
         """`get_model()`'s network."""
-        model = self._call("get_model")
-        model = getattr(model, "_orig_mod", model)  # of torch.compile
-        model = model.module if isinstance(model, nn.DataParallel) else model
+        model = unwrapped(self._call("get_model"))
         if not isinstance(model, nn.Module):
             raise UserError(f"get_model() in {self.path} returned {type(model).__name__}", fix="return an nn.Module")
         return model

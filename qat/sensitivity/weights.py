@@ -80,6 +80,12 @@ def converted_by_modelopt(model: nn.Module, state: Mapping[str, Any]) -> nn.Modu
     return mto.restore_from_modelopt_state(model, state)
 
 
+def unwrapped(model: Any) -> Any:
+    """The network inside `torch.compile` and `nn.DataParallel`."""
+    model = getattr(model, "_orig_mod", model)
+    return model.module if isinstance(model, nn.DataParallel) else model
+
+
 def _of_a_quantizer(name: str) -> bool:
     return "quantizer" in name
 

@@ -10,7 +10,8 @@ from torch import nn
 from core.errors import UserError
 from qat.export import export_onnx
 from qat.sensitivity.adopted import adopted
-from qat.sensitivity.foreign import range_of
+from qat.sensitivity.finish import finish
+from qat.sensitivity.foreign import range_of, settings_of
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.results import ranges_of
 from qat.sensitivity.save import load, quantization_of, save
@@ -53,6 +54,19 @@ class Up(nn.Module):
         return self.fc(torch.relu(self.up(torch.relu(self.conv(x)))).mean((2, 3)))
 
 
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.inputs, self.rows = (
+            nn.Parameter(torch.randn(4, 3)),
+            TensorQuantizer(),
+            TensorQuantizer(axis=0),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(self.inputs(x.mean((2, 3))), self.rows(self.weight))
+
+
 @pytest.fixture
 def config(tmp_path):
     return write_user(tmp_path, PLAIN)
@@ -78,7 +92,7 @@ def test_a_fragile_layer_comes_first_and_the_network_comes_back(tmp_path, net, m
     kept = frozenset(unit.name for unit in subject.units) - {"conv3"}
     with subject.only(kept), torch.no_grad():
         expected = subject.model(image)
-        path = save(subject.model, quantization_of(subject, kept, image.shape), tmp_path / "best.pt", met=True)
+        path = save(subject.model, quantization_of(subject, kept, image), tmp_path / "best.pt", met=True)
     assert torch.equal(load(path, found.user.model())(image), expected)
 
 
@@ -99,7 +113,7 @@ def test_ranges_in_a_file_need_no_calibrated_network(tmp_path) -> None:
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     found = analyse(config)
     assert torch.equal(found.subject.model(IMAGES), model(IMAGES))
-    path = save(model, quantization_of(found.subject, frozenset(), IMAGES[:1].shape), tmp_path / "a.pt", met=True)
+    path = save(model, quantization_of(found.subject, frozenset(), IMAGES[:1]), tmp_path / "a.pt", met=True)
     assert ranges_of(load(path, found.user.model())) == ranges_of(model)
 
 
@@ -180,3 +194,34 @@ def test_what_no_engine_computes_is_not_exported(up, config, what) -> None:
     messages = {"bits": "num_bits is 4", "dynamic": "no range", "channels": "3 ranges", "axis": r"shape \(1, 3, 1, 1\)"}
     with pytest.raises(UserError, match=messages[what]):
         adopted(subject_of(up, config).graph, IMAGES[:1])
+
+
+def test_a_weight_given_to_a_function_is_exported_with_a_range_for_each_channel(config) -> None:
+    torch.manual_seed(0)
+    model = Own()
+    ours = adopted(subject_of(calibrated(model, IMAGES), config).graph, IMAGES[:1])
+    assert sorted(map(len, ranges_of(ours).values())) == [1, 4]
+    assert torch.allclose(ours(IMAGES), model(IMAGES), atol=1e-6)
+
+
+def test_what_is_left_float_is_in_the_skip_list_and_batches_that_set_ranges_are_told(tmp_path) -> None:
+    later = "\n_all = get_model\ndef get_model():\n    model = _all()\n    model.conv2._weight_quantizer.disable()\n"
+    config = write_user(tmp_path, quantized(PLAIN), later=f"{later}    return model\n", engine=None, exact_top=1)
+    found = finish(analyse(config))
+    assert found.skip == ("conv2",)
+    assert [note for note in found.notes if "6 quantizers have no range" in note]
+
+
+def test_other_settings_of_a_quantizer_are_other_probes(up) -> None:
+    before = settings_of(up)
+    assert settings_of(up) == before and before.keys() == {
+        path for path, _ in up.named_modules() if "quantizer" in path
+    }
+    up.conv._weight_quantizer.num_bits = 4
+    assert settings_of(up) != before
+
+
+def test_a_wrapped_network_is_loaded_as_what_it_wraps(up, config, tmp_path) -> None:
+    subject = subject_of(calibrated(up, IMAGES), config)
+    path = save(up, quantization_of(subject, frozenset(), IMAGES[:1]), tmp_path / "best.pt", met=True)
+    assert isinstance(load(path, nn.DataParallel(Up())), Up)
