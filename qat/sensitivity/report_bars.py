@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from qat.sensitivity.charts import Bar
 from qat.sensitivity.results import Findings
-from qat.sensitivity.types import DAMAGE_TITLES, Measured
+from qat.sensitivity.types import DAMAGE_TITLES, SCORE_TITLES, Measured
 
 SHOWN = 40  # rows of a chart
 SCREEN_TITLES = {
@@ -36,7 +36,7 @@ def unit_damage(found: Findings) -> str:
 
 def main_score(found: Findings) -> str:
     """The score by which the screen ranked; empty without one."""
-    return next((name for name in SCREEN_TITLES if any(name in score.scores for score in found.ranking.units)), "")
+    return next((name for name in SCORE_TITLES if any(name in score.scores for score in found.ranking.units)), "")
 
 
 def exact(found: Findings) -> Chart:

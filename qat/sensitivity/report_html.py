@@ -16,7 +16,7 @@ from qat.sensitivity.front_chart import front_chart
 from qat.sensitivity.pareto import SAME, Point
 from qat.sensitivity.report_bars import Chart
 from qat.sensitivity.results import Findings, skip_yaml, verdict
-from qat.sensitivity.types import DAMAGE_TITLES, Measured
+from qat.sensitivity.types import DAMAGE_TITLES, SCORE_TITLES, Measured
 
 LONG_PATH = 12  # steps of a search beyond which its chart is folded
 LISTED = 8  # names of units beyond which a table folds them
@@ -58,7 +58,7 @@ def render(found: Findings, points: Sequence[Point] = ()) -> str:
         classes=[(title, _drawn(chart)) for title, chart in report_bars.classes(found)],
         histograms=[(item, Markup(charts.histogram(dict(item)))) for item in found.histograms],
         units=_units(found),
-        screen=report_bars.main_score(found),
+        screen=SCORE_TITLES.get(report_bars.main_score(found)),
         shown=report_bars.SHOWN,
         cost=found.ranking.cost,
         seconds=_seconds(found),

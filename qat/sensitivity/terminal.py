@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from qat.sensitivity.results import Findings, verdict
-from qat.sensitivity.types import Measured, UnitScore
+from qat.sensitivity.types import SCORE_TITLES, Measured, UnitScore
 
 SHOWN_UNITS = 20
-TITLES = {"snr_db": "SNR, dB", "taylor": "Taylor", "cosine": "cosine", "kl": "KL"}  # the screen's own one first
 WIDE = 100  # columns of a terminal that has room for all scores and latencies
 GAP = 2  # columns between two cells, one of which the box draws
 SHORTEST = 12  # columns of a name
@@ -55,10 +54,12 @@ def _table(found: Findings, width: int) -> Table:
 def _columns(found: Findings, wide: bool) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of everything but the units' names."""
     shown = found.ranking.units[:SHOWN_UNITS]
-    names = [name for name in TITLES if any(name in score.scores for score in shown)]
+    names = [name for name in SCORE_TITLES if any(name in score.scores for score in shown)]
     names = names if wide else names[:1]
     latency = found.latency if wide else {}
-    titles = ["#", *(TITLES[name] for name in names), f"{found.tolerance_kind} [95 %]"]
+    harm = "loss_increase" if found.tolerance_kind == "loss" else found.tolerance_kind  # a unit's is a difference
+    saved = "" if found.mode == "one_in" else " saved"
+    titles = ["#", *(SCORE_TITLES[name] for name in names), f"{harm}{saved} [95 %]"]
     titles += ["ms in float"] if latency else []
     return [*titles, "stays"], [
         _cells(place, score, names, latency, score.unit in found.chosen.float_units)

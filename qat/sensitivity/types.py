@@ -14,6 +14,7 @@ DAMAGE_TITLES: Mapping[ToleranceKind, str] = {
     "metric_drop": "drop of the metric below FP32",
     "metric_relative": "drop of the metric below FP32, share of it",
 }
+SCORE_TITLES = {"snr_db": "SNR, dB", "taylor": "Taylor", "cosine": "cosine", "kl": "KL"}  # first by what a screen ranks
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,12 @@ def test_a_wide_table_has_all_scores_and_what_float_costs() -> None:
     assert first[-2] == "+0.25" and second[-2] == "noise" and third[-2] == "–"
 
 
+def test_the_title_tells_what_a_unit_was_measured_by() -> None:
+    absolute = replace(findings(), tolerance_kind="loss")
+    assert "loss_increase [95 %]" in printed(absolute, 80)[1]
+    assert "loss_increase saved [95 %]" in printed(replace(absolute, mode="one_out"), 80)[1]
+
+
 def test_the_table_names_what_stays_float() -> None:
     lines = printed(findings(), 80)
     assert any("0.3 [0.25, 0.35]" in line for line in lines) and "float: body.0" in lines
