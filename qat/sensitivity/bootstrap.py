@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ RESAMPLES = 1000
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
+@lru_cache(maxsize=4)
 def multiplicities(images: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """How often each image occurs in each resample: float64 (resamples, images), rows sum to `images`."""
+    """How often each image is in each resample: float64 (resamples, images), shared; rows sum to `images`."""
     generator = np.random.default_rng((seed, images))
     return generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -84,9 +83,9 @@ class ProbeCache:
         try:
             self._own.parent.mkdir(parents=True, exist_ok=True)
             with open(self._own, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+                file.write(
+                    json.dumps(line) + "\n"
+                )  # a kill loses nothing of it; fsync would cost more than some probes
         except OSError as error:
             raise UserError(f"cannot write {self._own}", why=str(error), fix="set cache to a writable path") from error
 
