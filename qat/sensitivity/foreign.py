@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
+from qat.inputs import device_of
 
 FOREIGN = "TensorQuantizer"  # class name in both
 BUFFERS = ("_amax", "_pre_quant_scale")
@@ -103,7 +104,7 @@ def make_room_for_ranges(model: nn.Module, state: Mapping[str, Any]) -> None:
         for name in BUFFERS:
             value = state.get(f"{path}.{name}")
             if name not in held and isinstance(value, Tensor):
-                module.register_buffer(name, torch.zeros_like(value))
+                module.register_buffer(name, torch.zeros_like(value, device=device_of(model)))
 
 
 def _listed(paths: list[str]) -> str:
