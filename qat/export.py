@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,6 @@ def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int
     fx_graph.annotate(exported, example)
     fold_batch_norm(exported)
     _freeze_quantizers(exported)
-    if not isinstance(example, Tensor):
-        _keep_defaults(exported, inputs)
     _name_scopes(exported)
     with write_atomic(target) as temporary:
         with warnings.catch_warnings():
@@ -76,30 +74,15 @@ def named_inputs(model: fx.GraphModule, inputs: Inputs) -> dict[str, Tensor]:
     if isinstance(inputs, Tensor):
         return {INPUT_NAME: inputs}
     names = [str(node.target) for node in model.graph.nodes if node.op == "placeholder"]
-    found = {name: value for name, value in zip(names, in_order(model, inputs), strict=False) if value is not None}
-    nested = [
-        name for name, value in found.items() if name.startswith("*") or isinstance(value, list | tuple | Mapping)
-    ]
+    found = dict(zip(names, in_order(model, inputs), strict=False))
+    nested = [name for name, value in found.items() if name.startswith("*") or not isinstance(value, Tensor)]
     if nested:
         raise UserError(
             f"forward() takes several tensors as {', '.join(nested)}",
             why="an engine has a name for each of its inputs",
             fix="give forward() a parameter for each tensor",
         )
-    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
-
-
-def _keep_defaults(model: fx.GraphModule, inputs: Mapping[str, Tensor]) -> None:
-    """Make constants of the parameters of `forward` that are no inputs: the exporter names inputs by position."""
-    for node in [node for node in model.graph.nodes if node.op == "placeholder" and node.target not in inputs]:
-
-        def filled(item: fx.Node, own: fx.Node = node) -> Any:
-            return (*own.args, None)[0] if item is own else item
-
-        for user in list(node.users):
-            user.args, user.kwargs = (fx.node.map_arg(both, filled) for both in (user.args, user.kwargs))
-        model.graph.erase_node(node)
-    model.recompile()
+    return found
 
 
 def require_amax(model: nn.Module) -> None:

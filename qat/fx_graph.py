@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -96,11 +97,22 @@ _WEIGHTED_MODULES = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 class _Tracer(fx.Tracer):
-    """Keeps the user's own subclasses of layers whole where they only add to the constructor."""
+    """Keeps the user's own subclasses of layers whole where they only add to the constructor.
 
-    def __init__(self, leaf: Callable[[nn.Module], bool]) -> None:
+    `constants` are values of parameters of `forward`, which may then decide by them.
+    """
+
+    def __init__(self, leaf: Callable[[nn.Module], bool], constants: Mapping[str, Any]) -> None:
         super().__init__()
-        self.leaf = leaf
+        self.leaf, self.constants = leaf, constants
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        function, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
+        for position, value in enumerate(arguments):
+            if isinstance(value, fx.Proxy) and value.node.target in self.constants:
+                arguments[position] = self.constants[str(value.node.target)]
+                self.graph.erase_node(value.node)
+        return function, arguments
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return layer_type(m) is not None or self.leaf(m) or super().is_leaf_module(m, module_qualified_name)
@@ -115,6 +127,8 @@ def trace(
 ) -> fx.GraphModule:
     """Symbolically trace `model` in eval mode and annotate every value with its shape.
 
+    Parameters of `forward` that `example` does not give are constants with their defaults.
+
     Args:
         model: returns one tensor, or with `one_output` False a sequence or mapping of tensors.
         example: the input, (N, C, H, W) float32, or several.
@@ -126,8 +140,8 @@ def trace(
     """
     model.eval()
     try:
-        traced = fx.GraphModule(model, _Tracer(leaf).trace(model), type(model).__name__)
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+        traced = fx.GraphModule(model, _Tracer(leaf, _defaults(model, example)).trace(model), type(model).__name__)
+    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(
             f"torch.fx cannot trace {type(model).__name__}",
             why=str(error).splitlines()[0],
@@ -147,6 +161,14 @@ def trace(
             )
     annotate(traced, example)
     return traced
+
+
+def _defaults(model: nn.Module, example: Inputs) -> dict[str, Any]:
+    """Of the parameters of `forward` that `example` leaves out."""
+    signature = inspect.signature(model.forward)
+    given = apply(signature.bind, example).arguments
+    left_out = (item for name, item in signature.parameters.items() if name not in given)
+    return {item.name: item.default for item in left_out if item.default is not item.empty}
 
 
 def _tensors(output: Any) -> list[Tensor]:

@@ -28,7 +28,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def in_order(traced: fx.GraphModule, inputs: Inputs) -> tuple[Any, ...]:
-    """`inputs` as an interpreter of the graph takes them: in the order of its placeholders, defaults filled in.
+    """`inputs` as an interpreter of the graph takes them: in the order of its placeholders.
 
     Raises:
         UserError: `forward` takes arbitrary names, which placeholders do not have.
@@ -40,4 +40,4 @@ def in_order(traced: fx.GraphModule, inputs: Inputs) -> tuple[Any, ...]:
     placeholders = [node for node in traced.graph.nodes if node.op == "placeholder"]
     if any(str(node.target).startswith("*") for node in placeholders):
         raise UserError("forward() takes any arguments by name", fix="name its parameters")
-    return tuple(inputs[str(n.target)] if n.target in inputs else (*n.args, None)[0] for n in placeholders)
+    return tuple(inputs[str(node.target)] for node in placeholders)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from core.errors import UserError
 from deploy.opgraph import commutes
 from qat import fx_graph
+from qat.inputs import apply
 from tests.nets.residual import residual_net
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
@@ -123,3 +124,35 @@ def test_attributes_are_read_however_they_are_given():
     assert [node.kind for node in nodes] == ["Pad"] * 5 + ["Resize"] * 2 + ["Conv", "Transpose", "Reshape", "ReduceSum"]
     assert [commutes(node) for node in nodes[:7]] == [True, False, True, True, False, False, True]
     assert nodes[7].attrs["groups"] == 3
+
+
+class Optional(nn.Module):
+    """Decides by what it is not given, as networks of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, image=None, weight=None, *, labels=None, size=(1, 1), named=True):
+        x = self.conv(image)
+        if weight is not None:
+            x = x * weight
+        if labels is not None:
+            return {"loss": F.cross_entropy(x, labels)}
+        x = F.adaptive_avg_pool2d(x, size)
+        return {"out": x} if named else x
+
+
+@pytest.mark.parametrize(
+    ("example", "kinds"),
+    [
+        (torch.ones(1, 3, 4, 4), ["Conv", "GlobalAveragePool"]),
+        ((torch.ones(1, 3, 4, 4), torch.ones(1)), ["Conv", "Mul", "GlobalAveragePool"]),
+        ({"weight": torch.ones(1), "image": torch.ones(1, 3, 4, 4)}, ["Conv", "Mul", "GlobalAveragePool"]),
+    ],
+)
+def test_parameters_that_are_not_given_are_constants(example, kinds):
+    model = Optional()
+    traced = fx_graph.trace(model, example, one_output=False)
+    assert [node.kind for node in fx_graph.view(traced).nodes] == kinds
+    assert torch.equal(apply(traced, example)["out"], apply(model, example)["out"])
