@@ -23,7 +23,7 @@ class ImageJudge:
     def __init__(self, probes: Probes, config: SensitivityConfig) -> None:
         """
         Raises:
-            UserError: the tolerance is of a metric, and there is none.
+            UserError: the tolerance is of a metric, and there is none, or is a share of one that is 0.
         """
         self.probes, self.config = probes, config
         self.by_metric = config.tolerance_kind in ("metric_drop", "metric_relative")
@@ -38,6 +38,7 @@ class ImageJudge:
         self.order: tuple[int, ...] = tuple(range(len(probes.images)))
         probes.measure([FLOAT, self.everything], self.order, what="baseline")
         self.baseline = self._baseline()
+        self._share = self._metric_unit()
         self.order = self._stratified()
 
     def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
@@ -84,7 +85,7 @@ class ImageJudge:
 
         def drop(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             was, now = (metric_value(self.probes.metric, item, weights) for item in counts)
-            return (was - now) / (np.abs(was) if self.config.tolerance_kind == "metric_relative" else 1.0)
+            return (was - now) / self._share
 
         return drop
 
@@ -93,7 +94,7 @@ class ImageJudge:
 
         def drop(chosen: Sequence[int]) -> float:
             was, now = (self.probes.evaluated(units, chosen) for units in (reference, other))
-            return (was - now) / (abs(was) if self.config.tolerance_kind == "metric_relative" else 1.0)
+            return (was - now) / self._share
 
         value = drop(indices)
         folds = min(FOLDS, len(indices))
@@ -103,6 +104,17 @@ class ImageJudge:
         spread = mean(drops, multiplicities(folds, self.config.seed)) - drops.mean()
         low, high = np.nanpercentile(spread, (2.5, 97.5))
         return Measured(value, value + min(float(low), 0.0), value + max(float(high), 0.0), len(indices))
+
+    def _metric_unit(self) -> float:
+        """What a drop of the metric is divided by, in every set of images: few of them may have a metric of 0."""
+        if self.config.tolerance_kind != "metric_relative":
+            return 1.0
+        if not self.baseline.float_metric:
+            raise UserError(
+                "tolerance_kind metric_relative: the metric of the float network is 0",
+                fix="check model_path and the labels, or use metric_drop",
+            )
+        return abs(self.baseline.float_metric)
 
     def _baseline(self) -> Baseline:
         plain, full = (self.probes.of(units, self.order) for units in (FLOAT, self.everything))
