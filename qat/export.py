@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -103,6 +104,7 @@ def fold_batch_norm(model: fx.GraphModule) -> None:
     """
     graph = fx_graph.view(model)
     by_name = {name: node for node, name in fx_graph.node_names(model).items()}
+    calls = Counter(str(node.target) for node in model.graph.nodes if node.op == "call_module")
     for op in graph.nodes:
         producer = graph.producer(op.inputs[0]) if op.inputs else None
         if op.kind != "BatchNormalization" or producer is None or producer.kind != "Conv":
@@ -110,9 +112,9 @@ def fold_batch_norm(model: fx.GraphModule) -> None:
         if graph.only_reader(producer.outputs[0]) is None:
             continue
         conv_node, bn_node = by_name[producer.name], by_name[op.name]
-        if conv_node.op != "call_module" or producer.name != conv_node.target or op.name != bn_node.target:
+        if any(node.op != "call_module" or calls[str(node.target)] > 1 for node in (conv_node, bn_node)):
             continue  # a module that is called twice keeps its own BatchNorms
-        _fold(model.get_submodule(producer.name), model.get_submodule(op.name))
+        _fold(model.get_submodule(str(conv_node.target)), model.get_submodule(str(bn_node.target)))
         bn_node.replace_all_uses_with(conv_node)
         model.graph.erase_node(bn_node)
     model.delete_all_unused_submodules()

@@ -45,14 +45,17 @@ def adopted(graph: fx.GraphModule, example: Inputs) -> fx.GraphModule:
     """
     result = copy.deepcopy(graph)
     result.add_submodule(QUANTIZERS, nn.ModuleDict())
+    layers: set[str] = set()
     for node in list(result.graph.nodes):
         if node.op != "call_module":
             continue
-        path, module = str(node.target), result.get_submodule(str(node.target))
+        path, module = str(node.target), graph.get_submodule(str(node.target))
         if is_foreign(module):
             _replace_quantizer(result, node, module)
         elif any(is_foreign(child) for child in module.children()):
-            _replace_layer(result, path, module)
+            if path not in layers:  # one that is called twice is replaced once
+                layers.add(path)
+                _replace_layer(result, path, result.get_submodule(path))
             held = getattr(module, INPUT_QUANTIZER, None)
             if is_on(held):
                 source = node.all_input_nodes[0]

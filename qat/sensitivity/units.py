@@ -88,7 +88,9 @@ def _uses(model: nn.Module, switches: Mapping[str, Switch], given: bool) -> list
             readers.setdefault(str(node.target), []).extend(node.users)
             if given:
                 sums = [user for user in node.users if _kind(operators, names[user]) in JOINS]
-                tied[str(node.target)] = [f"tensor {node.all_input_nodes[0]}", *(f"node {user}" for user in sums)]
+                tied.setdefault(str(node.target), []).extend(
+                    [f"tensor {node.all_input_nodes[0]}", *(f"node {user}" for user in sums)]
+                )
     with_weight = {
         node for path, nodes in readers.items() if switches[path].part == "weight" for node in nodes
     }  # of modules, and of functions whose weight is a parameter of the model

@@ -67,6 +67,19 @@ class Own(nn.Module):
         return nn.functional.linear(self.inputs(x.mean((2, 3))), self.rows(self.weight))
 
 
+class Shared(nn.Module):
+    """A layer and a quantizer that are called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head, self.sum = QuantConv2d(3, 4, 3), QuantConv2d(4, 4, 1), TensorQuantizer()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = self.stem(x)
+        b = -2 * torch.relu(a)
+        return self.sum(a) + self.head(a) + (self.sum(b) + self.head(b))
+
+
 @pytest.fixture
 def config(tmp_path):
     return write_user(tmp_path, PLAIN)
@@ -225,3 +238,15 @@ def test_a_wrapped_network_is_loaded_as_what_it_wraps(up, config, tmp_path) -> N
     subject = subject_of(calibrated(up, IMAGES), config)
     path = save(up, quantization_of(subject, frozenset(), IMAGES[:1]), tmp_path / "best.pt", met=True)
     assert isinstance(load(path, nn.DataParallel(Up())), Up)
+
+
+def test_layers_and_quantizers_that_are_called_twice_are_quantized_twice(config) -> None:
+    torch.manual_seed(0)
+    model = calibrated(Shared(), IMAGES)
+    model.sum._amax /= 2
+    subject = subject_of(model, config)
+    tied = {"head._input_quantizer", "head._weight_quantizer", "sum"}
+    assert [set(unit.quantizers) for unit in subject.units if "sum" in unit.quantizers] == [tied]
+    ours = adopted(subject.graph, IMAGES[:1])
+    assert torch.allclose(ours(IMAGES), model(IMAGES), atol=1e-5)
+    assert len([name for name in ranges_of(ours) if name.startswith("quantizers.")]) == 1 + 2 + 2

@@ -120,3 +120,20 @@ def test_values_named_like_methods_of_modules_are_quantized_and_exported(tmp_pat
     expected = model(image).detach().numpy()
     assert "quantizers.to_value" in quantizers(model)
     np.testing.assert_allclose(infer(tmp_path / "cast.onnx", image), expected, atol=0.05)
+
+
+class SharedHead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        nn.init.uniform_(self.bn.weight, 2, 3)
+
+    def forward(self, x):
+        return self.bn(self.head(x)) + self.bn(self.head(-x))
+
+
+def test_a_convolution_that_is_called_twice_keeps_its_batch_norm(tmp_path):
+    model = fx_graph.trace(SharedHead(), EXAMPLE)
+    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
+    x = torch.randn(1, 3, 32, 32)
+    np.testing.assert_allclose(infer(tmp_path / "m.onnx", x), model(x).detach().numpy(), atol=1e-5)
