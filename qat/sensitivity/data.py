@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import length_hint
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,6 +84,13 @@ class Loader:
         return (self.images.together(chunk) for chunk in self.chunks)
 
 
+def seed_user_code(seed: int) -> None:
+    """Every generator that a loader, a loss or an optimizer draws from: torch's, numpy's and Python's."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def read_images(loader: Iterable[Any], limit: int | None, seed: int, parameters: Parameters = ONE_TENSOR) -> Images:
     """All samples of `loader`, or the first `limit`; random loaders are seeded.
 
@@ -91,7 +100,7 @@ def read_images(loader: Iterable[Any], limit: int | None, seed: int, parameters:
     Raises:
         UserError: the loader is empty or gives no (input, target) pairs.
     """
-    torch.manual_seed(seed)
+    seed_user_code(seed)
     samples: list[Any] = []
     largest = 1
     for given in track(_batches(loader), "reading images", length_hint(loader) or None):

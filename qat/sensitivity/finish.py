@@ -27,6 +27,7 @@ from qat.export import export_onnx, named_inputs
 from qat.inputs import Inputs, apply
 from qat.process_stages import is_main
 from qat.sensitivity.adopted import adopted
+from qat.sensitivity.data import seed_user_code
 from qat.sensitivity.device import to_device
 from qat.sensitivity.distributions import distributions
 from qat.sensitivity.engine_check import engine_check
@@ -198,7 +199,7 @@ def _recover(analysis: Analysis, chosen: Chosen, scorer: Scorer) -> dict[str, An
         inputs, target = judge.probes.prepared(batch)
         return judge.probes.criterion(apply(model, inputs), target)
 
-    torch.manual_seed(analysis.config.seed)
+    seed_user_code(analysis.config.seed)
     batches, optimizer = user.loader("train"), user.optimizer(model)
     return recover(model, optimizer, loss, batches, options.steps, lambda: scorer.damage(model), judge.met)
 

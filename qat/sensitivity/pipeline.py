@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from core.artifacts import sha256_file, sha256_json
 from core.config import section_dict
 from core.console import console, say
@@ -15,7 +13,7 @@ from qat.process_stages import is_main
 from qat.sensitivity.batch import parameters_of
 from qat.sensitivity.cache import ProbeCache
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.data import read_images
+from qat.sensitivity.data import read_images, seed_user_code
 from qat.sensitivity.device import place, to_device
 from qat.sensitivity.foreign import settings_of
 from qat.sensitivity.judge import ImageJudge
@@ -58,7 +56,7 @@ class Analysis:
 def analyse(config: SensitivityConfig) -> Analysis:
     """Load, quantize where needed, measure the baseline, rank the units."""
     console.quiet = not is_main()
-    torch.manual_seed(config.seed)
+    seed_user_code(config.seed)
     user = load_user_file(config)
     model = user.model()
     if not user.loads_itself():

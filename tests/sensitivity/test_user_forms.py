@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -141,3 +143,13 @@ def test_a_model_that_cannot_be_brought_back_is_refused_first() -> None:
 def test_images_of_one_shape_run_together() -> None:
     images = Images(tuple((torch.zeros(1, 3, side, side), side) for side in (4, 4, 5)), 4)
     assert images.chunks(range(3)) == [(0, 1), (2,)]
+
+
+def test_a_loader_may_draw_from_any_generator() -> None:
+    def batches():
+        for _ in range(2):
+            image = np.random.rand(1, 3, 4, 4) + random.random()
+            yield torch.from_numpy(image).float() + torch.rand(1), torch.zeros(1)
+
+    first, again, other = (read_images(batches(), None, seed).fingerprint() for seed in (3, 3, 4))
+    assert first == again != other
