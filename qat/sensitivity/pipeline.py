@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torch import nn
+
 from core.artifacts import sha256_file, sha256_json
 from core.config import section_dict
 from core.console import console, say
@@ -58,13 +60,7 @@ def analyse(config: SensitivityConfig) -> Analysis:
     console.quiet = not is_main()
     seed_user_code(config.seed)
     user = load_user_file(config)
-    model = user.model()
-    if not user.loads_itself():
-        model = load_weights(model, config.model_path)
-    half = half_precision_of(model)
-    if half:
-        say(f"the network is in {' and '.join(half)}: it is analysed, saved and built in float32")
-    model = in_float32(model)
+    model = _network(user)
     parameters = parameters_of(model)
     images = read_images(user.loader("val"), config.images, config.seed, parameters)
     training = read_images(user.loader("train"), config.calibration.images, config.seed, parameters)
@@ -100,6 +96,17 @@ def analyse(config: SensitivityConfig) -> Analysis:
     judge = ImageJudge(probes, config)
     say(f"loss {judge.baseline.float_loss:.4f} in float, {judge.baseline.quantized_loss:.4f} all quantized")
     return Analysis(config, user, subject, judge, rank_units(judge, config))
+
+
+def _network(user: UserFile) -> nn.Module:
+    """What `get_model` returns, with its weights, in float32."""
+    model = user.model()
+    if not user.loads_itself():
+        model = load_weights(model, user.config.model_path)
+    half = half_precision_of(model)
+    if half:
+        say(f"the network is in {' and '.join(half)}: it is analysed, saved and built in float32")
+    return in_float32(model)
 
 
 def _rehearse_saving(subject: Subject, user: UserFile, example: Inputs) -> None:

@@ -19,6 +19,8 @@ from qat.sensitivity.task import logits_of
 
 FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError, NotImplementedError)
 
+HALF_NAMES = ("BFloat16", "c10::Half")  # in what PyTorch says about operands of two types
+
 
 def rehearse(model: nn.Module, inputs: Inputs, target: Any, criterion: Callable[[Any, Any], Tensor]) -> None:
     """One pass of the network as the user gives it, and its loss.
@@ -35,7 +37,9 @@ def rehearse(model: nn.Module, inputs: Inputs, target: Any, criterion: Callable[
         raise UserError(
             f"get_model()'s network fails on an input of shape {', '.join(map(str, shapes_of(inputs)))}",
             why=_told(error),
-            fix="get_data_loader() must give batches of (input, target) as forward() takes them",
+            fix="forward() must not cast to half precision, which is taken to float32 here"
+            if any(name in str(error) for name in HALF_NAMES)
+            else "get_data_loader() must give batches of (input, target) as forward() takes them",
         ) from error
     if not torch.equal(logits_of(output).nan_to_num(), logits_of(again).nan_to_num()):
         raise UserError(

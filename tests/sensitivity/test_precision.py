@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from core.errors import UserError
 from qat.sensitivity import load
 from qat.sensitivity.data import Loader, read_images
 from qat.sensitivity.finish import finish
 from qat.sensitivity.pipeline import analyse
+from qat.sensitivity.rehearsal import rehearse
 from tests.sensitivity.users import RESIDUAL, write_user
 
 LATER = """
@@ -43,6 +45,17 @@ def test_a_network_of_half_precision_is_analysed_in_float32(tmp_path, monkeypatc
     loaded, image = load(done.model, found.user.model()), torch.ones(1, 3, 8, 8)
     with found.subject.only(found.judge.everything):
         assert torch.equal(loaded(image), found.subject.model(image))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_that_casts_to_half_precision_itself_is_told(dtype) -> None:
+    class Casts(torch.nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.to(dtype))
+
+    with pytest.raises(UserError) as caught:
+        rehearse(Casts(3, 4, 1), torch.ones(1, 3, 2, 2), torch.zeros(1), torch.nn.MSELoss())
+    assert "cast to half" in caught.value.fix
 
 
 def test_images_of_half_precision_are_read_as_float32() -> None:
