@@ -31,9 +31,12 @@ class Evidence:
 
 
 def metric_of(output: Any, target: Any) -> MetricName:
-    """mIoU where every pixel has a class, top-1 where every image has one, nothing elsewhere."""
+    """mIoU where every pixel has a class, top-1 where every image has one, nothing elsewhere.
+
+    Nor where there is one logit: where it tells two classes apart is the loss's business.
+    """
     logits = logits_of(output)
-    if not isinstance(target, Tensor) or target.is_floating_point() or logits.ndim < 2:
+    if not isinstance(target, Tensor) or target.is_floating_point() or logits.ndim < 2 or logits.shape[1] == 1:
         return ""
     if logits.ndim == 4 and target.ndim in (3, 4) and target.shape[0] == logits.shape[0]:
         return "mIoU" if target.ndim == 3 or target.shape[1] == 1 else ""

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from core.errors import UserError
 from qat.sensitivity.data import read_images
+from qat.sensitivity.task import metric_of
 from qat.sensitivity.user_file import load_user_file
 from qat.sensitivity.weights import load_weights
 from tests.sensitivity.users import PLAIN, write_user
@@ -68,6 +69,13 @@ def test_a_metric_that_is_not_a_number_is_told(tmp_path) -> None:
     user = load_user_file(write_user(tmp_path, PLAIN, later=source))
     with pytest.raises(UserError, match="gives no finite number"):
         user.evaluate(user.model(), [])
+
+
+def test_one_logit_has_no_metric_of_classes() -> None:
+    labels = torch.tensor([0, 1])
+    assert metric_of(torch.zeros(2, 1), labels) == ""
+    assert metric_of(torch.zeros(2, 1, 4, 4), labels[:, None, None, None].expand(2, 1, 4, 4)) == ""
+    assert metric_of(torch.zeros(2, 2), labels) == "top-1"
 
 
 def test_a_stream_without_a_length_is_read() -> None:
