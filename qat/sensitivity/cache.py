@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,17 @@ class ProbeCache:
         self,
         units: frozenset[str],
         images: tuple[int, ...],
-        found: list[Evidence],
-        distances: list[Distance],
+        *,
+        evidence: Sequence[Evidence] = (),
+        distances: Sequence[Distance] = (),
     ) -> dict[str, Any]:
-        """Keep a probe's evidence, image by image, and write it; returns the line for other processes."""
+        """Keep what a probe found, image by image, and write it; returns the line for other processes."""
         line = {
             "fingerprint": self.fingerprint,
             "set": set_key(units),
             "images": list(images),
-            "loss": [repr(item.loss) for item in found],
-            "counts": None if found[0].counts is None else _packed(counts_of(found)),
+            "loss": [repr(item.loss) for item in evidence],
+            "counts": _packed(counts_of(evidence)) if any(item.counts is not None for item in evidence) else None,
             "distances": [asdict(item) for item in distances],
         }
         self._write(line)
@@ -74,7 +76,7 @@ class ProbeCache:
         counts = _unpacked(line["counts"]) if line["counts"] else [None] * len(line["images"])
         for position, image in enumerate(line["images"]):
             key = (line["set"], image)
-            if counts[position] is not None or key not in self.evidence:
+            if line["loss"] and (counts[position] is not None or key not in self.evidence):
                 self.evidence[key] = Evidence(float(line["loss"][position]), counts[position])
             if line["distances"]:
                 self.distances[key] = line["distances"][position]
@@ -83,9 +85,7 @@ class ProbeCache:
         try:
             self._own.parent.mkdir(parents=True, exist_ok=True)
             with open(self._own, "a", encoding="utf-8") as file:
-                file.write(
-                    json.dumps(line) + "\n"
-                )  # a kill loses nothing of it; fsync would cost more than some probes
+                file.write(json.dumps(line) + "\n")  # survives a kill; fsync would cost more than some probes
         except OSError as error:
             raise UserError(f"cannot write {self._own}", why=str(error), fix="set cache to a writable path") from error
 

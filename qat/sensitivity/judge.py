@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.errors import UserError
 from qat.sensitivity.bootstrap import Statistic, mean, measured, multiplicities
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.probes import FLOAT, Probes
+from qat.sensitivity.probes import FLOAT, Probes, Wanted
 from qat.sensitivity.task import Evidence, counts_of, metric_value
 from qat.sensitivity.types import Baseline, Measured, Unit
 
@@ -36,14 +36,14 @@ class ImageJudge:
         self.units: tuple[Unit, ...] = probes.subject.units
         self.everything = frozenset(unit.name for unit in self.units)
         self.order: tuple[int, ...] = tuple(range(len(probes.images)))
-        probes.measure([FLOAT, self.everything], self.order, what="baseline")
+        probes.measure([FLOAT, self.everything], self.order, "counts", "baseline")
         self.baseline = self._baseline()
         self._share = self._metric_unit()
         self.order = self._stratified()
 
     def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
         """See `Judge.prepare`."""
-        self.probes.measure(sets, self.subset(images), what="evaluating", counted=self.by_metric)
+        self.probes.measure(sets, self.subset(images), self._wanted(), "evaluating")
 
     def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
         """See `Judge.damage`."""
@@ -54,7 +54,7 @@ class ImageJudge:
     ) -> Measured:
         """How much worse `other` is than `reference`, or the loss of `other` if `absolute`."""
         indices = self.subset(images)
-        self.probes.measure([reference, other], indices, what="evaluating", counted=self.by_metric)
+        self.probes.measure([reference, other], indices, self._wanted(), "evaluating")
         if self.by_metric and self.probes.metric == "evaluate":
             return self._by_evaluate(reference, other, indices)
         both = [self.probes.of(units, indices) for units in (reference, other)]
@@ -63,6 +63,9 @@ class ImageJudge:
     def met(self, found: Measured) -> bool:
         """See `Judge.met`."""
         return found.value <= self.config.tolerance
+
+    def _wanted(self) -> Wanted:
+        return "counts" if self.by_metric else "loss"
 
     def subset(self, images: int | None) -> tuple[int, ...]:
         """`images` of them whose damage by full quantization is spread as it is over all."""

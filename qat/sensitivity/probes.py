@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from qat.sensitivity.task import Evidence, evidence, metric_of, one_of
 from qat.sensitivity.weights import model_hash
 
 FLOAT: frozenset[str] = frozenset()
+Wanted = Literal["distances", "loss", "counts"]
 
 
 class Probes:
@@ -61,32 +62,30 @@ class Probes:
         self,
         sets: Sequence[frozenset[str]],
         indices: Sequence[int],
-        *,
+        wanted: Wanted,
         what: str,
-        counted: bool = True,
-        against_float: bool = False,
     ) -> None:
-        """Fill the cache with the evidence of every set on these images; what is there already is not run again.
+        """Fill the cache with what is wanted of every set on these images; what is there already is not run again.
 
         Several processes share the sets, or the images where there are fewer sets than processes.
 
         Args:
+            wanted: "distances" of the outputs from the float network's, the "loss", or "counts": that and what the
+                metric counts.
             what: the label of the progress bar.
-            counted: also keep what the metric counts.
-            against_float: also keep the distance of the outputs from the float network's.
         """
         started = time.perf_counter()
         by_sets = len(sets) >= world_size()
         mine = sets[rank() :: world_size()] if by_sets else sets
         jobs = [
-            (chunk, [s for s in mine if any(not self._known(s, image, counted, against_float) for image in chunk)])
+            (chunk, [units for units in mine if any(not self._known(units, image, wanted) for image in chunk)])
             for chunk in self.images.chunks(sorted(indices))
         ]
         jobs = [job for job in jobs if job[1]]
         lines: list[dict[str, Any]] = []
         try:
-            for chunk, wanted in track(jobs if by_sets else jobs[rank() :: world_size()], what):
-                lines += self._run(chunk, wanted, counted, against_float)
+            for chunk, unknown in track(jobs if by_sets else jobs[rank() :: world_size()], what):
+                lines += self._run(chunk, unknown, wanted)
         finally:
             self.seconds += time.perf_counter() - started
         for process, others in enumerate(gathered(lines)):
@@ -129,33 +128,32 @@ class Probes:
         if any(module.training for module in self.subject.model.modules()):
             raise UserError("a probe put the network in training mode", fix="remove .train() from forward()")
 
-    def _known(self, units: frozenset[str], image: int, counted: bool, against_float: bool) -> bool:
+    def _known(self, units: frozenset[str], image: int, wanted: Wanted) -> bool:
         key = (set_key(units), image)
+        if wanted == "distances":
+            return key in self.cache.distances
         found = self.cache.evidence.get(key)
-        if found is None or (counted and found.counts is None):
-            return False
-        return not against_float or key in self.cache.distances
+        return found is not None and (wanted == "loss" or found.counts is not None)
 
-    def _run(
-        self, chunk: tuple[int, ...], sets: list[frozenset[str]], counted: bool, against_float: bool
-    ) -> list[dict[str, Any]]:
+    def _run(self, chunk: tuple[int, ...], sets: list[frozenset[str]], wanted: Wanted) -> list[dict[str, Any]]:
         """All sets on one batch; what they have in common is computed once."""
-        batch = self.images.together(chunk)
-        inputs, target = self.prepared(batch)
-        base, lines = in_most(sets), []
+        inputs, target = self.inputs(chunk)
+        images, base, lines = len(chunk), in_most(sets), []
         with torch.no_grad():
-            reference = self._output(inputs, FLOAT, len(chunk)) if against_float else None
-            kept = self._kept(inputs, base, len(chunk)) if self.reuses and len(sets) > 2 else None
+            kept = self._kept(inputs, base, images) if self.reuses and len(sets) > 2 else None
+            reference = self._reference(inputs, kept, base, images) if wanted == "distances" else None
             for units in sets:
-                if kept is None:
-                    output = self._output(inputs, units, len(chunk))
+                output = self._output(inputs, units, images) if kept is None else self._again(kept, units, base, images)
+                if wanted == "distances":
+                    lines.append(self.cache.add(units, chunk, distances=_distances(reference, output, images)))
                 else:
-                    output = self._again(kept, units, base, len(chunk))
-                metric = self._counted() if counted else None
-                found = evidence(output, target, self.criterion, metric, len(chunk))
-                apart = _distances(reference, output, len(chunk)) if against_float else []
-                lines.append(self.cache.add(units, chunk, found, apart))
+                    metric = self._counted() if wanted == "counts" else None
+                    found = evidence(output, target, self.criterion, metric, images)
+                    lines.append(self.cache.add(units, chunk, evidence=found))
         return lines
+
+    def _reference(self, inputs: Inputs, kept: KeptRun | None, base: frozenset[str], images: int) -> Any:
+        return kept.output if kept is not None and base == FLOAT else self._output(inputs, FLOAT, images)
 
     def _output(self, inputs: Inputs, units: frozenset[str], images: int) -> Any:
         with self.subject.only(units):

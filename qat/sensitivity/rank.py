@@ -80,7 +80,7 @@ def _screened(
     probes, images = judge.probes, judge.subset(config.screen_images)
     if config.screen == "gradient":
         return {name: {"taylor": score} for name, score in first_order(probes, images, config.seed).items()}
-    probes.measure(list(sets.values()), images, what="screening units", counted=judge.by_metric, against_float=True)
+    probes.measure(list(sets.values()), images, "distances", "screening units")
     return {
         name: distance.scores([probes.cache.distances[(set_key(units), image)] for image in images], config.seed)
         for name, units in sets.items()

@@ -50,7 +50,7 @@ class Scorer:
         """IoU in percent by class number with these units quantized; empty where mIoU is not the metric."""
         if self._probes.metric != "mIoU":
             return {}
-        self._probes.measure([quantized], self._indices, what="class by class")
+        self._probes.measure([quantized], self._indices, "counts", "class by class")
         counts = counts_of(self._probes.of(quantized, self._indices)).sum(axis=0)
         labelled, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
         union = labelled + predicted - correct

@@ -68,7 +68,7 @@ def test_cached_probes_come_back_under_the_same_fingerprint_only(tmp_path) -> No
     path, units = tmp_path / "probes.jsonl", frozenset({"a", "b"})
     found = [Evidence(0.25, np.array([1], np.int32)), Evidence(float("nan"), np.array([0], np.int32))]
     apart = [Distance(1.0, 0.5, 1.0, 1.0, 0.0, 2.0)] * 2
-    ProbeCache(path, "x").add(units, (3, 5), found, apart)
+    ProbeCache(path, "x").add(units, (3, 5), evidence=found, distances=apart)
     own = next(tmp_path.glob("probes*.jsonl"))
     with open(own, "a", encoding="utf-8") as file:
         file.write('{"fingerprint": "x", "set": "cut sho')
@@ -83,21 +83,21 @@ def test_cached_probes_come_back_under_the_same_fingerprint_only(tmp_path) -> No
 def test_counts_once_kept_are_not_lost_to_a_probe_that_asked_for_none(tmp_path) -> None:
     units, key = frozenset({"a"}), (set_key(frozenset({"a"})), 3)
     cache = ProbeCache(tmp_path / "probes.jsonl", "x")
-    cache.add(units, (3,), [Evidence(0.5, None)], [])
+    cache.add(units, (3,), evidence=[Evidence(0.5, None)])
     assert cache.evidence[key].counts is None
-    cache.add(units, (3,), [Evidence(0.5, np.array([7], np.int32))], [])
-    cache.add(units, (3,), [Evidence(0.5, None)], [])
+    cache.add(units, (3,), evidence=[Evidence(0.5, np.array([7], np.int32))])
+    cache.add(units, (3,), evidence=[Evidence(0.5, None)])
     assert all(found.evidence[key].counts == [7] for found in (cache, ProbeCache(tmp_path / "probes.jsonl", "x")))
 
 
 def test_what_the_metric_counts_is_counted_when_it_is_first_asked_for(tmp_path) -> None:
     probes = analyse(write_user(tmp_path, PLAIN)).judge.probes
     units = frozenset({next(unit.name for unit in probes.subject.units)})
-    probes.measure([units], [0, 1], what="loss", counted=False)
-    probes.measure([units], [0, 1], what="metric")
+    probes.measure([units], [0, 1], "loss", "test")
+    probes.measure([units], [0, 1], "counts", "test")
     assert counts_of(probes.of(units, [0, 1])).shape == (2, 1)
     before = probes.forwards
-    probes.measure([units], [0, 1], what="metric")
+    probes.measure([units], [0, 1], "counts", "test")
     assert probes.forwards == before
 
 

@@ -37,7 +37,7 @@ def test_the_gradient_screen_is_the_change_of_the_loss_where_errors_are_small(tm
     found = analyse(write_user(tmp_path, PLAIN, screen="gradient", exact_top=0, granularity="quantizer"))
     probes, images = found.judge.probes, found.judge.subset(4)
     unit = next(unit for unit in found.judge.units if unit.name == "fc.weight_quantizer")
-    probes.measure([frozenset(), frozenset({unit.name})], images, what="test")
+    probes.measure([frozenset(), frozenset({unit.name})], images, "loss", "test")
     pairs = zip(probes.of(frozenset({unit.name}), images), probes.of(frozenset(), images), strict=True)
     changes = [abs(after.loss - before.loss) for after, before in pairs]
     score = next(score for score in found.ranking.units if score.unit == unit.name)
