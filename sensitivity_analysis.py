@@ -33,8 +33,8 @@ def _analyse(config: Path) -> None:
     from qat.sensitivity.config import load_sensitivity_config
     from qat.sensitivity.finish import finish
     from qat.sensitivity.pipeline import analyse
-    from qat.sensitivity.results import require_met
-    from qat.sensitivity.terminal import print_findings
+    from qat.sensitivity.report.results import require_met
+    from qat.sensitivity.report.terminal import print_findings
 
     found = finish(analyse(load_sensitivity_config(config)))
     if is_main():

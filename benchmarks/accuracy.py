@@ -17,8 +17,8 @@ from deploy.backends.base import Session
 from qat.data.base import SegmentationDataset
 from qat.losses import upsample
 from qat.metrics import ConfusionMatrix, classes_of
-from qat.sensitivity.bootstrap import measured
-from qat.sensitivity.task import metric_value
+from qat.sensitivity.measure.bootstrap import measured
+from qat.sensitivity.measure.task import metric_value
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the network's (3, H, W)
 Mask = NDArray[np.uint8]

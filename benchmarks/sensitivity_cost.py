@@ -68,10 +68,10 @@ def cost(path: Path, rounds: int) -> dict[str, Any]:
 
 def _ranking(found: Analysis) -> tuple[float, float]:
     """Seconds of the baseline and the ranking, and the share of the network that was computed, in full evaluations."""
-    from qat.sensitivity.cache import ProbeCache
-    from qat.sensitivity.judge import ImageJudge
-    from qat.sensitivity.probes import Probes
-    from qat.sensitivity.rank import rank_units
+    from qat.sensitivity.measure.cache import ProbeCache
+    from qat.sensitivity.measure.judge import ImageJudge
+    from qat.sensitivity.measure.probes import Probes
+    from qat.sensitivity.measure.rank import rank_units
 
     known = found.judge.probes
     with tempfile.TemporaryDirectory() as folder:

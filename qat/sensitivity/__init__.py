@@ -1,5 +1,5 @@
 """Which parts of a network suffer from INT8, measured without changing the network."""
 
-from qat.sensitivity.save import load
+from qat.sensitivity.network.save import load
 
 __all__ = ["load"]

@@ -11,10 +11,10 @@ from pydantic import Field, ValidationError
 from core.config import CalibrationConfig
 from core.config_section import Section
 from core.errors import UserError
-from qat.sensitivity.device import Wanted
 from qat.sensitivity.types import Part, ToleranceKind
 
 Granularity = Literal["quantizer", "layer", "group", "block"]
+Device = Literal["auto", "cpu", "cuda"]
 ProbeMode = Literal["one_in", "one_out"]
 UNMET = ".unmet.pt"  # suffixes of what stands beside or instead of `output_file`
 PREVIOUS = ".previous.pt"
@@ -58,7 +58,7 @@ class SensitivityConfig(Section):
     mode: ProbeMode = "one_in"
     part: Part = "both"
     seed: int = 0
-    device: Wanted = "auto"  # of the network; auto: a GPU, unless the user's file places it
+    device: Device = "auto"  # of the network; auto: a GPU, unless the user's file places it
     images: int | None = Field(default=None, gt=0)  # of the loader; None: all
     calibration: CalibrationConfig = CalibrationConfig()
     screen: Literal["distance", "gradient"] = "distance"  # of outputs, or first order of the loss

@@ -26,25 +26,25 @@ from qat.distributed import gathered
 from qat.export import export_onnx, named_inputs
 from qat.inputs import Inputs, apply
 from qat.process_stages import is_main
-from qat.sensitivity.adopted import adopted
-from qat.sensitivity.data import seed_user_code
-from qat.sensitivity.device import to_device
-from qat.sensitivity.distributions import distributions
-from qat.sensitivity.engine_check import engine_check
-from qat.sensitivity.engines import Engines
-from qat.sensitivity.fastest import fastest_met, note_of_faster
-from qat.sensitivity.foreign import float_layers, range_of
-from qat.sensitivity.latency_table import Milliseconds, latency_table
-from qat.sensitivity.pareto import Point, pareto
+from qat.sensitivity.decide.engine_check import engine_check
+from qat.sensitivity.decide.engines import Engines
+from qat.sensitivity.decide.fastest import fastest_met, note_of_faster
+from qat.sensitivity.decide.latency_table import Milliseconds, latency_table
+from qat.sensitivity.decide.pareto import Point, pareto
+from qat.sensitivity.decide.recover import recover
+from qat.sensitivity.decide.search import Chosen, layers_of, search
+from qat.sensitivity.measure.scoring import Scorer
+from qat.sensitivity.network.adopted import adopted
+from qat.sensitivity.network.foreign import float_layers, range_of
+from qat.sensitivity.network.save import quantization_of, save
+from qat.sensitivity.network.subject import Subject
 from qat.sensitivity.pipeline import Analysis
-from qat.sensitivity.recover import recover
-from qat.sensitivity.report_html import write_report
-from qat.sensitivity.results import Findings, ranges_of, write_results
-from qat.sensitivity.save import quantization_of, save
-from qat.sensitivity.scoring import Scorer
-from qat.sensitivity.search import Chosen, layers_of, search
-from qat.sensitivity.subject import Subject
+from qat.sensitivity.report.distributions import distributions
+from qat.sensitivity.report.report_html import write_report
+from qat.sensitivity.report.results import Findings, ranges_of, write_results
 from qat.sensitivity.types import Unit
+from qat.sensitivity.user.data import seed_user_code
+from qat.sensitivity.user.device import to_device
 
 OPSET = 17
 WORST = 10

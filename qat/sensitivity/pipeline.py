@@ -12,22 +12,22 @@ from core.config import section_dict
 from core.console import console, say
 from qat.inputs import Inputs, device_of
 from qat.process_stages import is_main
-from qat.sensitivity.batch import parameters_of
-from qat.sensitivity.cache import ProbeCache
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.data import read_images, seed_user_code
-from qat.sensitivity.device import place, to_device
-from qat.sensitivity.foreign import settings_of
-from qat.sensitivity.judge import ImageJudge
-from qat.sensitivity.precision import half_precision_of, in_float32
-from qat.sensitivity.probes import Probes
-from qat.sensitivity.rank import rank_units
-from qat.sensitivity.rehearsal import rehearse, rehearse_saving
-from qat.sensitivity.save import quantization_of
-from qat.sensitivity.subject import Subject, make_subject
+from qat.sensitivity.measure.cache import ProbeCache
+from qat.sensitivity.measure.judge import ImageJudge
+from qat.sensitivity.measure.probes import Probes
+from qat.sensitivity.measure.rank import rank_units
+from qat.sensitivity.measure.rehearsal import rehearse, rehearse_saving
+from qat.sensitivity.network.foreign import settings_of
+from qat.sensitivity.network.save import quantization_of
+from qat.sensitivity.network.subject import Subject, make_subject
+from qat.sensitivity.network.weights import load_weights, model_hash
 from qat.sensitivity.types import Ranking
-from qat.sensitivity.user_file import UserFile, load_user_file
-from qat.sensitivity.weights import load_weights, model_hash
+from qat.sensitivity.user.batch import parameters_of
+from qat.sensitivity.user.data import read_images, seed_user_code
+from qat.sensitivity.user.device import place, to_device
+from qat.sensitivity.user.precision import half_precision_of, in_float32
+from qat.sensitivity.user.user_file import UserFile, load_user_file
 
 CACHE_VERSION = 2
 DECISION = ("search", "engine", "recover")

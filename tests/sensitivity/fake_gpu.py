@@ -96,10 +96,11 @@ def main() -> None:
 
     torch.onnx.export = exported
     from qat.inputs import device_of
-    from qat.sensitivity import device, load
+    from qat.sensitivity import load
     from qat.sensitivity.config import load_sensitivity_config
     from qat.sensitivity.finish import finish
     from qat.sensitivity.pipeline import analyse
+    from qat.sensitivity.user import device
 
     device.gpu = lambda: torch.device(GPU)
     with FakeGpu():

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from core.errors import UnsupportedEnvironment, UserError
-from qat.sensitivity import device
-from qat.sensitivity.engine_check import EngineModule
-from qat.sensitivity.user_file import load_user_file
+from qat.sensitivity.decide.engine_check import EngineModule
+from qat.sensitivity.user import device
+from qat.sensitivity.user.user_file import load_user_file
 from tests.sensitivity.users import PLAIN, RESIDUAL, UNTRACEABLE, write_user
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from qat import fx_graph
 from qat.export import export_onnx
 from qat.insert import insert
 from qat.quantizers import Mode, quantizers
-from qat.sensitivity.engine_check import engine_check
-from qat.sensitivity.engines import Engines
+from qat.sensitivity.decide.engine_check import engine_check
+from qat.sensitivity.decide.engines import Engines
 
 pytest.importorskip("openvino")
 QUICK = BenchConfig(rounds=2, runs_per_round=2, warmup_ms=0)

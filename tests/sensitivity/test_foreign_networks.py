@@ -15,14 +15,14 @@ from core.errors import UserError
 from qat import fx_graph
 from qat.export import export_onnx
 from qat.quantizers import quantizers
-from qat.sensitivity.adopted import adopted
-from qat.sensitivity.charts import axis_over
-from qat.sensitivity.distance import distance, scores
-from qat.sensitivity.functional import functional_weights
+from qat.sensitivity.measure.distance import distance, scores
+from qat.sensitivity.network.adopted import adopted
+from qat.sensitivity.network.functional import functional_weights
+from qat.sensitivity.network.save import load, quantization_of, save
+from qat.sensitivity.network.subject import make_subject, quantize_layers
+from qat.sensitivity.network.weights import load_weights
 from qat.sensitivity.pipeline import analyse
-from qat.sensitivity.save import load, quantization_of, save
-from qat.sensitivity.subject import make_subject, quantize_layers
-from qat.sensitivity.weights import load_weights
+from qat.sensitivity.report.charts import axis_over
 from tests.sensitivity.users import PLAIN, RESIDUAL, UNTRACEABLE, write_user
 
 FUNCTIONAL = """

@@ -16,16 +16,16 @@ import torch
 
 from core.errors import UserError
 from qat.metrics import ConfusionMatrix
-from qat.sensitivity.bootstrap import mean, measured, multiplicities
-from qat.sensitivity.cache import ProbeCache, set_key
-from qat.sensitivity.data import read_images
-from qat.sensitivity.distance import Distance
+from qat.sensitivity.measure.bootstrap import mean, measured, multiplicities
+from qat.sensitivity.measure.cache import ProbeCache, set_key
+from qat.sensitivity.measure.distance import Distance
+from qat.sensitivity.measure.probes import in_most
+from qat.sensitivity.measure.task import Evidence, counts_of, evidence, metric_value
+from qat.sensitivity.network.switches import switches
+from qat.sensitivity.network.weights import load_weights
 from qat.sensitivity.pipeline import analyse
-from qat.sensitivity.probes import in_most
-from qat.sensitivity.switches import switches
-from qat.sensitivity.task import Evidence, counts_of, evidence, metric_value
-from qat.sensitivity.user_file import load_user_file
-from qat.sensitivity.weights import load_weights
+from qat.sensitivity.user.data import read_images
+from qat.sensitivity.user.user_file import load_user_file
 from tests.sensitivity.pytorch_quantization_double import TensorQuantizer
 from tests.sensitivity.users import PLAIN, write_user
 

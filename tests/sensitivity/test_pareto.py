@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from deploy.timing import Ratio, paired_ratio
-from qat.sensitivity.fastest import fastest_met, note_of_faster
-from qat.sensitivity.latency_table import Milliseconds, latency_table, slower_by
-from qat.sensitivity.pareto import Point, pareto, predicted_front
-from qat.sensitivity.search import search
+from qat.sensitivity.decide.fastest import fastest_met, note_of_faster
+from qat.sensitivity.decide.latency_table import Milliseconds, latency_table, slower_by
+from qat.sensitivity.decide.pareto import Point, pareto, predicted_front
+from qat.sensitivity.decide.search import search
 from tests.sensitivity.judges import Formula, by_damage
 
 

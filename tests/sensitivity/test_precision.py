@@ -7,10 +7,10 @@ import torch
 
 from core.errors import UserError
 from qat.sensitivity import load
-from qat.sensitivity.data import Loader, read_images
 from qat.sensitivity.finish import finish
+from qat.sensitivity.measure.rehearsal import rehearse
 from qat.sensitivity.pipeline import analyse
-from qat.sensitivity.rehearsal import rehearse
+from qat.sensitivity.user.data import Loader, read_images
 from tests.sensitivity.users import RESIDUAL, write_user
 
 LATER = """

@@ -9,14 +9,14 @@ from torch import nn
 
 from core.errors import UserError
 from qat.export import export_onnx
-from qat.sensitivity.adopted import adopted
 from qat.sensitivity.finish import finish
-from qat.sensitivity.foreign import range_of, settings_of
+from qat.sensitivity.network.adopted import adopted
+from qat.sensitivity.network.foreign import range_of, settings_of
+from qat.sensitivity.network.save import load, quantization_of, save
+from qat.sensitivity.network.subject import make_subject
+from qat.sensitivity.network.switches import switches
 from qat.sensitivity.pipeline import analyse
-from qat.sensitivity.results import ranges_of
-from qat.sensitivity.save import load, quantization_of, save
-from qat.sensitivity.subject import make_subject
-from qat.sensitivity.switches import switches
+from qat.sensitivity.report.results import ranges_of
 from tests.sensitivity.pytorch_quantization_double import (
     QuantConv2d,
     QuantConvTranspose2d,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from core.errors import UserError
+from qat.sensitivity.network.weights import model_hash
 from qat.sensitivity.pipeline import analyse
-from qat.sensitivity.weights import model_hash
 from tests.sensitivity.users import PLAIN, RESIDUAL, UNTRACEABLE, write_user
 
 
@@ -106,7 +106,7 @@ def test_every_quantizer_is_in_one_unit(tmp_path, granularity) -> None:
 
 def test_an_untraceable_network_says_so(tmp_path, monkeypatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("qat.sensitivity.subject.say", said.append)
+    monkeypatch.setattr("qat.sensitivity.network.subject.say", said.append)
     found = analyse(write_user(tmp_path, UNTRACEABLE))
     assert found.subject.quantized_by == "layers"
     assert any("layer by layer" in line for line in said)

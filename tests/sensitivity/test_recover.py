@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qat.sensitivity.recover import recover
+from qat.sensitivity.decide.recover import recover
 from qat.sensitivity.types import Measured
 
 IMAGES, TARGETS = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.ones(8, 1)

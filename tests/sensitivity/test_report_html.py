@@ -10,11 +10,11 @@ from torch import nn
 from deploy.profiles import select
 from qat import fx_graph
 from qat.insert import insert
-from qat.sensitivity.distributions import BINS, distributions
-from qat.sensitivity.front_chart import LABEL, front_chart, labels
-from qat.sensitivity.latency_table import Milliseconds
-from qat.sensitivity.pareto import Point
-from qat.sensitivity.report_html import render
+from qat.sensitivity.decide.latency_table import Milliseconds
+from qat.sensitivity.decide.pareto import Point
+from qat.sensitivity.report.distributions import BINS, distributions
+from qat.sensitivity.report.front_chart import LABEL, front_chart, labels
+from qat.sensitivity.report.report_html import render
 from qat.sensitivity.types import Measured, Ranking, Unit, UnitScore
 from tests.sensitivity.test_results import findings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qat.sensitivity.report_html import render
+from qat.sensitivity.report.report_html import render
 from tests.sensitivity.test_report_html import POINTS
 from tests.sensitivity.test_terminal import many
 from tests.unit.test_report_browser import BROWSER, opened

@@ -13,7 +13,8 @@ from core.errors import GateMissed
 from deploy.opgraph import Node
 from deploy.placement import matches
 from qat.quantizers import weight_quantizer
-from qat.sensitivity.results import (
+from qat.sensitivity.decide.search import search
+from qat.sensitivity.report.results import (
     SCHEMA_VERSION,
     Findings,
     ranges_of,
@@ -21,7 +22,6 @@ from qat.sensitivity.results import (
     skip_yaml,
     write_results,
 )
-from qat.sensitivity.search import search
 from qat.sensitivity.types import Measured, Ranking, UnitScore
 from tests.sensitivity.judges import Formula
 

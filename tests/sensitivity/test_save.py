@@ -11,7 +11,7 @@ from deploy.profiles import select
 from qat import fx_graph
 from qat.insert import insert
 from qat.quantizers import Mode, quantizers
-from qat.sensitivity.save import Quantization, load, save
+from qat.sensitivity.network.save import Quantization, load, save
 
 SHAPE = (1, 3, 16, 16)
 

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from qat.sensitivity.search import layers_of, search
+from qat.sensitivity.decide.search import layers_of, search
 from tests.sensitivity.judges import Formula, by_damage, ranking
 
 

@@ -18,10 +18,10 @@ from qat import fx_graph
 from qat.export import export_onnx
 from qat.insert import insert_configured
 from qat.quantizers import Mode, quantizers
-from qat.sensitivity.search import layers_of
-from qat.sensitivity.switches import switches
+from qat.sensitivity.decide.search import layers_of
+from qat.sensitivity.network.switches import switches
+from qat.sensitivity.network.units import units_of
 from qat.sensitivity.types import Unit
-from qat.sensitivity.units import units_of
 
 IMAGE = torch.randn(1, 3, 16, 16)
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from qat.sensitivity.results import Findings
-from qat.sensitivity.search import Chosen
-from qat.sensitivity.terminal import SHOWN_UNITS, print_findings
+from qat.sensitivity.decide.search import Chosen
+from qat.sensitivity.report.results import Findings
+from qat.sensitivity.report.terminal import SHOWN_UNITS, print_findings
 from qat.sensitivity.types import Measured, Ranking, Unit, UnitScore
 from tests.sensitivity.test_results import findings
 

@@ -1,4 +1,4 @@
-"""qat/sensitivity/units.py: what is one unit, how it is called, and what it tells of itself."""
+"""qat/sensitivity/network/units.py: what is one unit, how it is called, and what it tells of itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qat import fx_graph
 from qat.insert import insert
 from qat.quantizers import quantizers
 from qat.sensitivity.config import Granularity
-from qat.sensitivity.switches import switches
+from qat.sensitivity.network.switches import switches
+from qat.sensitivity.network.units import units_of
 from qat.sensitivity.types import Unit
-from qat.sensitivity.units import units_of
 
 BRANCHES = tuple(f"branches.{index}.0" for index in range(5))
 

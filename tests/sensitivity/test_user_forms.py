@@ -13,10 +13,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from core.errors import UserError
-from qat.sensitivity.data import Images, read_images
-from qat.sensitivity.rehearsal import rehearse, rehearse_saving
-from qat.sensitivity.save import Quantization
-from qat.sensitivity.user_file import load_user_file
+from qat.sensitivity.measure.rehearsal import rehearse, rehearse_saving
+from qat.sensitivity.network.save import Quantization
+from qat.sensitivity.user.data import Images, read_images
+from qat.sensitivity.user.user_file import load_user_file
 from tests.sensitivity.users import PLAIN, write_user
 
 IMAGES, LABELS = torch.arange(24.0).reshape(6, 4), torch.arange(6)

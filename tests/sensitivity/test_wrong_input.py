@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from core.errors import UserError
-from qat.sensitivity.data import read_images
-from qat.sensitivity.task import metric_of
-from qat.sensitivity.user_file import load_user_file
-from qat.sensitivity.weights import load_weights
+from qat.sensitivity.measure.task import metric_of
+from qat.sensitivity.network.weights import load_weights
+from qat.sensitivity.user.data import read_images
+from qat.sensitivity.user.user_file import load_user_file
 from tests.sensitivity.users import PLAIN, write_user
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from qat.sensitivity.adopted import adopted
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.save import load, quantization_of, save
-from qat.sensitivity.subject import make_subject
+from qat.sensitivity.network.adopted import adopted
+from qat.sensitivity.network.save import load, quantization_of, save
+from qat.sensitivity.network.subject import make_subject
 from tests.sensitivity import pytorch_quantization_double as double
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

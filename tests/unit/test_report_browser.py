@@ -12,7 +12,7 @@ from benchmarks.report import render
 from benchmarks.results import LayerCost
 from core.artifacts import sha256_file
 from core.paths import RunPaths
-from qat.sensitivity.results import write_results
+from qat.sensitivity.report.results import write_results
 from tests.sensitivity.test_results import findings
 from tests.unit.bench_fakes import FakeBackend, FakeSession, built
 from tests.unit.test_report import found_in

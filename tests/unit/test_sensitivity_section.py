@@ -11,7 +11,7 @@ from benchmarks.report import render
 from benchmarks.sensitivity_section import of_run
 from core.artifacts import sha256_file
 from core.paths import RunPaths
-from qat.sensitivity.results import write_results
+from qat.sensitivity.report.results import write_results
 from tests.sensitivity.test_results import findings
 from tests.unit.bench_fakes import FakeBackend, FakeSession, built
 from tests.unit.test_report import figures_in, found_in, without_library

@@ -1,0 +1,1 @@
+"""Which units stay float: the search, engines and their latency, recovery."""

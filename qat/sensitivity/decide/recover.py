@@ -1,0 +1,78 @@
+"""Fine-tune the chosen model with the user's optimizer and loss; the better of before and after stays."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.console import say, track
+from qat.sensitivity.decide.search import told
+from qat.sensitivity.types import Measured
+
+
+def recover(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Any], Tensor],
+    batches: Iterable[Any],
+    steps: int,
+    damage: Callable[[], Measured],
+    met: Callable[[Measured], bool],
+) -> dict[str, Any]:
+    """Train `model` in place, with its quantizers as they are set.
+
+    The model stays in eval mode: BatchNorm statistics and quantizer ranges are those that were calibrated, dropout
+    is off. Gradients pass quantizers straight through inside their range.
+
+    Args:
+        loss: of the model on one batch.
+        batches: of the training split; started again when they run out.
+        damage: measures the model as it is now, on the validation data.
+
+    Returns:
+        JSON values: damage before and after, which of both was kept, and whether that is within the tolerance.
+    """
+    before, weights = damage(), copy.deepcopy(model.state_dict())
+    losses = [_step(optimizer, loss, batch) for batch in track(_first(batches, steps), "recover", steps)]
+    after = damage()
+    better = math.isfinite(after.value) and after.value < before.value
+    say(f"recover: before {told(before)}, after {told(after)}: {'kept' if better else 'taken back'}")
+    if not better:
+        model.load_state_dict(weights)
+    return {
+        "steps": len(losses),
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
+        "before": before.value,
+        "after": min(before.value, after.value) if better else before.value,
+        "measured_after": asdict(after) if math.isfinite(after.value) else None,
+        "kept": better,
+        "met": met(after if better else before),
+    }
+
+
+def _first(batches: Iterable[Any], steps: int) -> Iterator[Any]:
+    done = 0
+    while done < steps:
+        start = done
+        for batch in batches:
+            yield batch
+            done += 1
+            if done == steps:
+                return
+        if done == start:
+            return
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Callable[[Any], Tensor], batch: Any) -> float:
+    optimizer.zero_grad()
+    value = loss(batch)
+    value.backward()
+    optimizer.step()
+    return float(value.detach())

@@ -1,0 +1,85 @@
+"""How far the outputs of two networks are apart; needs no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qat.sensitivity.measure.bootstrap import measured
+from qat.sensitivity.network.outputs import logits_of
+from qat.sensitivity.types import Measured
+
+LARGEST_DB = 200.0  # of outputs that do not differ at all
+
+
+Weights = NDArray[np.float64]
+Values = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Sums over the outputs of one image, so that those of more images can be added."""
+
+    signal: float
+    noise: float
+    other: float
+    product: float
+    divergence: float
+    positions: float
+
+
+def scores(distances: Sequence[Mapping[str, float]], seed: int) -> dict[str, Measured]:
+    """`snr_db` of the output, `cosine` of the angle between outputs, `kl` from the float softmax, in nats.
+
+    Over all images together, with intervals over images; `distances` are those of single images.
+    """
+    values = {name: np.array([item[name] for item in distances]) for name in distances[0]}
+    statistics = {"snr_db": _snr_db, "cosine": _cosine, "kl": _divergence}
+    return {name: measured(partial(of, values), len(distances), seed) for name, of in statistics.items()}
+
+
+def _snr_db(values: Values, weights: Weights) -> Weights:
+    signal, noise = weights @ values["signal"], weights @ values["noise"]
+    counts = (signal > 0) & (noise > 0)
+    ratio = np.divide(signal, noise, out=np.ones_like(signal), where=counts)
+    return np.where(counts, np.minimum(10 * np.log10(ratio), LARGEST_DB), LARGEST_DB)
+
+
+def _cosine(values: Values, weights: Weights) -> Weights:
+    norms = np.sqrt((weights @ values["signal"]) * (weights @ values["other"]))
+    return np.divide(weights @ values["product"], norms, out=np.ones_like(norms), where=norms > 0)
+
+
+def _divergence(values: Values, weights: Weights) -> Weights:
+    return np.maximum((weights @ values["divergence"]) / np.maximum(weights @ values["positions"], 1.0), 0.0)
+
+
+def distance(reference: Any, output: Any) -> Distance:
+    """Of `output` from `reference`, both what the network returned; the softmax is over dimension 1.
+
+    One channel alone is taken as a logit, whose softmax is over it and its complement.
+    """
+    a, b = logits_of(reference).double(), logits_of(output).double()
+    log_a, log_b = _log_softmax(a), _log_softmax(b)
+    return Distance(
+        signal=float((a * a).sum()),
+        noise=float(((a - b) ** 2).sum()),
+        other=float((b * b).sum()),
+        product=float((a * b).sum()),
+        divergence=float((log_a.exp() * (log_a - log_b)).sum()),
+        positions=a.numel() / (a.shape[1] if a.ndim > 1 else 1),
+    )
+
+
+def _log_softmax(values: Tensor) -> Tensor:
+    channels = values if values.ndim > 1 else values[:, None]
+    if channels.shape[1] == 1:
+        channels = torch.cat([channels, torch.zeros_like(channels)], 1)
+    return torch.log_softmax(channels, 1)

@@ -1,0 +1,108 @@
+"""What is measured on every image: the loss, and the metric the data allow; kept so that images can be resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.errors import UserError
+from qat.data.base import IGNORE
+from qat.losses import upsample
+from qat.metrics import classes_of
+from qat.sensitivity.measure.bootstrap import mean
+from qat.sensitivity.network.outputs import logits_of
+from qat.sensitivity.user.batch import map_tensors
+
+MetricName = Literal["", "mIoU", "top-1"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One image: its loss, and what the metric counts of it (a confusion matrix, or whether it is right) if asked."""
+
+    loss: float
+    counts: NDArray[np.int32] | None
+
+
+def metric_of(output: Any, target: Any) -> MetricName:
+    """mIoU where every pixel has a class, top-1 where every image has one, nothing elsewhere.
+
+    Nor where there is one logit: where it tells two classes apart is the loss's business.
+    """
+    logits = logits_of(output)
+    if not isinstance(target, Tensor) or target.is_floating_point() or logits.ndim < 2 or logits.shape[1] == 1:
+        return ""
+    if logits.ndim == 4 and target.ndim in (3, 4) and target.shape[0] == logits.shape[0]:
+        return "mIoU" if target.ndim == 3 or target.shape[1] == 1 else ""
+    return "top-1" if logits.ndim == 2 and target.shape[:1] == logits.shape[:1] and target.ndim == 1 else ""
+
+
+def evidence(
+    output: Any, target: Any, criterion: Callable[[Any, Any], Tensor], metric: MetricName | None, images: int
+) -> list[Evidence]:
+    """Loss and counts of every image of a batch; a batch that is one sample counts as one image.
+
+    Args:
+        metric: what to count; None: nothing, which for small images saves half of the work behind the network.
+
+    Raises:
+        UserError: the criterion gives no single number, or a label is not below the number of classes.
+    """
+    found = []
+    for index in range(images):
+        if images > 1:
+            outputs, targets = (map_tensors(both, partial(one_of, index)) for both in (output, target))
+        else:
+            outputs, targets = output, target
+        loss = criterion(outputs, targets)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise UserError("get_criterion()'s loss is not one number", fix="return a scalar tensor")
+        counts = None if metric is None else _counts(logits_of(outputs), targets, metric)
+        found.append(Evidence(float(loss), counts))
+    return found
+
+
+def one_of(index: int, value: Tensor) -> Tensor:
+    """Image `index` of a batch, as a batch of one."""
+    return value[index : index + 1]
+
+
+def counts_of(found: Sequence[Evidence]) -> NDArray[np.int32]:
+    """Counts of all images, (images, …); all of them were asked for."""
+    return np.stack([item.counts for item in found if item.counts is not None])
+
+
+def metric_value(metric: str, counts: NDArray[np.integer[Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The metric in percent for each row of `weights` (k, images); `counts` is (images, …)."""
+    if metric == "top-1":
+        return 100 * mean(counts[:, 0].astype(np.float64), weights)
+    classes = counts.shape[1]
+    totals = (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), classes, classes)
+    correct = np.diagonal(totals, axis1=1, axis2=2)
+    labelled, predicted = totals.sum(axis=2), totals.sum(axis=1)
+    union = np.maximum(labelled + predicted - correct, 1)
+    present = labelled > 0
+    return 100 * np.where(present, correct / union, 0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+
+
+def _counts(logits: Tensor, target: Any, metric: MetricName) -> NDArray[np.int32]:
+    if metric == "top-1":
+        return (logits.argmax(1) == target).int().cpu().numpy()
+    if metric == "":
+        return np.zeros(1, np.int32)
+    labels = target[:, 0] if target.ndim == 4 else target
+    classes = logits.shape[1]
+    predicted = classes_of(upsample(logits, labels))
+    valid = (labels != IGNORE) & (labels >= 0)
+    if int((labels * valid).max()) >= classes:
+        raise UserError(f"a label is not below {classes}, the number of classes", fix=f"{IGNORE} means ignored")
+    pairs = torch.where(valid, labels.long() * classes + predicted, classes**2)  # ignored pixels in a bin of their own
+    counts = torch.bincount(pairs.flatten(), minlength=classes**2 + 1)[:-1]
+    return counts.reshape(classes, classes).int().cpu().numpy()

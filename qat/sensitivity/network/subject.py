@@ -1,0 +1,202 @@
+"""Any network as the same thing: units that can be switched between INT8 and float, one by one.
+
+| the network | quantizers | units know of |
+|---|---|---|
+| has quantizers (ours, modelopt's, pytorch-quantization's) | its own | fusion, if it is a traced graph |
+| torch.fx can trace it | where the placement rules say | fusion |
+| anything else | input and weight of every convolution and linear layer | layers |
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from core.config import PlacementConfig
+from core.console import say
+from core.errors import UserError
+from deploy.opgraph import Node
+from deploy.profiles import rules_of
+from deploy.rules.weighted import weight_axis
+from qat import fx_graph
+from qat.calibrate import calibrate, collect
+from qat.inputs import Inputs, device_of
+from qat.insert import insert
+from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
+from qat.quantizers import activation_quantizer, quantizers
+from qat.sensitivity.config import SensitivityConfig
+from qat.sensitivity.network.foreign import foreign_quantizers, is_foreign, require_calibrated
+from qat.sensitivity.network.functional import INPUT_QUANTIZER, Weights, functional_weights, quantize_functions
+from qat.sensitivity.network.switches import Switch, restored, switches
+from qat.sensitivity.network.units import units_of
+from qat.sensitivity.types import Unit
+
+WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+# What tracing raises for networks that inspect their values: each library function has its own.
+UNTRACEABLE = (UserError, AttributeError, AssertionError, LookupError, NameError, NotImplementedError, ValueError)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in evaluation mode with all it takes to switch its quantizers.
+
+    Attributes:
+        model: takes a batch, returns what the criterion takes.
+        units: what is probed, in the order of computation.
+        quantized_by: where the quantizers come from, for reports.
+        all_switches: of the quantizers that were in use when the subject was made, also of those in no unit.
+        graph: the same modules as a traced graph; None where there is none.
+    """
+
+    model: nn.Module
+    units: tuple[Unit, ...]
+    quantized_by: str
+    all_switches: dict[str, Switch]
+    graph: fx.GraphModule | None = None
+
+    def switches(self) -> dict[str, Switch]:
+        """Switches of the quantizers in all units."""
+        wanted = {path for unit in self.units for path in unit.quantizers}
+        return {path: switch for path, switch in self.all_switches.items() if path in wanted}
+
+    @contextmanager
+    def only(self, quantized: frozenset[str]) -> Iterator[None]:
+        """Within the context exactly these units are quantized, and nothing else is; after it all is as before.
+
+        Raises:
+            KeyError: a name that is no unit.
+        """
+        by_name = {unit.name: unit for unit in self.units}
+        on = {path for name in quantized for path in by_name[name].quantizers}
+        with restored(self.all_switches):
+            for path, switch in self.all_switches.items():
+                switch.turn(path in on)
+            yield
+
+
+def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], config: SensitivityConfig) -> Subject:
+    """Quantize `model` unless it is already, and find its units.
+
+    Args:
+        model: with its weights; it is not changed when it has to be quantized.
+        example: what the network is called with, one batch.
+        images: batches of the training split, for calibration.
+
+    Raises:
+        UserError: there is nothing to quantize.
+    """
+    model.eval()
+    graph: fx.GraphModule | None = None
+    theirs = foreign_quantizers(model)
+    given = bool(theirs)
+    if given:
+        require_calibrated(model)
+        quantized_by = "modelopt or pytorch-quantization"
+        graph = _graph_of_given(model, example)
+    elif quantizers(model):
+        quantized_by = "qat.insert"
+        unset = [name for name, quantizer in quantizers(model).items() if not quantizer.is_set]
+        if unset:
+            _set_ranges(model, images, config)
+    else:
+        device = device_of(model)
+        model, quantized_by = _quantized(model, example)
+        model.to(device)  # new quantizers are made on the CPU
+        _set_ranges(model, images, config)
+    if isinstance(model, fx.GraphModule):
+        graph = model
+    found = switches(model)
+    units = units_of(graph or model, found, config.granularity, config.part, given=given)
+    if not units:
+        why = f"part is {config.part}" if found or not given else f"all {len(theirs)} of get_model()'s are disabled"
+        raise UserError(f"{type(model).__name__} has no quantizer to probe", why=why)
+    say(f"{len(units)} units of granularity {config.granularity}, quantized by {quantized_by}")
+    return Subject(model.eval(), units, quantized_by, found, graph)
+
+
+def _graph_of_given(model: nn.Module, example: Inputs) -> fx.GraphModule | None:
+    """The network's graph on its own modules, layers with their quantizers kept whole; None if it has none."""
+    in_place = {module: module.inplace for module in model.modules() if hasattr(module, "inplace")}
+    try:
+        return fx_graph.trace(model, example, one_output=False, leaf=_is_quantized_layer)
+    except UNTRACEABLE as error:
+        for module, value in in_place.items():
+            module.inplace = value
+        say(f"units are single layers, without fusion groups: {_told(error)}")
+        return None
+
+
+def _is_quantized_layer(module: nn.Module) -> bool:
+    children = [name for name, _ in module.named_children()]
+    return is_foreign(module) or (bool(children) and all("quantizer" in name for name in children))
+
+
+def _told(error: Exception) -> str:
+    return str(error).replace("\n", " ") or type(error).__name__
+
+
+def _quantized(model: nn.Module, example: Inputs) -> tuple[nn.Module, str]:
+    try:
+        traced = fx_graph.trace(copy.deepcopy(model), example, one_output=False)
+        insert(traced, rules_of(PlacementConfig()))
+    except UNTRACEABLE as error:
+        say(f"quantizing layer by layer, without fusion groups: {_told(error)}")
+        return quantize_layers(copy.deepcopy(model), functional_weights(model, example)), "layers"
+    return traced, "placement rules"
+
+
+def quantize_layers(model: nn.Module, functions: Weights = ()) -> nn.Module:
+    """Put quantizers at the input and the weight of every layer that has a quantized form, in place.
+
+    Args:
+        functions: weights that `forward` gives to functions itself (see `qat.sensitivity.network.functional`).
+    """
+    quantize_functions(model, functions)
+    for name in _unquantizable(model, functions):
+        say(f"no quantized form, stays float: {name} ({type(model.get_submodule(name)).__name__})")
+    for name, module in list(model.named_modules()):
+        if not _has_quantized_form(module):
+            continue
+        quantize_layer(module, weight_axis(Node(name, fx_graph.kind_of(type(module)), (), (), {"transB": 1})))
+        module.add_module(INPUT_QUANTIZER, activation_quantizer())
+        module.register_forward_pre_hook(_quantize_input)
+    if not quantizers(model):
+        raise UserError(f"{type(model).__name__} has no convolution or linear layer to quantize")
+    return model
+
+
+def _unquantizable(model: nn.Module, functions: Weights) -> list[str]:
+    """Paths of the layers with weights to multiply that can only stay float."""
+    owners = {name.rpartition(".")[0] for name, _ in functions}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, WEIGHTED) and not _has_quantized_form(module) and name not in owners
+    ]
+
+
+def _has_quantized_form(module: nn.Module) -> bool:
+    grouped = isinstance(module, nn.modules.conv._ConvTransposeNd) and module.groups > 1
+    return layer_type(module) is not None and not grouped
+
+
+def _quantize_input(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (layer.get_submodule(INPUT_QUANTIZER)(inputs[0]), *inputs[1:])
+
+
+def _set_ranges(model: nn.Module, images: Iterable[Inputs], config: SensitivityConfig) -> None:
+    """Calibrate; layers that never ran lose their ranges, and so are no units."""
+    histograms = collect(model, images)
+    calibrate(model, histograms, config.calibration)
+    found = quantizers(model)
+    for name in [name for name, histogram in histograms.items() if not histogram.peaks]:
+        layer = name.removesuffix(INPUT_QUANTIZER)
+        say(f"{name} saw no data: its layer is not part of the computation")
+        for path in [path for path in found if path == name or path == f"{layer}{WEIGHT_QUANTIZER}"]:
+            found[path].amax.data.fill_(math.nan)

@@ -1,0 +1,1 @@
+"""What the user gives: the Python file, its batches, their precision and device."""
