@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
@@ -25,19 +24,14 @@ from core.cli import add_config_options, config_from
 from core.console import say
 from core.errors import run_cli
 from core.paths import RunPaths
+from core.templates import templates_in
 
 FILE_NAME = "report.html"
 
 
 def render(found: Results, folder: Path) -> str:
     """The page as HTML; pictures are read from `folder` and put inside."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = templates_in(Path(__file__).parent)
     templates.filters |= {"signed": table.signed, "rgb": rgb, "stacked": stacked, "mhz": mhz}
     best, sweep = results.fastest_int8(found.rows), curve.load(folder)
     sensitivity = sensitivity_section.of_run(found.run)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core.artifacts import write_text
 from core.console import duration
+from core.templates import templates_in
 from qat.sensitivity.decide.pareto import SAME, Point
 from qat.sensitivity.report import charts, report_bars
 from qat.sensitivity.report.front_chart import front_chart
@@ -30,13 +30,7 @@ def write_report(found: Findings, points: Sequence[Point], target: Path) -> None
 
 def render(found: Findings, points: Sequence[Point] = ()) -> str:
     """The page as HTML."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = templates_in(Path(__file__).parent)
     templates.filters |= {"measured": _measured, "milliseconds": _milliseconds}
     templates.tests["own"] = lambda point: point.against_chosen == SAME
     damage = DAMAGE_TITLES[found.tolerance_kind]
