@@ -1,6 +1,6 @@
 """QAT in a training loop of one's own: partial quantization, a placement rule, calibrators by layer, learned scales.
 
-python examples/training_loop.py FOLDER        writes FOLDER/qdq.onnx and FOLDER/placed.onnx
+.venv/bin/python examples/training_loop.py FOLDER        writes FOLDER/qdq.onnx and FOLDER/placed.onnx
 """
 
 from __future__ import annotations

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+if __name__ == "__main__":  # so that any Python starts it: it goes on in the project's environment
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from core.bootstrap import use_project_environment
+
+    use_project_environment()
 
 import torch
 from my_model import get_criterion, get_model, shapes
