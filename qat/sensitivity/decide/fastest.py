@@ -31,15 +31,13 @@ def fastest_met(chosen: Chosen, points: Sequence[Point], confirm: Callable[[Poin
         first = min(faster, key=lambda point: point.latency.value)
         best = min((point for point in faster if not _slower(point, first)), key=_units_then_time)
         if confirm(best, own).high < 1:
-            say(
-                f"pareto: {len(best.float_units)} float units instead of {len(own.float_units)}: a faster engine, twice"
-            )
+            say(f"pareto: {_counted(best)} instead of {len(own.float_units)}: a faster engine, twice")
             return _instead(chosen, best)
         say("pareto: a second run does not confirm the faster engine")
     fewer = [p for p in within if is_noise(p.against_chosen) and len(p.float_units) < len(own.float_units)]
     if fewer:
         best = min(fewer, key=_units_then_time)
-        say(f"pareto: {len(best.float_units)} float units instead of {len(own.float_units)}: no difference in time")
+        say(f"pareto: {_counted(best)} instead of {len(own.float_units)}: no difference in time")
         return _instead(chosen, best)
     return chosen
 
@@ -52,7 +50,7 @@ def note_of_faster(chosen: Chosen, points: Sequence[Point]) -> str:
     best = min(faster, key=lambda point: point.latency.value)
     times = best.against_chosen
     return (
-        f"an engine with {len(best.float_units)} float units is within the tolerance, too, and took {times.value:.2f} "
+        f"an engine with {_counted(best)} is within the tolerance, too, and took {times.value:.2f} "
         f"[{times.low:.2f}, {times.high:.2f}] of the chosen one's time; `choose: fastest` in `engine` takes such a set"
     )
 
@@ -65,6 +63,11 @@ def _faster(chosen: Chosen, points: Sequence[Point]) -> list[Point]:
 def _slower(point: Point, than: Point) -> bool:
     mine, theirs = (np.array(item.rounds_ms)[:, np.newaxis] for item in (point, than))
     return paired_ratio(mine, theirs).low > 1
+
+
+def _counted(point: Point) -> str:
+    count = len(point.float_units)
+    return f"{count} float unit{'' if count == 1 else 's'}"
 
 
 def _units_then_time(point: Point) -> tuple[int, float]:
