@@ -10,6 +10,7 @@ from benchmarks.curve import Point
 from benchmarks.results import LayerCost, Row
 from benchmarks.sensitivity_section import Sensitivity
 from benchmarks.table import signed
+from core.console import tail
 
 Figure = dict[str, Any]  # {"data": [...], "layout": {...}} as Plotly.newPlot takes them
 
@@ -178,7 +179,7 @@ def damages(found: Sensitivity) -> Figure | None:
         data += [{**bars, "hovertext": hover, "hoverinfo": "text"}] if own else []
     labels = [unit.label for unit, _ in shown]
     order = {"type": "category", "categoryorder": "array", "categoryarray": labels}  # "0" is a name, too
-    order |= {"tickmode": "array", "tickvals": labels, "ticktext": [_tail(label) for label in labels]}
+    order |= {"tickmode": "array", "tickvals": labels, "ticktext": [tail(label, LONGEST_NAME) for label in labels]}
     layout = {
         "height": ROW_PX * len(shown) + 90,
         "barmode": "overlay",
@@ -187,11 +188,6 @@ def damages(found: Sensitivity) -> Figure | None:
         "yaxis": {**order, "autorange": "reversed", "automargin": True, "showgrid": False, **LABEL_GAP},
     }
     return {"data": data, "layout": layout}
-
-
-def _tail(name: str) -> str:
-    """The end of a long name: what tells module paths apart comes last."""
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def color(precision: str) -> str:

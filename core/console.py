@@ -54,3 +54,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def tail(name: str, limit: int) -> str:
+    """`name`, or its end where it is longer than `limit` characters: what tells module paths apart comes last."""
+    return name if len(name) <= limit else f"…{name[1 - limit :]}"

@@ -27,7 +27,7 @@ def load_module(path: Path, key: str, fix: str) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises is the user's to read
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to read
         raise UserError(f"{key}: {path} fails", why=f"{type(error).__name__}: {error}", fix=fix) from error
     return module
 

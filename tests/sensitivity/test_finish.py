@@ -14,6 +14,7 @@ import yaml
 
 from qat.sensitivity import load
 from tests.sensitivity import small_classifier
+from tests.sensitivity.users import whole_line
 
 ROOT = Path(__file__).parents[2]
 FRAGILE = "3"
@@ -143,11 +144,3 @@ def kill_when(file: Path, folder: Path, weights: Path, **keys: object) -> None:
         time.sleep(0.005)
     process.kill()
     assert process.wait() == -9
-
-
-def whole_line(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

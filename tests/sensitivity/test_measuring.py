@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -27,7 +26,7 @@ from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.user.data import read_images
 from qat.sensitivity.user.user_file import load_user_file
 from tests.sensitivity.pytorch_quantization_double import TensorQuantizer
-from tests.sensitivity.users import PLAIN, write_user
+from tests.sensitivity.users import PLAIN, whole_line, write_user
 
 ROOT = Path(__file__).parents[2]
 RANK = (
@@ -161,16 +160,8 @@ def test_a_killed_ranking_goes_on_and_ends_the_same(tmp_path) -> None:
         kept = len(file.read_bytes().splitlines())
         again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert again == whole
-        written = [text for text in file.read_bytes().splitlines() if _whole(text)]
+        written = [text for text in file.read_bytes().splitlines() if whole_line(text)]
         assert len(written) <= lines + 1 and kept <= len(written) + 1
-
-
-def _whole(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 @pytest.mark.slow

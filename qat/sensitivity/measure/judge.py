@@ -18,7 +18,11 @@ FOLDS = 8  # of the images, each scored by the user's `evaluate`, for its interv
 
 
 class ImageJudge:
-    """The `Judge` of images: measures FP32 and all-quantized first, then any set once."""
+    """The `Judge` of images: measures FP32 and all-quantized first, then any set once.
+
+    Attributes:
+        share: what a drop of the metric is divided by: FP32's metric on all images for `metric_relative`, else 1.
+    """
 
     def __init__(self, probes: Probes, config: SensitivityConfig) -> None:
         """
@@ -38,7 +42,7 @@ class ImageJudge:
         self.order: tuple[int, ...] = tuple(range(len(probes.images)))
         probes.measure([FLOAT, self.everything], self.order, "counts", "baseline")
         self.baseline = self._baseline()
-        self._share = self._metric_unit()
+        self.share = self._metric_unit()
         self.order = self._stratified()
 
     def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
@@ -88,7 +92,7 @@ class ImageJudge:
 
         def drop(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             was, now = (metric_value(self.probes.metric, item, weights) for item in counts)
-            return (was - now) / self._share
+            return (was - now) / self.share
 
         return drop
 
@@ -97,7 +101,7 @@ class ImageJudge:
 
         def drop(chosen: Sequence[int]) -> float:
             was, now = (self.probes.evaluated(units, chosen) for units in (reference, other))
-            return (was - now) / self._share
+            return (was - now) / self.share
 
         value = drop(indices)
         folds = min(FOLDS, len(indices))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,7 +34,6 @@ class Probes:
 
     Attributes:
         forwards: images times the share of the network that was computed for them, in whole forward passes.
-        seconds: time spent on it.
     """
 
     def __init__(
@@ -52,7 +50,6 @@ class Probes:
         self.reuses = subject.graph is not None and reusable(subject.graph)
         self.device = device_of(subject.model)
         self.forwards = 0.0
-        self.seconds = 0.0
         first = images.together(images.chunks(range(len(images)))[0])
         with torch.no_grad(), subject.only(FLOAT):
             output = apply(subject.model, self.prepared(first)[0])
@@ -74,7 +71,6 @@ class Probes:
                 metric counts.
             what: the label of the progress bar.
         """
-        started = time.perf_counter()
         by_sets = len(sets) >= world_size()
         mine = sets[rank() :: world_size()] if by_sets else sets
         jobs = [
@@ -83,11 +79,8 @@ class Probes:
         ]
         jobs = [job for job in jobs if job[1]]
         lines: list[dict[str, Any]] = []
-        try:
-            for chunk, unknown in track(jobs if by_sets else jobs[rank() :: world_size()], what):
-                lines += self._run(chunk, unknown, wanted)
-        finally:
-            self.seconds += time.perf_counter() - started
+        for chunk, unknown in track(jobs if by_sets else jobs[rank() :: world_size()], what):
+            lines += self._run(chunk, unknown, wanted)
         for process, others in enumerate(gathered(lines)):
             if process != rank():
                 for line in others:

@@ -18,7 +18,6 @@ from qat.sensitivity.user.batch import shapes_of
 from qat.sensitivity.user.device import to_device
 
 FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError, NotImplementedError)
-
 HALF_NAMES = ("BFloat16", "c10::Half")  # in what PyTorch says about operands of two types
 
 

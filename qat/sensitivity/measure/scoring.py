@@ -35,16 +35,15 @@ class Scorer:
 
     def damage(self, model: nn.Module) -> Measured:
         """Against the float network that the analysis began with, in the unit of the tolerance."""
-        config, baseline = self._judge.config, self._judge.baseline
+        baseline = self._judge.baseline
         if self._probes.metric == "evaluate" and self._judge.by_metric:
             _, metric = self.score(model)
             assert metric is not None and baseline.float_metric is not None
-            drop = baseline.float_metric - metric
-            value = drop / abs(baseline.float_metric) if config.tolerance_kind == "metric_relative" else drop
+            value = (baseline.float_metric - metric) / self._judge.share
             return Measured(value, value, value, len(self._indices))
         reference = self._probes.of(FLOAT, self._indices)
-        statistic = self._judge.statistic(reference, self._evidence(model), config.tolerance_kind == "loss")
-        return measured(statistic, len(self._indices), config.seed)
+        statistic = self._judge.statistic(reference, self._evidence(model), self._judge.config.tolerance_kind == "loss")
+        return measured(statistic, len(self._indices), self._judge.config.seed)
 
     def per_class(self, quantized: frozenset[str]) -> dict[str, float | None]:
         """IoU in percent by class number with these units quantized; empty where mIoU is not the metric."""

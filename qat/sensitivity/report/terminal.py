@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from core.console import tail
 from qat.sensitivity.report.results import Findings, verdict
 from qat.sensitivity.types import SCORE_TITLES, Measured, UnitScore
 
@@ -89,8 +90,3 @@ def _cost(cost: Mapping[str, Any] | None) -> str:
     if cost is None:
         return "–"
     return f"{cost['value']:+.2g}" if cost["told_apart"] else "noise"
-
-
-def tail(name: str, limit: int) -> str:
-    """`name`, or its end where it is longer than `limit`: what tells module paths apart comes last."""
-    return name if len(name) <= limit else f"…{name[1 - limit :]}"
