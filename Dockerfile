@@ -1,5 +1,5 @@
 # Full TensorRT, from NVIDIA's PyTorch containers. Written against the tags below and never built: where this project
-# was developed there is no Docker engine and no GPU. hadolint (make lint) and tests/unit/test_container.py read it.
+# was developed there is no Docker engine and no GPU. hadolint (make lint) and tests/unit/docs/test_container.py read it.
 #
 #   nvcr.io/nvidia/pytorch:25.04-py3   Python 3.12, TensorRT 10.9   (default)
 #   nvcr.io/nvidia/pytorch:23.12-py3   Python 3.10, TensorRT 8.6

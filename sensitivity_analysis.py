@@ -29,7 +29,7 @@ def main() -> int:
 def _analyse(config: Path) -> None:
     from rich.console import Console
 
-    from qat.process_stages import is_main
+    from qat.processes.stages import is_main
     from qat.sensitivity.config import load_sensitivity_config
     from qat.sensitivity.finish import finish
     from qat.sensitivity.pipeline import analyse

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from benchmarks.results import Interval, Record
 from core.artifacts import read_json, write_json
 from core.console import track
-from deploy.backends.base import Session
+from deploy.targets.base import Session
 from qat.data.base import SegmentationDataset
-from qat.losses import upsample
-from qat.metrics import ConfusionMatrix, classes_of
+from qat.evaluation.metrics import ConfusionMatrix, classes_of
 from qat.sensitivity.measure.bootstrap import measured
 from qat.sensitivity.measure.task import metric_value
+from qat.training.losses import upsample
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the network's (3, H, W)
 Mask = NDArray[np.uint8]

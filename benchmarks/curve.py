@@ -8,7 +8,7 @@ from typing import Literal
 
 from benchmarks.results import Conditions, Latency, Record, Speedup, Status
 from core.artifacts import read_json, write_json
-from deploy.backends.base import Precision
+from deploy.targets.base import Precision
 
 FILE_NAME = "sweep.json"
 

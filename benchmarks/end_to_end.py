@@ -12,8 +12,8 @@ from benchmarks.accuracy import Prepare, predict
 from benchmarks.results import EndToEnd, Row
 from benchmarks.strip import spread
 from core.console import say
-from deploy.backends.base import Backend, Bundle, Session
-from deploy.timing import Samples
+from deploy.targets.base import Backend, Bundle, Session
+from deploy.tuning.timing import Samples
 from qat.data.base import SegmentationDataset
 
 

@@ -7,8 +7,8 @@ import platform
 
 from benchmarks.results import Environment
 from core.versions import installed
-from deploy import machine
-from deploy.cpu import cpu_flags, cpu_model
+from deploy.hardware import machine
+from deploy.hardware.cpu import cpu_flags, cpu_model
 
 PACKAGES = (
     *("torch", "numpy", "onnx", "onnx-graphsurgeon", "onnxruntime", "onnxruntime-gpu", "openvino"),

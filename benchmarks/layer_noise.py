@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from benchmarks.results import LayerNoise
 from core.console import say
 from core.paths import RunPaths
-from deploy.layer_snr import layer_snr
-from deploy.observe import read_images
+from deploy.checks.layer_snr import layer_snr
+from deploy.plan.observe import read_images
 
 
 def layer_noise(dialects: Mapping[str, str], paths: RunPaths) -> dict[str, tuple[LayerNoise, ...]]:

@@ -13,8 +13,8 @@ from benchmarks.measure import Outcome
 from benchmarks.results import LayerCost, Placed, Row, Skipped
 from core.artifacts import read_json
 from core.console import say
-from deploy.backends.layer_times import layer_times
-from qat.export import INPUT_NAME
+from deploy.targets.layer_times import layer_times
+from qat.tracing.export import INPUT_NAME
 
 RUNS = 10
 

@@ -19,8 +19,8 @@ from benchmarks.strip import write_strip
 from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import say
-from deploy.backends.base import Backend, Bundle, Precision, Session, Tensors
-from deploy.timing import Samples, time_in_turns
+from deploy.targets.base import Backend, Bundle, Precision, Session, Tensors
+from deploy.tuning.timing import Samples, time_in_turns
 from qat.data.base import SegmentationDataset
 
 ACCURACY_FILE = "accuracy.json"

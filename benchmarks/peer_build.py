@@ -19,10 +19,10 @@ from core.errors import UserError
 from core.paths import ROOT, RunPaths
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
-from deploy.backends import get_backend
-from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
-from deploy.bundle import read_bundle
+from deploy.bundle.store import read_bundle
 from deploy.pipeline import built_with
+from deploy.targets import get_backend
+from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from qat.data import build_dataset
 
 LOG_FILE = "quantize.log"

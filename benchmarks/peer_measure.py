@@ -20,10 +20,10 @@ from benchmarks.pipeline import validation_of
 from core.artifacts import sha256_json
 from core.config import BenchConfig, Config, section_dict
 from core.paths import RunPaths
-from deploy.backends import get_backend
-from deploy.backends.base import Backend, Session
 from deploy.pipeline import ensure as ensure_engines
-from deploy.timing import Samples, time_in_turns
+from deploy.targets import get_backend
+from deploy.targets.base import Backend, Session
+from deploy.tuning.timing import Samples, time_in_turns
 from qat.pipeline import ensure as ensure_onnx
 
 ACCURACY_FILE = "peers_accuracy.json"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from benchmarks.results import Environment, Latency, Record, Speedup, Status
 from core.artifacts import read_json, write_json
-from deploy.backends.base import Precision
+from deploy.targets.base import Precision
 
 FILE_NAME = "peers.json"
 OURS = "ours"  # the tool of this project's INT8 rows

@@ -29,7 +29,7 @@ from core.cli import add_config_options, config_from
 from core.console import say
 from core.errors import GateMissed, run_cli
 from core.paths import RunPaths
-from deploy.backends import get_backend
+from deploy.targets import get_backend
 
 
 def main() -> int:

@@ -18,9 +18,9 @@ from core.artifacts import sha256_file
 from core.config import Config, section_dict
 from core.console import say
 from core.paths import RunPaths
-from deploy.backends import get_backend
-from deploy.dialects import DIALECTS
+from deploy.apply.dialects import DIALECTS
 from deploy.pipeline import ensure as ensure_engines
+from deploy.targets import get_backend
 from qat.data import build_dataset, normalize
 from qat.pipeline import ensure as ensure_onnx
 

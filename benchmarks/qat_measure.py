@@ -15,12 +15,13 @@ from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError
 from core.paths import RunPaths
-from deploy.backends import get_backend
-from deploy.backends.base import Backend, Bundle, Precision
 from deploy.pipeline import ensure_engine, ensure_placed
-from deploy.placement import RULE_SET_VERSION
-from qat import float_baseline, pipeline
+from deploy.placement.decide import RULE_SET_VERSION
+from deploy.targets import get_backend
+from deploy.targets.base import Backend, Bundle, Precision
+from qat import pipeline
 from qat.data import build_dataset, normalize
+from qat.training import float_baseline
 
 Split = Literal["val", "train"]
 FP32 = "fp32"  # the reference of agreement and change

@@ -11,13 +11,14 @@ import torch
 
 from core.config import Config
 from core.paths import RunPaths
-from deploy import onnx_graph, place
+from deploy.apply import place
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
 from deploy.pipeline import form_of
-from deploy.verify import verify
 from qat import pipeline
-from qat.export import export_onnx
 from qat.models.checkpoint import load_state
-from qat.quantizers import quantizers
+from qat.quantization.quantizers import quantizers
+from qat.tracing.export import export_onnx
 
 SHOWN_TO_OBSERVER = 2  # images for tensors that training gave no scale: here only the time counts
 

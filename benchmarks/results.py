@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.artifacts import read_json, write_json
 from core.errors import UserError
 from core.paths import RunPaths
-from deploy.backends.base import Precision
+from deploy.targets.base import Precision
 
 FILE_NAME = "results.json"
 

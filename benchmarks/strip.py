@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.accuracy import Mask, Prepare, predict
 from benchmarks.results import NamedColor, Strip, StripItem
 from core.artifacts import write_atomic
-from deploy.backends.base import Session
+from deploy.targets.base import Session
 from qat.data.base import IGNORE, SegmentationDataset
 
 FOLDER = "strip"

@@ -31,10 +31,10 @@ from core.config import Config
 from core.console import say
 from core.errors import UserError, run_cli
 from core.paths import RunPaths
-from deploy.backends import get_backend
-from deploy.backends.base import Backend, Precision, Session
 from deploy.pipeline import build_options
-from deploy.timing import time_in_turns
+from deploy.targets import get_backend
+from deploy.targets.base import Backend, Precision, Session
+from deploy.tuning.timing import time_in_turns
 
 Shape = tuple[int, int, int]  # batch, height px, width px
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from benchmarks.measure import Outcome
 from benchmarks.results import Row, Throughput
 from core.console import say, track
-from deploy.backends.base import Bundle
-from deploy.backends.throughput import sustained
-from qat.export import INPUT_NAME
+from deploy.targets.base import Bundle
+from deploy.targets.throughput import sustained
+from qat.tracing.export import INPUT_NAME
 
 
 def with_throughput(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.results import Latency, Speedup
-from deploy.timing import Samples, paired_ratio
+from deploy.tuning.timing import Samples, paired_ratio
 
 MS_PER_S = 1000.0
 
@@ -25,5 +25,5 @@ def throughput_per_s(samples: Samples, batch: int) -> float:
 
 
 def speedup(baseline: Samples, candidate: Samples, seed: int = 0) -> Speedup:
-    """How many times as fast as `baseline` `candidate` is (see `deploy.timing.paired_ratio`)."""
+    """How many times as fast as `baseline` `candidate` is (see `deploy.tuning.timing.paired_ratio`)."""
     return Speedup(**vars(paired_ratio(baseline, candidate, seed)))

@@ -20,15 +20,15 @@ from accelerate import PartialState
 from torch import Tensor, nn
 
 from core.config import Config, QatConfig
-from qat import fx_graph
-from qat.approaches import RangeSchedule, prepare
-from qat.hooks import NoHooks
-from qat.insert import insert_configured
-from qat.losses import PIDNetLoss
+from qat.calibration.approaches import RangeSchedule, prepare
 from qat.models import build_model
-from qat.toolkits import quantizer_class
-from qat.train import Item, Stepper
-from qat.train_plan import Precision, TrainPlan
+from qat.quantization.insert import insert_configured
+from qat.quantization.toolkits import quantizer_class
+from qat.tracing import fx_graph
+from qat.training.hooks import NoHooks
+from qat.training.losses import PIDNetLoss
+from qat.training.train import Item, Stepper
+from qat.training.train_plan import Precision, TrainPlan
 
 FLOAT, MODELOPT = "float", "modelopt mtq.quantize"
 _FIXED: dict[str, Any] = {"approach": "calibrate", "learned_scales": False}

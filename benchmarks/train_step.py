@@ -34,7 +34,7 @@ from benchmarks.train_contestants import FLOAT, NAMES, Settings, contestant, mis
 from core.cli import add_config_options, config_from
 from core.console import say, track
 from core.errors import UnsupportedEnvironment, UserError, run_cli
-from qat.train_plan import Precision
+from qat.training.train_plan import Precision
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 WARMUP_STEPS = 2

@@ -68,7 +68,7 @@ class RunPaths:
 
     @property
     def calibration(self) -> Path:
-        """Images of the training split, for scales that training did not need (see `deploy.observe`)."""
+        """Images of the training split, for scales that training did not need (see `deploy.plan.observe`)."""
         return self.dir / "calibration.npz"
 
     def placed(self, dialect: str) -> Path:

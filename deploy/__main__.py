@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.cli import add_config_options, config_from, count, percent
 from core.errors import EXIT_ENVIRONMENT, UserError, run_cli
-from deploy.machine import cpu_threads
+from deploy.hardware.machine import cpu_threads
 
 
 def main() -> int | None:
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(arguments: argparse.Namespace) -> int | None:
     from deploy import pipeline
-    from deploy.report import print_outcomes
+    from deploy.apps.report import print_outcomes
 
     outcomes = pipeline.ensure(config_from(arguments))
     print_outcomes(outcomes)
@@ -116,14 +116,15 @@ def _build(arguments: argparse.Namespace) -> int | None:
 def _place(arguments: argparse.Namespace) -> None:
     from core.artifacts import write_json, write_text
     from core.config import PlacementConfig
-    from deploy import onnx_graph, place
-    from deploy.dialects import dialect_of
-    from deploy.dot import to_dot
-    from deploy.partial import restricted
-    from deploy.patterns import require_named
-    from deploy.profiles import select
-    from deploy.report import print_placement
-    from deploy.verify import verify
+    from deploy.apply import place
+    from deploy.apply.dialects import dialect_of
+    from deploy.apps.report import print_placement
+    from deploy.checks.verify import verify
+    from deploy.graph import onnx_graph
+    from deploy.graph.dot import to_dot
+    from deploy.placement.partial import restricted
+    from deploy.placement.patterns import require_named
+    from deploy.placement.rule_sets import select
 
     rules = restricted(select(arguments.profile, arguments.disable, arguments.custom), arguments.only)
     dialect = dialect_of(arguments.profile)
@@ -139,24 +140,24 @@ def _place(arguments: argparse.Namespace) -> None:
 
 
 def _autotune(arguments: argparse.Namespace) -> None:
-    from deploy.report import print_trials
+    from deploy.apps.report import print_trials
     from deploy.tuning.autotune import autotune
 
     print_trials(autotune(config_from(arguments), arguments.backend))
 
 
 def _rules(_: argparse.Namespace) -> None:
-    from deploy.report import print_rules
+    from deploy.apps.report import print_rules
 
     print_rules()
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from deploy.bundle import read_bundle
-    from deploy.bundle_header import header_json
-    from deploy.inspection import inspect_bundle, inspect_layer_list
-    from deploy.plan_header import read_plan_header
-    from deploy.report import print_header, print_inspection
+    from deploy.apps.inspection import inspect_bundle, inspect_layer_list
+    from deploy.apps.report import print_header, print_inspection
+    from deploy.bundle.header import header_json
+    from deploy.bundle.plan_header import read_plan_header
+    from deploy.bundle.store import read_bundle
 
     listed = arguments.bundle.suffix == ".json" and arguments.bundle.is_file()
     if arguments.bundle.is_file() and not listed:
@@ -179,7 +180,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from deploy.run.command import run
+    from deploy.apps.run.command import run
 
     compare = [name.strip() for name in arguments.compare.split(",") if name.strip()]
     run(
@@ -195,9 +196,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _triton(arguments: argparse.Namespace) -> None:
     from core.console import say
-    from deploy.bundle import read_bundle
-    from deploy.masks import mask_bundle_beside
-    from deploy.triton import write_repository
+    from deploy.apps.triton import write_repository
+    from deploy.bundle.meaning import mask_bundle_beside
+    from deploy.bundle.store import read_bundle
 
     bundle = read_bundle(mask_bundle_beside(read_bundle(arguments.bundle)))
     name = arguments.name or f"{bundle.dir.absolute().parent.name}-{bundle.dir.name}"
@@ -205,7 +206,7 @@ def _triton(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int | None:
-    from deploy.doctor import examine, print_diagnosis
+    from deploy.apps.doctor import examine, print_diagnosis
 
     absent = [str(folder) for folder in arguments.data if not folder.is_dir()]
     if absent:

@@ -15,23 +15,24 @@ from core.errors import UserError
 from core.paths import RunPaths
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
-from deploy import onnx_graph, place
-from deploy.backends import get_backend
-from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
-from deploy.bundle import SCHEMA_VERSION, read_bundle
-from deploy.cast import to_fp16
-from deploy.dialects import Dialect, dialect_of
-from deploy.dynamic_batch import require_same, with_dynamic_batch
-from deploy.layer_snr import layer_snr
-from deploy.masks import Kind, ensure_baked, mask_bundle_beside, meaning_of
-from deploy.observe import read_images
-from deploy.parity import parity, require_parity
-from deploy.placement import RULE_SET_VERSION
-from deploy.profiles import DEFAULT as TRAINED
-from deploy.profiles import known_rules, rules_of
-from deploy.rules.base import Rule
+from deploy.apply import place
+from deploy.apply.dialects import Dialect, dialect_of
+from deploy.apply.dynamic_batch import require_same, with_dynamic_batch
+from deploy.apply.fp16 import to_fp16
+from deploy.bundle.meaning import Kind, ensure_baked, mask_bundle_beside, meaning_of
+from deploy.bundle.store import SCHEMA_VERSION, read_bundle
+from deploy.checks.layer_snr import layer_snr
+from deploy.checks.parity import parity, require_parity
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.placement.decide import RULE_SET_VERSION
+from deploy.placement.rule_sets import DEFAULT as TRAINED
+from deploy.placement.rule_sets import known_rules, rules_of
+from deploy.placement.rules.base import Rule
+from deploy.plan.observe import read_images
+from deploy.targets import get_backend
+from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from deploy.tuning.scheme import read_scheme, tuned_dialect
-from deploy.verify import verify
 
 
 @dataclass(frozen=True)

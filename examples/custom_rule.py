@@ -14,8 +14,8 @@ Switch it on in the config with
 Look-alike left alone: a MatMul with a constant weight, which wants one scale per output channel.
 """
 
-from deploy.opgraph import Node, OpGraph
-from deploy.rules.base import Match, Rule, Skip, Verdict, input_edge
+from deploy.graph.opgraph import Node, OpGraph
+from deploy.placement.rules.base import Match, Rule, Skip, Verdict, input_edge
 
 
 def _match(graph: OpGraph, node: Node) -> Verdict:

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.config import CalibrationConfig, CalibrationOverride, LayerSpec, PlacementConfig, QatConfig
-from deploy import onnx_graph
-from deploy.opgraph import Node, OpGraph
-from deploy.place import place
-from deploy.profiles import rules_of
-from deploy.rules.base import Match, Rule, Verdict, input_edge
-from deploy.verify import verify
+from deploy.apply.place import place
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.graph.opgraph import Node, OpGraph
+from deploy.placement.rule_sets import rules_of
+from deploy.placement.rules.base import Match, Rule, Verdict, input_edge
 from qat.api import export, prepare, quantize
-from qat.hooks import Hooks, NoHooks
+from qat.training.hooks import Hooks, NoHooks
 
 EPOCHS, STEPS = 2, 8
 EXAMPLE = torch.zeros(1, 3, 64, 96)

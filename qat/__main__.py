@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> int | None:
     config = config_from(arguments)
     if arguments.command == "summary":
-        from qat.summary import print_summary
+        from qat.evaluation.summary import print_summary
 
         print_summary(config)
         return None

@@ -18,14 +18,14 @@ from pathlib import Path
 from torch import Tensor, fx, nn
 
 from core.config import CalibrationConfig, PlacementConfig
-from deploy.rules.base import Rule
-from qat import calibrate as statistics
-from qat import fx_graph
-from qat.approaches import finish, prepare, set_modes
-from qat.calibrators import calibrate_weights
-from qat.export import export_onnx
-from qat.insert import insert_configured
-from qat.quantizers import Mode
+from deploy.placement.rules.base import Rule
+from qat.calibration import statistics as statistics
+from qat.calibration.approaches import finish, prepare, set_modes
+from qat.calibration.calibrators import calibrate_weights
+from qat.quantization.insert import insert_configured
+from qat.quantization.quantizers import Mode
+from qat.tracing import fx_graph
+from qat.tracing.export import export_onnx
 
 __all__ = ["calibrate", "export", "prepare", "quantize"]
 
@@ -65,7 +65,7 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], config: CalibrationCo
 
 
 def export(model: fx.GraphModule, example: Tensor, target: Path, opset: int = 17) -> None:
-    """Fix all ranges and write the Q/DQ ONNX; see `qat.export.export_onnx`.
+    """Fix all ranges and write the Q/DQ ONNX; see `qat.tracing.export.export_onnx`.
 
     Raises:
         UserError: a quantizer without a finite range.

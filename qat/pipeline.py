@@ -15,25 +15,25 @@ from core.artifacts import discard_unfinished, write_text
 from core.config import Config, section_dict
 from core.paths import RunPaths
 from core.stages import Stage
-from deploy.masks import write_classes
-from deploy.placement import RULE_SET_VERSION
-from qat import fx_graph
-from qat.approaches import finish, prepare
-from qat.checkpointing import save_weights
+from deploy.bundle.meaning import write_classes
+from deploy.placement.decide import RULE_SET_VERSION
+from qat.calibration.approaches import finish, prepare
 from qat.data import SegmentationDataset, build_dataset
 from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
-from qat.export import export_onnx
-from qat.fine_tune import fine_tune
-from qat.insert import insert_configured
-from qat.losses import PIDNetLoss
+from qat.evaluation.simulate import save_calibration, save_parity, save_predictions
 from qat.models import build_model
 from qat.models.checkpoint import load_state
-from qat.process_stages import is_main, on_all_processes
-from qat.simulate import save_calibration, save_parity, save_predictions
-from qat.toolkits import quantizer_class, with_toolkit_chosen
-from qat.train import fit
-from qat.train_plan import TrainPlan
+from qat.processes.stages import is_main, on_all_processes
+from qat.quantization.insert import insert_configured
+from qat.quantization.toolkits import quantizer_class, with_toolkit_chosen
+from qat.tracing import fx_graph
+from qat.tracing.export import export_onnx
+from qat.training.checkpointing import save_weights
+from qat.training.fine_tune import fine_tune
+from qat.training.losses import PIDNetLoss
+from qat.training.train import fit
+from qat.training.train_plan import TrainPlan
 
 Split = Literal["train", "val"]
 

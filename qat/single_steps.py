@@ -10,15 +10,15 @@ from core.config import Config, section_dict
 from core.errors import UserError
 from core.paths import RunPaths
 from core.stages import Stage
-from deploy.placement import RULE_SET_VERSION
+from deploy.placement.decide import RULE_SET_VERSION
 from qat import pipeline
-from qat.approaches import finish, prepare
-from qat.checkpointing import UNREADABLE, load_file, reason_of, save_weights
+from qat.calibration.approaches import finish, prepare
 from qat.data import build_dataset
-from qat.evaluate import evaluate
-from qat.export import export_onnx
-from qat.metrics import SegmentationScore
-from qat.process_stages import is_main, on_all_processes
+from qat.evaluation.evaluate import evaluate
+from qat.evaluation.metrics import SegmentationScore
+from qat.processes.stages import is_main, on_all_processes
+from qat.tracing.export import export_onnx
+from qat.training.checkpointing import UNREADABLE, load_file, reason_of, save_weights
 
 
 def calibrate(config: Config) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from deploy.backends.base import Unavailable
+from deploy.targets.base import Unavailable
 
 
 @dataclass(frozen=True)

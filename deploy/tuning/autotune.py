@@ -9,13 +9,13 @@ from core.config import Config
 from core.console import say
 from core.errors import UnsupportedEnvironment, UserError
 from core.paths import RunPaths
-from deploy import place
-from deploy.backends import get_backend
-from deploy.backends.base import Backend
-from deploy.cpu import cpu_flags, cpu_model
-from deploy.dialects import dialect_of
-from deploy.placement import RULE_SET_VERSION
-from deploy.profiles import known_rules, rules_of
+from deploy.apply import place
+from deploy.apply.dialects import dialect_of
+from deploy.hardware.cpu import cpu_flags, cpu_model
+from deploy.placement.decide import RULE_SET_VERSION
+from deploy.placement.rule_sets import known_rules, rules_of
+from deploy.targets import get_backend
+from deploy.targets.base import Backend
 from deploy.tuning.choices import global_choices, regional_choices
 from deploy.tuning.compare import Comparer, Source
 from deploy.tuning.scheme import Scheme, scheme_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from deploy.partial import CONFIGURED
-from deploy.placement import Placement
-from deploy.rules.base import Rule
-from deploy.signedness import Unsigned
+from deploy.apply.number_formats import Unsigned
+from deploy.placement.decide import Placement
+from deploy.placement.partial import CONFIGURED
+from deploy.placement.rules.base import Rule
 from deploy.tuning.scheme import REWRITES, Scheme, region_of
 
 REQUIRED = frozenset({"weighted-ops", "never-bias", "conv-bn-act", "pad-conv"})  # without them it is no INT8 network

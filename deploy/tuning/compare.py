@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from core.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.config import BenchConfig
 from core.errors import UserError
-from deploy import onnx_graph, place
-from deploy.backends.base import Backend, BuildOptions, Bundle
-from deploy.bundle import read_bundle
-from deploy.cpu import cpu_model
-from deploy.parity import Parity, parity
-from deploy.rules.base import Rule
-from deploy.timing import Ratio, paired_ratio, time_in_turns
+from deploy.apply import place
+from deploy.bundle.store import read_bundle
+from deploy.checks.parity import Parity, parity
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.hardware.cpu import cpu_model
+from deploy.placement.rules.base import Rule
+from deploy.targets.base import Backend, BuildOptions, Bundle
 from deploy.tuning.scheme import Scheme
-from deploy.verify import verify
+from deploy.tuning.timing import Ratio, paired_ratio, time_in_turns
 
 AGREEMENT_LOST = 0.002  # share of outputs whose class may change against where the search started
 
@@ -33,7 +34,7 @@ class Source:
     Attributes:
         qdq: the Q/DQ graph with the trained scales.
         calibration: images for scales that training did not need.
-        parity: images and the logits training gave them (see `deploy.parity`).
+        parity: images and the logits training gave them (see `deploy.checks.parity`).
         rules: everything a scheme's rule names can mean.
     """
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from core.artifacts import read_json
 from core.errors import UserError
-from deploy.algebra.bn_as_conv import bn_as_conv
-from deploy.algebra.fold_bn_through_add import fold_bn_through_add
-from deploy.dialects import Dialect, Rewrite
-from deploy.opgraph import Node, OpGraph
-from deploy.partial import CONFIGURED
-from deploy.placement import module_path
-from deploy.rules.base import Keep, Rule, Skip, Verdict
-from deploy.signedness import Unsigned
+from deploy.apply.dialects import Dialect, Rewrite
+from deploy.apply.number_formats import Unsigned
+from deploy.apply.rewrites.bn_as_conv import bn_as_conv
+from deploy.apply.rewrites.fold_bn_through_add import fold_bn_through_add
+from deploy.graph.opgraph import Node, OpGraph
+from deploy.placement.decide import module_path
+from deploy.placement.partial import CONFIGURED
+from deploy.placement.rules.base import Keep, Rule, Skip, Verdict
 
 REWRITES: dict[str, Rewrite] = {"fold_bn_through_add": fold_bn_through_add, "bn_as_conv": bn_as_conv}
 SLOWER = "slower with it here: see the tuning file"

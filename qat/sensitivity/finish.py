@@ -20,12 +20,10 @@ from core.config import BenchConfig
 from core.console import say
 from core.errors import UserError
 from core.versions import installed
-from deploy.cpu import cpu_flags, cpu_model
-from deploy.timing import Ratio, paired_ratio
-from qat.distributed import gathered
-from qat.export import export_onnx, named_inputs
-from qat.inputs import Inputs, apply
-from qat.process_stages import is_main
+from deploy.hardware.cpu import cpu_flags, cpu_model
+from deploy.tuning.timing import Ratio, paired_ratio
+from qat.processes.distributed import gathered
+from qat.processes.stages import is_main
 from qat.sensitivity.decide.engine_check import engine_check
 from qat.sensitivity.decide.engines import Engines
 from qat.sensitivity.decide.fastest import fastest_met, note_of_faster
@@ -45,6 +43,8 @@ from qat.sensitivity.report.results import Findings, ranges_of, write_results
 from qat.sensitivity.types import Unit
 from qat.sensitivity.user.data import seed_user_code
 from qat.sensitivity.user.device import to_device
+from qat.tracing.export import export_onnx, named_inputs
+from qat.tracing.inputs import Inputs, apply
 
 OPSET = 17
 WORST = 10

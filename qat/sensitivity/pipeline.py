@@ -10,8 +10,7 @@ from torch import nn
 from core.artifacts import sha256_file, sha256_json
 from core.config import section_dict
 from core.console import console, say
-from qat.inputs import Inputs, device_of
-from qat.process_stages import is_main
+from qat.processes.stages import is_main
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.measure.cache import ProbeCache
 from qat.sensitivity.measure.judge import ImageJudge
@@ -28,6 +27,7 @@ from qat.sensitivity.user.data import read_images, seed_user_code
 from qat.sensitivity.user.device import place, to_device
 from qat.sensitivity.user.precision import half_precision_of, in_float32
 from qat.sensitivity.user.user_file import UserFile, load_user_file
+from qat.tracing.inputs import Inputs, device_of
 
 CACHE_VERSION = 2
 DECISION = ("search", "engine", "recover")

@@ -2,9 +2,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from deploy import onnx_graph
-from deploy.algebra.fold_bn import fold_bn
-from deploy.qdq import Scale, quantize_array
+from deploy.apply.insert import Scale, quantize_array
+from deploy.apply.rewrites.fold_bn import fold_bn
+from deploy.graph import onnx_graph
 from tests.foreign.builder import BIASES, WEIGHTS, Builder
 from tests.foreign.test_toolkits import image
 from tests.nets.exported import reference

@@ -6,13 +6,13 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import TensorProto
 
-from deploy import onnx_graph
-from deploy.foreign import to_pairs
-from deploy.non_negative import non_negative
-from deploy.place import place
-from deploy.profiles import select
-from deploy.strip import strip
-from deploy.weight_layout import carry_to_folded
+from deploy.apply.place import place
+from deploy.graph import onnx_graph
+from deploy.graph.value_range import non_negative
+from deploy.placement.rule_sets import select
+from deploy.plan.foreign import to_pairs
+from deploy.plan.strip import strip
+from deploy.plan.weight_layout import carry_to_folded
 from tests.foreign.builder import BIASES, WEIGHTS, Builder, per_channel
 from tests.foreign.test_toolkits import image, placed_file
 from tests.nets.exported import reference

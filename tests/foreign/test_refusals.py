@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from core.errors import UserError
-from deploy.place import place
-from deploy.profiles import select
+from deploy.apply.place import place
+from deploy.placement.rule_sets import select
 from tests.foreign.builder import WEIGHTS, Builder, per_channel
 
 INT8 = np.int8(0)

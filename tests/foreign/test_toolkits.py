@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from deploy import onnx_graph
-from deploy.place import place
-from deploy.profiles import select
-from deploy.verify import verify
+from deploy.apply.place import place
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.placement.rule_sets import select
 from tests.foreign.builder import SIDE
 from tests.foreign.toolkits import OPSETS, TOOLKITS
 from tests.nets.exported import reference

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from deploy.opgraph import WEIGHTED, Node, OpGraph, fused_into
-from deploy.placement import Placement, module_path
+from deploy.graph.opgraph import WEIGHTED, Node, OpGraph, fused_into
+from deploy.placement.decide import Placement, module_path
 
 
 def facts(graph: OpGraph, where: Placement) -> set[tuple[str, ...]]:

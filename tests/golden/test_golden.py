@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from deploy import onnx_graph
-from deploy.opgraph import Edge, commutes
-from deploy.placement import Placement, placement
-from deploy.rules import RULES
-from qat import fx_graph
-from qat.export import export_onnx
+from deploy.graph import onnx_graph
+from deploy.graph.opgraph import Edge, commutes
+from deploy.placement.decide import Placement, placement
+from deploy.placement.rules import RULES
 from qat.models.pidnet import SIZES, PIDNet
+from qat.tracing import fx_graph
+from qat.tracing.export import export_onnx
 from tests.golden.canonical import facts
 from tests.nets.resnet import resnet18, resnet50
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from core.errors import UserError
-from deploy.backends import trt_backend
-from deploy.backends.base import BuildOptions
-from deploy.backends.trt_backend import TRTBackend
-from deploy.backends.trt_build import vendor_package
-from deploy.dynamic_batch import with_dynamic_batch
+from deploy.apply.dynamic_batch import with_dynamic_batch
+from deploy.targets.base import BuildOptions
+from deploy.targets.tensorrt import backend as trt_backend
+from deploy.targets.tensorrt.backend import TRTBackend
+from deploy.targets.tensorrt.build import vendor_package
 from tests.nets.exported import image, reference
 
 pytestmark = pytest.mark.gpu

@@ -11,19 +11,19 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from deploy import onnx_graph
-from deploy.cast import to_fp16
-from deploy.dialects import DIALECTS
-from deploy.place import place
-from deploy.placement import Placement
-from deploy.profiles import select
-from deploy.rules import RULES
-from deploy.verify import verify
-from qat import fx_graph
-from qat.approaches import finish, set_modes
-from qat.export import export_onnx
-from qat.insert import insert
-from qat.quantizers import Mode
+from deploy.apply.dialects import DIALECTS
+from deploy.apply.fp16 import to_fp16
+from deploy.apply.place import place
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.placement.decide import Placement
+from deploy.placement.rule_sets import select
+from deploy.placement.rules import RULES
+from qat.calibration.approaches import finish, set_modes
+from qat.quantization.insert import insert
+from qat.quantization.quantizers import Mode
+from qat.tracing import fx_graph
+from qat.tracing.export import export_onnx
 from tests.nets.residual import residual_net
 
 SHAPE = (1, 3, 32, 32)

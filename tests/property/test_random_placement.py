@@ -11,11 +11,11 @@ import onnx_graphsurgeon as gs
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from deploy import onnx_graph
-from deploy.dialects import DIALECTS
-from deploy.place import place
-from deploy.profiles import PROFILES, select
-from deploy.verify import verify
+from deploy.apply.dialects import DIALECTS
+from deploy.apply.place import place
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.placement.rule_sets import PROFILES, select
 from tests.property.random_graphs import networks, quantize_everything, run
 
 ERROR = 0.15  # of the output's RMS: a dozen layers, each rounding to 1/127 of its range

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from deploy.opgraph import Node, OpGraph
-from deploy.placement import placement
-from deploy.rules.base import Rule
+from deploy.graph.opgraph import Node, OpGraph
+from deploy.placement.decide import placement
+from deploy.placement.rules.base import Rule
 
 _LINE = re.compile(r"(\w+) = (\w+)\(([\w, ]*)\)")
 

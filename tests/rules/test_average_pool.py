@@ -1,9 +1,9 @@
 import pytest
 
-from deploy.rules.average_pool import RULE
-from deploy.rules.commuting import RULE as COMMUTING
-from deploy.rules.gates import RULE as GATES
-from deploy.rules.weighted import RULE as WEIGHTED
+from deploy.placement.rules.average_pool import RULE
+from deploy.placement.rules.commuting import RULE as COMMUTING
+from deploy.placement.rules.gates import RULE as GATES
+from deploy.placement.rules.weighted import RULE as WEIGHTED
 from tests.rules.notation import net, quantized, whys
 
 

@@ -1,6 +1,6 @@
-from deploy.opgraph import Edge
-from deploy.rules.base import Match, Rule
-from deploy.rules.bias import RULE
+from deploy.graph.opgraph import Edge
+from deploy.placement.rules.base import Match, Rule
+from deploy.placement.rules.bias import RULE
 from tests.rules.notation import net, quantized, whys
 
 

@@ -1,9 +1,9 @@
 import pytest
 
-from deploy.rules.commuting import RULE
-from deploy.rules.residual_add import RULE as RESIDUAL
-from deploy.rules.resize import RULE as RESIZE
-from deploy.rules.weighted import RULE as WEIGHTED
+from deploy.placement.rules.commuting import RULE
+from deploy.placement.rules.residual_add import RULE as RESIDUAL
+from deploy.placement.rules.resize import RULE as RESIZE
+from deploy.placement.rules.weighted import RULE as WEIGHTED
 from tests.rules.notation import groups, net, quantized, whys
 
 

@@ -1,9 +1,9 @@
 import pytest
 
-from deploy.placement import placement
-from deploy.rules.concat import RULE
-from deploy.rules.gates import RULE as GATES
-from deploy.rules.weighted import RULE as WEIGHTED
+from deploy.placement.decide import placement
+from deploy.placement.rules.concat import RULE
+from deploy.placement.rules.gates import RULE as GATES
+from deploy.placement.rules.weighted import RULE as WEIGHTED
 from tests.rules.notation import groups, net, quantized, whys
 
 

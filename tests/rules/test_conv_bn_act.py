@@ -1,4 +1,4 @@
-from deploy.rules.conv_bn_act import RULE
+from deploy.placement.rules.conv_bn_act import RULE
 from tests.rules.notation import net, quantized, whys
 from tests.rules.test_bias import EVERYTHING
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from deploy.profiles import PROFILES
-from deploy.rules import OTHERS, RULES
+from deploy.placement.rule_sets import PROFILES
+from deploy.placement.rules import OTHERS, RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
 

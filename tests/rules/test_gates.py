@@ -1,6 +1,6 @@
 import pytest
 
-from deploy.rules.gates import GATES, RULE
+from deploy.placement.rules.gates import GATES, RULE
 from tests.rules.notation import net, quantized, whys
 from tests.rules.test_bias import EVERYTHING
 

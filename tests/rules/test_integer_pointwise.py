@@ -1,9 +1,9 @@
 import pytest
 
-from deploy.placement import placement
-from deploy.rules import weighted
-from deploy.rules.base import Match
-from deploy.rules.integer_pointwise import KERNELS, RULE
+from deploy.placement.decide import placement
+from deploy.placement.rules import weighted
+from deploy.placement.rules.base import Match
+from deploy.placement.rules.integer_pointwise import KERNELS, RULE
 from tests.rules.notation import net, quantized, whys
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from deploy.rules.pad_conv import RULE
-from deploy.rules.weighted import RULE as WEIGHTED
+from deploy.placement.rules.pad_conv import RULE
+from deploy.placement.rules.weighted import RULE as WEIGHTED
 from tests.rules.notation import net, quantized, whys
 
 TEXT = "p = Pad(x)\ny = Conv(p, w)"

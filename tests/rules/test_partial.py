@@ -5,17 +5,18 @@ import pytest
 import torch
 
 from core.config import LayerSpec, PlacementConfig
-from deploy import onnx_graph
-from deploy.partial import restricted
-from deploy.place import place
-from deploy.placement import module_path, placement
-from deploy.profiles import known_rules, rules_of
-from deploy.rules import RULES
+from deploy.apply.place import place
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.placement.decide import module_path, placement
+from deploy.placement.partial import restricted
+from deploy.placement.rule_sets import known_rules, rules_of
+from deploy.placement.rules import RULES
 from deploy.tuning.choices import global_choices
 from deploy.tuning.scheme import Scheme
-from deploy.verify import verify
-from qat import api, fx_graph
-from qat.insert import insert
+from qat import api
+from qat.quantization.insert import insert
+from qat.tracing import fx_graph
 from tests.nets.exported import reference
 from tests.nets.residual import residual_net
 from tests.rules.notation import net, quantized, whys

@@ -8,23 +8,23 @@ from core.config import CalibrationConfig, DistillConfig, PlacementConfig
 from core.console import console
 from core.errors import EXIT_USER_ERROR, UserError
 from deploy.__main__ import main as deploy_main
-from deploy.patterns import suggestion, unnamed
-from deploy.place import place
-from deploy.rules import RULES
-from deploy.rules.base import Match, Rule, input_edge
-from qat import fx_graph
+from deploy.apply.place import place
+from deploy.placement.patterns import suggestion, unnamed
+from deploy.placement.rules import RULES
+from deploy.placement.rules.base import Match, Rule, input_edge
 from qat.api import quantize
-from qat.calibrators import calibrator_of
-from qat.distill import distilled
-from qat.insert import insert_configured
-from qat.quantizers import quantizers
+from qat.calibration.calibrators import calibrator_of
+from qat.quantization.insert import insert_configured
+from qat.quantization.quantizers import quantizers
+from qat.tracing import fx_graph
+from qat.training.distill import distilled
 from tests.nets.exported import export
 from tests.nets.residual import residual_net
 from tests.rules.notation import net
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
 OWN_RULES = """
-from deploy.rules.base import Rule
+from deploy.placement.rules.base import Rule
 
 RULES = (Rule("softmax-inputs", "a reason", "a source", lambda graph, node: None),)
 """

@@ -1,9 +1,9 @@
 import pytest
 
 from core.errors import UserError
-from deploy.placement import module_path, placement
-from deploy.profiles import select
-from deploy.rules import RULES
+from deploy.placement.decide import module_path, placement
+from deploy.placement.rule_sets import select
+from deploy.placement.rules import RULES
 from tests.rules.notation import net, quantized, whys
 
 BLOCK = """

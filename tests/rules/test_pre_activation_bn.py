@@ -1,6 +1,6 @@
 import pytest
 
-from deploy.rules.pre_activation_bn import RULE
+from deploy.placement.rules.pre_activation_bn import RULE
 from tests.rules.notation import net, quantized, whys
 
 

@@ -4,12 +4,12 @@ import pytest
 
 from core.config import PlacementConfig
 from core.errors import UserError
-from deploy.profiles import PROFILES, rules_of, select
-from deploy.rules import OTHERS, RULES
+from deploy.placement.rule_sets import PROFILES, rules_of, select
+from deploy.placement.rules import OTHERS, RULES
 from tests.rules.notation import net, quantized, whys
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_rule.py"
-HEAD = "from deploy.rules.base import Rule\n"
+HEAD = "from deploy.placement.rules.base import Rule\n"
 
 
 def names(rules):

@@ -1,6 +1,6 @@
 import pytest
 
-from deploy.rules.residual_add import RULE
+from deploy.placement.rules.residual_add import RULE
 from tests.rules.notation import net, quantized, whys
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from deploy.rules.average_pool import RULE as AVERAGE
-from deploy.rules.resize import RULE
-from deploy.rules.weighted import RULE as WEIGHTED
+from deploy.placement.rules.average_pool import RULE as AVERAGE
+from deploy.placement.rules.resize import RULE
+from deploy.placement.rules.weighted import RULE as WEIGHTED
 from tests.rules.notation import net, quantized, whys
 from tests.rules.test_bias import EVERYTHING
 

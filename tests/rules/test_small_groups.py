@@ -1,8 +1,8 @@
 import pytest
 
-from deploy.placement import placement
-from deploy.rules.small_groups import RULE
-from deploy.rules.weighted import RULE as WEIGHTED
+from deploy.placement.decide import placement
+from deploy.placement.rules.small_groups import RULE
+from deploy.placement.rules.weighted import RULE as WEIGHTED
 from tests.rules.notation import net, quantized, whys
 
 

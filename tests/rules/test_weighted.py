@@ -1,8 +1,8 @@
 import pytest
 
-from deploy.placement import placement
-from deploy.rules.base import WeightUse
-from deploy.rules.weighted import RULE
+from deploy.placement.decide import placement
+from deploy.placement.rules.base import WeightUse
+from deploy.placement.rules.weighted import RULE
 from tests.rules.notation import net, quantized, whys
 
 

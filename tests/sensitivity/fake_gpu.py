@@ -95,12 +95,12 @@ def main() -> None:
             export(*args, **kwargs)
 
     torch.onnx.export = exported
-    from qat.inputs import device_of
     from qat.sensitivity import load
     from qat.sensitivity.config import load_sensitivity_config
     from qat.sensitivity.finish import finish
     from qat.sensitivity.pipeline import analyse
     from qat.sensitivity.user import device
+    from qat.tracing.inputs import device_of
 
     device.gpu = lambda: torch.device(GPU)
     with FakeGpu():

@@ -10,13 +10,13 @@ from torch import nn
 
 from core.config import BenchConfig
 from core.errors import UnsupportedEnvironment
-from deploy.profiles import select
-from qat import fx_graph
-from qat.export import export_onnx
-from qat.insert import insert
-from qat.quantizers import Mode, quantizers
+from deploy.placement.rule_sets import select
+from qat.quantization.insert import insert
+from qat.quantization.quantizers import Mode, quantizers
 from qat.sensitivity.decide.engine_check import engine_check
 from qat.sensitivity.decide.engines import Engines
+from qat.tracing import fx_graph
+from qat.tracing.export import export_onnx
 
 pytest.importorskip("openvino")
 QUICK = BenchConfig(rounds=2, runs_per_round=2, warmup_ms=0)
@@ -51,7 +51,7 @@ def test_the_engine_scores_like_its_simulation_and_the_named_layer_is_float(tmp_
 
 
 def test_a_backend_that_cannot_run_here_is_an_environment_error(tmp_path: Path) -> None:
-    from deploy.backends import get_backend
+    from deploy.targets import get_backend
 
     (tmp_path / "qdq.onnx").write_bytes(b"")
     backend = get_backend("trt")

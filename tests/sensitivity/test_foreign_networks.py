@@ -12,9 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from qat import fx_graph
-from qat.export import export_onnx
-from qat.quantizers import quantizers
+from qat.quantization.quantizers import quantizers
 from qat.sensitivity.measure.distance import distance, scores
 from qat.sensitivity.network.adopted import adopted
 from qat.sensitivity.network.functional import functional_weights
@@ -23,6 +21,8 @@ from qat.sensitivity.network.subject import make_subject, quantize_layers
 from qat.sensitivity.network.weights import load_weights
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.report.charts import axis_over
+from qat.tracing import fx_graph
+from qat.tracing.export import export_onnx
 from tests.sensitivity.users import PLAIN, RESIDUAL, UNTRACEABLE, write_user
 
 FUNCTIONAL = """

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from qat.inputs import apply
 from qat.sensitivity import load
 from qat.sensitivity.finish import finish
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.user.batch import input_and_target, is_batch, parameters_of
 from qat.sensitivity.user.data import read_images
 from qat.sensitivity.user.user_file import load_user_file
+from qat.tracing.inputs import apply
 from tests.sensitivity.users import PLAIN, spoil, write_user
 
 A, B, TARGET = torch.zeros(2, 3), torch.ones(2, 1), torch.arange(2)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from qat.metrics import ConfusionMatrix
+from qat.evaluation.metrics import ConfusionMatrix
 from qat.sensitivity.measure.bootstrap import mean, measured, multiplicities
 from qat.sensitivity.measure.cache import ProbeCache, set_key
 from qat.sensitivity.measure.distance import Distance
@@ -171,7 +171,7 @@ def test_two_processes_rank_as_one(tmp_path) -> None:
     for folder in (one, two):
         write_user(folder, PLAIN)
     script = tmp_path / "rank.py"
-    script.write_text(RANK.replace("print(", "from qat.process_stages import is_main; is_main() and print("))
+    script.write_text(RANK.replace("print(", "from qat.processes.stages import is_main; is_main() and print("))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     single = [sys.executable, str(script), str(one / "config.yaml")]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

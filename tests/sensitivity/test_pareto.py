@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.timing import Ratio, paired_ratio
+from deploy.tuning.timing import Ratio, paired_ratio
 from qat.sensitivity.decide.fastest import fastest_met, note_of_faster
 from qat.sensitivity.decide.latency_table import Milliseconds, latency_table, slower_by
 from qat.sensitivity.decide.pareto import Point, pareto, predicted_front

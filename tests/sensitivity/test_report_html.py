@@ -7,15 +7,15 @@ from itertools import combinations
 import torch
 from torch import nn
 
-from deploy.profiles import select
-from qat import fx_graph
-from qat.insert import insert
+from deploy.placement.rule_sets import select
+from qat.quantization.insert import insert
 from qat.sensitivity.decide.latency_table import Milliseconds
 from qat.sensitivity.decide.pareto import Point
 from qat.sensitivity.report.distributions import BINS, distributions
 from qat.sensitivity.report.front_chart import LABEL, front_chart, labels
 from qat.sensitivity.report.report_html import render
 from qat.sensitivity.types import Measured, Ranking, Unit, UnitScore
+from qat.tracing import fx_graph
 from tests.sensitivity.test_results import findings
 
 POINTS = (

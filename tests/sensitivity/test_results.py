@@ -10,18 +10,11 @@ from torch import nn
 
 from core.config import PlacementConfig
 from core.errors import GateMissed
-from deploy.opgraph import Node
-from deploy.placement import matches
-from qat.quantizers import weight_quantizer
+from deploy.graph.opgraph import Node
+from deploy.placement.decide import matches
+from qat.quantization.quantizers import weight_quantizer
 from qat.sensitivity.decide.search import search
-from qat.sensitivity.report.results import (
-    SCHEMA_VERSION,
-    Findings,
-    ranges_of,
-    require_met,
-    skip_yaml,
-    write_results,
-)
+from qat.sensitivity.report.results import SCHEMA_VERSION, Findings, ranges_of, require_met, skip_yaml, write_results
 from qat.sensitivity.types import Measured, Ranking, UnitScore
 from tests.sensitivity.judges import Formula
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from deploy.profiles import select
-from qat import fx_graph
-from qat.insert import insert
-from qat.quantizers import Mode, quantizers
+from deploy.placement.rule_sets import select
+from qat.quantization.insert import insert
+from qat.quantization.quantizers import Mode, quantizers
 from qat.sensitivity.network.save import Quantization, load, save
+from qat.tracing import fx_graph
 
 SHAPE = (1, 3, 16, 16)
 

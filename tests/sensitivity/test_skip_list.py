@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from core.config import PlacementConfig
-from deploy import onnx_graph
-from deploy.place import place
-from deploy.placement import Placement, module_path
-from deploy.profiles import rules_of
-from qat import fx_graph
-from qat.export import export_onnx
-from qat.insert import insert_configured
-from qat.quantizers import Mode, quantizers
+from deploy.apply.place import place
+from deploy.graph import onnx_graph
+from deploy.placement.decide import Placement, module_path
+from deploy.placement.rule_sets import rules_of
+from qat.quantization.insert import insert_configured
+from qat.quantization.quantizers import Mode, quantizers
 from qat.sensitivity.decide.search import layers_of
 from qat.sensitivity.network.switches import switches
 from qat.sensitivity.network.units import units_of
 from qat.sensitivity.types import Unit
+from qat.tracing import fx_graph
+from qat.tracing.export import export_onnx
 
 IMAGE = torch.randn(1, 3, 16, 16)
 

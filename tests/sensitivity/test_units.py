@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from deploy.profiles import select
-from qat import fx_graph
-from qat.insert import insert
-from qat.quantizers import quantizers
+from deploy.placement.rule_sets import select
+from qat.quantization.insert import insert
+from qat.quantization.quantizers import quantizers
 from qat.sensitivity.config import Granularity
 from qat.sensitivity.network.switches import switches
 from qat.sensitivity.network.units import units_of
 from qat.sensitivity.types import Unit
+from qat.tracing import fx_graph
 
 BRANCHES = tuple(f"branches.{index}.0" for index in range(5))
 

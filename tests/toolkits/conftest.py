@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from core.errors import UnsupportedEnvironment
-from qat.toolkits import TOOLKITS, quantizer_class
+from qat.quantization.toolkits import TOOLKITS, quantizer_class
 
 SOURCE = os.environ.get("PYTORCH_QUANTIZATION_SOURCE")
 

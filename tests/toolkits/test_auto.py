@@ -7,10 +7,11 @@ import pytest
 from core.artifacts import read_json
 from core.errors import UnsupportedEnvironment
 from core.paths import RunPaths
-from qat import pipeline, toolkits
-from qat.quantizers import Quantizer
-from qat.toolkits import AUTO, TOOLKITS, described, quantizer_class, with_toolkit_chosen
-from tests.unit.small_line import small_config
+from qat import pipeline
+from qat.quantization import toolkits
+from qat.quantization.quantizers import Quantizer
+from qat.quantization.toolkits import AUTO, TOOLKITS, described, quantizer_class, with_toolkit_chosen
+from tests.small_line import small_config
 
 
 def absent():

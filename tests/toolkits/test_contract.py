@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from core.errors import UnsupportedEnvironment
-from qat.checkpointing import load_checkpoint, save_checkpoint
-from qat.fake_quant import QMAX
-from qat.quantizers import Mode, Quantizer, activation_quantizer, quantizers, weight_quantizer
-from qat.toolkits import quantizer_class
+from qat.quantization.fake_quant import QMAX
+from qat.quantization.quantizers import Mode, Quantizer, activation_quantizer, quantizers, weight_quantizer
+from qat.quantization.toolkits import quantizer_class
+from qat.training.checkpointing import load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.config import BenchConfig
-from deploy.backends.base import BuildOptions, Bundle, LayerInfo, Precision, Tensors, Unavailable
+from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Tensors, Unavailable
 from qat.data.base import IGNORE, Sample
 
 CLASSES, HEIGHT, WIDTH = 3, 16, 24

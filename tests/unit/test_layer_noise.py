@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.layer_noise import layer_noise
 from core.paths import RunPaths
-from deploy import onnx_graph
+from deploy.graph import onnx_graph
 from tests.nets.exported import image
 
 

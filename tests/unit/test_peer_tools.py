@@ -13,8 +13,8 @@ import pytest
 from benchmarks.peer_tools.base import Source
 from benchmarks.peer_tools.catalog import FAMILIES, PEERS, peer, selected
 from core.errors import UserError
-from deploy.backends import get_backend
-from deploy.backends.base import BuildOptions
+from deploy.targets import get_backend
+from deploy.targets.base import BuildOptions
 from tests.nets.exported import SHAPE
 from tests.nets.residual import residual_net
 

@@ -13,11 +13,11 @@ from core.config import Config, DeployConfig
 from core.config_trt import BatchConfig, TrtConfig
 from core.errors import UserError
 from core.paths import ROOT, RunPaths
-from deploy.backends.base import Bundle
+from deploy.targets.base import Bundle
 from qat import pipeline
-from qat.approaches import finish, set_modes
-from qat.checkpointing import save_weights
-from qat.quantizers import Mode
+from qat.calibration.approaches import finish, set_modes
+from qat.quantization.quantizers import Mode
+from qat.training.checkpointing import save_weights
 from tests.unit.bench_fakes import FakeBackend, FakeSession
 
 CONFIG = {

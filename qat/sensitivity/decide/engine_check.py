@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.console import say
-from deploy.backends.base import Session
-from deploy.timing import paired_ratio
-from qat.inputs import device_of
+from deploy.targets.base import Session
+from deploy.tuning.timing import paired_ratio
 from qat.sensitivity.decide.engines import ALL_FLOAT, ALL_INT8, Engines, Skip
 from qat.sensitivity.decide.latency_table import median_ms
+from qat.tracing.inputs import device_of
 
 Score = Callable[[nn.Module], tuple[float, float | None]]  # loss and metric of anything that maps images to outputs
 

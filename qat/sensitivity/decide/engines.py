@@ -13,15 +13,15 @@ from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import track
 from core.errors import UnsupportedEnvironment
-from deploy import onnx_graph
-from deploy.backends import get_backend
-from deploy.backends.base import Backend, BuildOptions, Bundle, Precision
-from deploy.bundle import read_bundle
-from deploy.dialects import dialect_of
-from deploy.place import place
-from deploy.profiles import select
-from deploy.timing import Samples, time_in_turns
-from deploy.verify import verify
+from deploy.apply.dialects import dialect_of
+from deploy.apply.place import place
+from deploy.bundle.store import read_bundle
+from deploy.checks.verify import verify
+from deploy.graph import onnx_graph
+from deploy.placement.rule_sets import select
+from deploy.targets import get_backend
+from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
+from deploy.tuning.timing import Samples, time_in_turns
 
 Skip = tuple[str, ...]
 ALL_INT8: Skip = ()
@@ -32,7 +32,7 @@ class Engines:
     """Builds and times engines made from one Q/DQ graph; `folder` keeps them, so each is built once.
 
     Args:
-        qdq: the network with every unit quantized, as `qat.export` writes it.
+        qdq: the network with every unit quantized, as `qat.tracing.export` writes it.
         backend: name of an engine family that runs here.
         feeds: the inputs by name, as the file has them, each a batch of one; what latency is measured with.
 

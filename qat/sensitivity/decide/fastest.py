@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.console import say
-from deploy.timing import Ratio, paired_ratio
+from deploy.tuning.timing import Ratio, paired_ratio
 from qat.sensitivity.decide.pareto import Point, is_noise
 from qat.sensitivity.decide.search import Chosen
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.artifacts import read_json, sha256_json, write_json
 from core.console import track
-from deploy.timing import BOOTSTRAP_RESAMPLES, Samples
+from deploy.tuning.timing import BOOTSTRAP_RESAMPLES, Samples
 from qat.sensitivity.decide.engines import ALL_INT8, Engines
 from qat.sensitivity.types import Unit
 

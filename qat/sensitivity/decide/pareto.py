@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.console import say
-from deploy.timing import Ratio, Samples, paired_ratio
+from deploy.tuning.timing import Ratio, Samples, paired_ratio
 from qat.sensitivity.decide.engines import Engines
 from qat.sensitivity.decide.latency_table import Milliseconds, median_ms
 from qat.sensitivity.decide.search import Chosen, layers_of, told

@@ -14,7 +14,7 @@ import numpy as np
 
 from core.artifacts import sha256_json
 from core.errors import UserError
-from qat.distributed import rank
+from qat.processes.distributed import rank
 from qat.sensitivity.measure.distance import Distance
 from qat.sensitivity.measure.task import Evidence, counts_of
 

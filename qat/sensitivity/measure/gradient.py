@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from core.console import track
 from core.errors import UserError
-from qat.distributed import gathered, rank, world_size
-from qat.inputs import apply
+from qat.processes.distributed import gathered, rank, world_size
 from qat.sensitivity.measure.bootstrap import mean, measured
 from qat.sensitivity.measure.probes import FLOAT, Probes
 from qat.sensitivity.network.switches import Switch
 from qat.sensitivity.types import Measured
+from qat.tracing.inputs import apply
 
 PASSES = 3  # a backward pass costs about two forward passes
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from qat.inputs import Inputs, in_order
+from qat.tracing.inputs import Inputs, in_order
 
 
 def reusable(model: nn.Module) -> bool:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from core.console import track
 from core.errors import UserError
-from qat.distributed import gathered, rank, world_size
-from qat.inputs import Inputs, apply, device_of
+from qat.processes.distributed import gathered, rank, world_size
 from qat.sensitivity.measure.cache import ProbeCache, set_key
 from qat.sensitivity.measure.distance import Distance, distance
 from qat.sensitivity.measure.partial_run import KeptRun, reusable
@@ -24,6 +23,7 @@ from qat.sensitivity.user.batch import map_tensors
 from qat.sensitivity.user.data import Images, Loader
 from qat.sensitivity.user.device import to_device
 from qat.sensitivity.user.precision import batch_in_float32
+from qat.tracing.inputs import Inputs, apply, device_of
 
 FLOAT: frozenset[str] = frozenset()
 Wanted = Literal["distances", "loss", "counts"]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from qat.inputs import Inputs, apply, device_of
 from qat.sensitivity.network.outputs import logits_of
 from qat.sensitivity.network.save import Quantization, load, save
 from qat.sensitivity.user.batch import shapes_of
 from qat.sensitivity.user.device import to_device
+from qat.tracing.inputs import Inputs, apply, device_of
 
 FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError, NotImplementedError)
 HALF_NAMES = ("BFloat16", "c10::Half")  # in what PyTorch says about operands of two types

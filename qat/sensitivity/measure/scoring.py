@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from qat.inputs import apply
 from qat.sensitivity.measure.bootstrap import mean, measured
 from qat.sensitivity.measure.judge import ImageJudge
 from qat.sensitivity.measure.probes import FLOAT
 from qat.sensitivity.measure.task import Evidence, counts_of, evidence, metric_value
 from qat.sensitivity.types import Measured
 from qat.sensitivity.user.data import Loader
+from qat.tracing.inputs import apply
 
 
 class Scorer:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from core.errors import UserError
 from qat.data.base import IGNORE
-from qat.losses import upsample
-from qat.metrics import classes_of
+from qat.evaluation.metrics import classes_of
 from qat.sensitivity.measure.bootstrap import mean
 from qat.sensitivity.network.outputs import logits_of
 from qat.sensitivity.user.batch import map_tensors
+from qat.training.losses import upsample
 
 MetricName = Literal["", "mIoU", "top-1"]
 

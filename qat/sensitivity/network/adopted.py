@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from core.errors import UserError
-from deploy.opgraph import Node
-from deploy.rules.weighted import weight_axis
-from qat import fx_graph
-from qat.fake_quant import broadcast
-from qat.inputs import Inputs, apply
-from qat.insert import QUANTIZERS
-from qat.quantized_layers import WEIGHT_QUANTIZER, known_type, quantize_layer
-from qat.quantizers import Mode, Quantizer, activation_quantizer, quantizers, weight_quantizer
+from deploy.graph.opgraph import Node
+from deploy.placement.rules.weighted import weight_axis
+from qat.quantization.fake_quant import broadcast
+from qat.quantization.insert import QUANTIZERS
+from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, known_type, quantize_layer
+from qat.quantization.quantizers import Mode, Quantizer, activation_quantizer, quantizers, weight_quantizer
 from qat.sensitivity.network.foreign import is_foreign, is_on, range_of
 from qat.sensitivity.network.functional import INPUT_QUANTIZER
 from qat.sensitivity.network.outputs import logits_of
+from qat.tracing import fx_graph
+from qat.tracing.inputs import Inputs, apply
 
 BITS = 8
 CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {

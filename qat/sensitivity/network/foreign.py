@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from qat.inputs import device_of
+from qat.tracing.inputs import device_of
 
 FOREIGN = "TensorQuantizer"  # class name in both
 BUFFERS = ("_amax", "_pre_quant_scale")

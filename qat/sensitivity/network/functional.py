@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from core.console import say
-from qat import fx_graph
-from qat.inputs import Inputs, apply
-from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type
-from qat.quantizers import activation_quantizer, weight_quantizer
+from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, layer_type
+from qat.quantization.quantizers import activation_quantizer, weight_quantizer
+from qat.tracing import fx_graph
+from qat.tracing.inputs import Inputs, apply
 
 INPUT_QUANTIZER = "input_quantizer"
 HOLDER = "_quantized"  # appended to a weight's name: the submodule beside it that holds both quantizers

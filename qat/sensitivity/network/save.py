@@ -14,12 +14,9 @@ from torch import Tensor, nn
 from core.artifacts import write_atomic
 from core.console import say
 from core.errors import UserError
-from deploy.profiles import select
-from qat import fx_graph
-from qat.checkpointing import load_file
-from qat.inputs import Inputs, device_of
-from qat.insert import insert
-from qat.quantizers import Mode, Quantizer
+from deploy.placement.rule_sets import select
+from qat.quantization.insert import insert
+from qat.quantization.quantizers import Mode, Quantizer
 from qat.sensitivity.config import PREVIOUS, UNMET
 from qat.sensitivity.network.foreign import make_room_for_ranges
 from qat.sensitivity.network.functional import Weights
@@ -29,6 +26,9 @@ from qat.sensitivity.user.batch import map_tensors
 from qat.sensitivity.user.device import to_device
 from qat.sensitivity.user.precision import in_float32
 from qat.sensitivity.user.user_file import unwrapped
+from qat.tracing import fx_graph
+from qat.tracing.inputs import Inputs, device_of
+from qat.training.checkpointing import load_file
 
 SCHEMA_VERSION = 3
 MODELOPT_STATE = "modelopt_state"

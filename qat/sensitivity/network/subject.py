@@ -21,21 +21,21 @@ from torch import Tensor, fx, nn
 from core.config import PlacementConfig
 from core.console import say
 from core.errors import UserError
-from deploy.opgraph import Node
-from deploy.profiles import rules_of
-from deploy.rules.weighted import weight_axis
-from qat import fx_graph
-from qat.calibrate import calibrate, collect
-from qat.inputs import Inputs, device_of
-from qat.insert import insert
-from qat.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
-from qat.quantizers import activation_quantizer, quantizers
+from deploy.graph.opgraph import Node
+from deploy.placement.rule_sets import rules_of
+from deploy.placement.rules.weighted import weight_axis
+from qat.calibration.statistics import calibrate, collect
+from qat.quantization.insert import insert
+from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
+from qat.quantization.quantizers import activation_quantizer, quantizers
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.network.foreign import foreign_quantizers, is_foreign, require_calibrated
 from qat.sensitivity.network.functional import INPUT_QUANTIZER, Weights, functional_weights, quantize_functions
 from qat.sensitivity.network.switches import Switch, restored, switches
 from qat.sensitivity.network.units import units_of
 from qat.sensitivity.types import Unit
+from qat.tracing import fx_graph
+from qat.tracing.inputs import Inputs, device_of
 
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 # What tracing raises for networks that inspect their values: each library function has its own.
@@ -100,7 +100,7 @@ def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], co
         quantized_by = "modelopt or pytorch-quantization"
         graph = _graph_of_given(model, example)
     elif quantizers(model):
-        quantized_by = "qat.insert"
+        quantized_by = "qat.quantization.insert"
         unset = [name for name, quantizer in quantizers(model).items() if not quantizer.is_set]
         if unset:
             _set_ranges(model, images, config)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from qat.quantizers import Mode, Quantizer
+from qat.quantization.quantizers import Mode, Quantizer
 from qat.sensitivity.network.foreign import is_of_weight, is_on
 
 

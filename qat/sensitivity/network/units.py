@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
-from deploy.opgraph import Node, commutes
-from qat import fx_graph
+from deploy.graph.opgraph import Node, commutes
 from qat.sensitivity.config import Granularity
 from qat.sensitivity.network.foreign import owner_of
 from qat.sensitivity.network.functional import INPUT_QUANTIZER
 from qat.sensitivity.network.switches import Switch
 from qat.sensitivity.types import Part, Unit
+from qat.tracing import fx_graph
 
 JOINS = ("Add", "Concat")
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from core.console import say
 from core.errors import UnsupportedEnvironment, UserError
-from qat.checkpointing import UNREADABLE, reason_of
 from qat.sensitivity.network.foreign import foreign_quantizers, make_room_for_ranges
+from qat.training.checkpointing import UNREADABLE, reason_of
 
 INSIDE = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")  # where training scripts put it
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, wrappers

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qat.inputs import Inputs, apply
 from qat.sensitivity.network.foreign import range_of
 from qat.sensitivity.types import Unit
+from qat.tracing.inputs import Inputs, apply
 
 BINS = 61
 

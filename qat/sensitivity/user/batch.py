@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from core.errors import UserError
-from qat.inputs import Inputs
+from qat.tracing.inputs import Inputs
 
 IMAGE_KEYS = ("image", "images", "input", "inputs", "x", "pixel_values", "data")
 TARGET_KEYS = ("label", "labels", "target", "targets", "mask", "masks", "y")

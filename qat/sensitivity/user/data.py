@@ -15,9 +15,9 @@ from torch import Tensor
 
 from core.console import track
 from core.errors import UserError
-from qat.inputs import Inputs
 from qat.sensitivity.user.batch import ONE_TENSOR, Parameters, input_and_target, like, map_tensors, shapes_of
 from qat.sensitivity.user.precision import batch_in_float32
+from qat.tracing.inputs import Inputs
 
 
 @dataclass(frozen=True)

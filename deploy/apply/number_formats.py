@@ -1,0 +1,40 @@
+"""Element types of quantized activations: the same real values in the integers that an engine has kernels for.
+
+`qdq.insert` writes int8 with zero-point 0, which every engine reads. x86 kernels multiply uint8 by int8:
+
+    signed tensor        int8,  zero-point 0, scale s    ─▶  uint8, zero-point 128, scale s
+    non-negative tensor  int8,  zero-point 0, scale s    ─▶  uint8, zero-point 0,   scale s · 127 / 255
+
+The first is the same function. The second has the same largest value, 127 · s, and steps half as wide, so it is never
+farther than one trained step from what was trained.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from deploy.apply.insert import QMAX, QUANTIZE
+from deploy.graph.value_range import non_negative
+
+Unsigned = Literal["never", "non-negative", "always"]  # which activations become uint8
+UINT8_MAX = 255
+UINT8_MIDDLE = 128
+
+
+def respell(graph: gs.Graph, unsigned: Unsigned) -> None:
+    """Give the activations of a placed graph the types that `unsigned` asks for, in place; weights stay int8."""
+    if unsigned == "never":
+        return
+    for node in [node for node in graph.nodes if node.op == QUANTIZE]:
+        source, scale, zero_point = node.inputs
+        if isinstance(source, gs.Constant):
+            continue
+        positive = non_negative(source)
+        if positive:
+            scale.values = (scale.values * np.float32(QMAX / UINT8_MAX)).astype(np.float32)
+        if positive or unsigned == "always":
+            zero_point.values = np.full(scale.values.shape, 0 if positive else UINT8_MIDDLE, dtype=np.uint8)
+            node.outputs[0].dtype = np.dtype(np.uint8)

@@ -1,0 +1,1 @@
+"""Commands that use graphs and engines: inspect, run, serve, diagnose."""

@@ -1,0 +1,186 @@
+"""What this machine can do, and what would make the rest work: `python -m deploy doctor`."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from rich.console import Console
+from rich.table import Column, Table
+
+from deploy.hardware import machine
+from deploy.hardware.cpu import cpu_flags, cpu_model
+from deploy.targets import BACKEND_NAMES, get_backend
+
+LOW_DISK_MIB = 10 << 10  # an environment with CUDA, a run and its engines take about this
+LOW_MEMORY_MIB = 4 << 10
+USUAL_FOLDERS = ("data", "../data", "/data", "~/data")
+
+# Folders that tell a data set by its layout; see docs/data.md.
+LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "camvid": (("train", "trainannot"),),
+    "camvid_original": (("701_StillsRaw_full", "LabeledApproved_full"), ("images", "labels")),
+    "cityscapes": (("leftImg8bit", "gtFine"),),
+}
+
+_INT8_FLAGS = {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "amx_int8": "AMX", "i8mm": "I8MM"}
+_TOOLKITS = {
+    "modelopt": ("nvidia-modelopt", "pip install nvidia-modelopt"),
+    "pytorch_quantization": ("pytorch-quantization", "use an NGC container that has it; modelopt is its successor"),
+    "nncf": ("nncf", "pip install nncf (only to compare with it)"),
+}
+
+State = Literal["ok", "missing", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis; `fix` says what would change a state that is not "ok"."""
+
+    topic: str
+    name: str
+    state: State
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything found, and the engines (`backend precision`) that can be built and run here."""
+
+    findings: tuple[Finding, ...]
+    builds: tuple[str, ...]
+    runs: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def examine(folders: Sequence[Path], configs: Path = Path("configs")) -> Diagnosis:
+    """Look at this machine. Nothing is built, nothing is downloaded.
+
+    Args:
+        folders: where to look for data sets, besides the usual places and `data.root` of the configs.
+        configs: folder of run configs.
+    """
+    engines = [finding for name in BACKEND_NAMES for finding in _backend(name)]
+    found = (*_system(), *_gpu(), *(finding for finding, _, _ in engines), *_data(folders, configs), *_tools())
+    return Diagnosis(
+        found,
+        tuple(finding.name for finding, build, _ in engines if build),
+        tuple(finding.name for finding, _, run in engines if run),
+    )
+
+
+def _system() -> Iterable[Finding]:
+    yield Finding("system", "Python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    flags = sorted(cpu_flags())
+    arithmetic = sorted({name for flag, name in _INT8_FLAGS.items() if flag in flags})
+    slow = "" if arithmetic else "INT8 without VNNI or AMX gains little; a newer CPU or a GPU would"
+    cores = f"{machine.cpu_cores()} cores, {machine.cpu_threads()} logical for this process"
+    yield Finding("system", "CPU", "warning" if slow else "ok", f"{cpu_model()}, {cores}", slow)
+    half = [flag for flag in ("avx512_bf16", "amx_bf16", "bf16") if flag in flags]
+    detail = f"INT8 products: {', '.join(arithmetic) or 'none'}; BF16: {', '.join(half) or 'none'}"
+    yield Finding("system", "CPU instructions", "ok", f"{', '.join(flags) or 'none that matter'} ({detail})")
+    memory = machine.memory_mib()
+    if memory is not None:
+        low = "close other programs, or lower train.batch_size" if memory[1] < LOW_MEMORY_MIB else ""
+        amount = f"{memory[1] / 1024:.1f} of {memory[0] / 1024:.1f} GiB free"
+        yield Finding("system", "memory", "warning" if low else "ok", amount, low)
+    free = machine.disk_free_mib(Path.cwd())
+    low = "free some space: the environment alone takes gigabytes" if free < LOW_DISK_MIB else ""
+    yield Finding("system", "disk", "warning" if low else "ok", f"{free / 1024:.1f} GiB free here", low)
+
+
+def _gpu() -> Iterable[Finding]:
+    found = machine.gpus()
+    if not found:
+        why = "nvidia-smi shows no device" if shutil.which("nvidia-smi") else "no nvidia-smi"
+        yield Finding("system", "GPU", "missing", why, "TensorRT engines need an NVIDIA GPU and driver to run")
+    for gpu in found:
+        about = f"{gpu.memory_mib} MiB, compute capability {gpu.compute_capability}, driver {gpu.driver}"
+        yield Finding("system", "GPU", "ok", f"{gpu.name}, {about}, CUDA up to {machine.cuda_version() or 'unknown'}")
+
+
+def _backend(name: str) -> Iterable[tuple[Finding, bool, bool]]:
+    """A finding for each precision, and whether it can be built and run."""
+    backend = get_backend(name)
+    for precision in backend.precisions:
+        build = backend.available(precision)
+        missing = build or backend.runnable(precision)
+        if missing is None:
+            finding = Finding("engine", f"{name} {precision}", "ok", f"builds and runs, {backend.version()}")
+        else:
+            state: State = "missing" if build else "warning"
+            detail = missing.why if build else f"builds, {backend.version()}; {missing.why}"
+            finding = Finding("engine", f"{name} {precision}", state, detail, missing.fix)
+        yield finding, build is None, missing is None
+
+
+def _data(folders: Sequence[Path], configs: Path) -> Iterable[Finding]:
+    yield Finding("data", "streets", "ok", "built in")
+    places = [*folders, *_roots(configs), *(Path(name).expanduser() for name in USUAL_FOLDERS)]
+    candidates = [path for place in places for path in (place, *_folders_in(place))]
+    for name, layouts in LAYOUTS.items():
+        hits = (path for path in candidates if any(all((path / part).is_dir() for part in pair) for pair in layouts))
+        hit = next(hits, None)
+        if hit is None:
+            fix = "see docs/data.md, then `make bench DATA=folder`"
+            yield Finding("data", name, "missing", "not in data.root of a config nor in the usual folders", fix)
+        else:
+            yield Finding("data", name, "ok", str(hit))
+
+
+def _roots(configs: Path) -> list[Path]:
+    """`data.root` of every config that has one; a config that cannot be read is another command's affair."""
+    roots = []
+    for path in sorted(configs.glob("*.yaml")):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue
+        data = content.get("data") if isinstance(content, dict) else None
+        root = data.get("root") if isinstance(data, dict) else None
+        roots += [Path(root)] if root else []
+    return roots
+
+
+def _folders_in(place: Path) -> list[Path]:
+    try:
+        return sorted(path for path in place.iterdir() if path.is_dir())
+    except OSError:  # not there, not a folder, or not ours to read
+        return []
+
+
+def _tools() -> Iterable[Finding]:
+    for module, (package, fix) in _TOOLKITS.items():
+        there = util.find_spec(module) is not None
+        detail = metadata.version(package) if there else "not installed; optional"
+        yield Finding("tool", package, "ok" if there else "missing", detail, "" if there else fix)
+    opencv = util.find_spec("cv2") is not None
+    yield Finding(
+        "tool", "OpenCV", "ok" if opencv else "missing", "reads images and video", "" if opencv else "make setup"
+    )
+    ffmpeg = shutil.which("ffmpeg")
+    optional = "not on the PATH; optional, OpenCV brings its own"
+    yield Finding("tool", "ffmpeg", "ok" if ffmpeg else "missing", ffmpeg or optional)
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """A table per topic, then in one line what can be built and run."""
+    out = Console(soft_wrap=True, highlight=False)
+    for topic in dict.fromkeys(finding.topic for finding in found.findings):
+        table = Table(topic, "", Column("found", overflow="fold"), Column("fix", overflow="fold"))
+        for finding in found.findings:
+            if finding.topic == topic:
+                table.add_row(finding.name, finding.state, finding.detail, finding.fix)
+        out.print(table)
+    out.print(f"builds here: {', '.join(found.builds) or 'nothing'}", markup=False)
+    out.print(f"runs here: {', '.join(found.runs) or 'nothing'}", markup=False)

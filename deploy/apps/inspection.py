@@ -1,0 +1,142 @@
+"""What a built engine computes in INT8, what it does besides, and why a convolution stayed in float."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.artifacts import read_json
+from core.errors import GateMissed, UserError
+from core.paths import RunPaths
+from deploy.targets import get_backend
+from deploy.targets.base import Bundle, LayerInfo
+from deploy.targets.tensorrt.inspector import read_information
+
+ENGINES_CHOICE = "quantized in the graph; the engine has taken a float kernel"
+NOT_TOLD = "a list of layers does not tell"
+_CONVERSIONS = {"Reformat", "Reorder", "Convert", "FakeQuantize", "QuantizeLinear", "DequantizeLinear"}
+# RTX names the kernels that it makes after their operators: these scale, round and convert, and compute nothing.
+_CONVERSION_KERNEL = re.compile(r"__myl_(?:Mul|Min|Max|Roun|Cast|Tran|Repl|Move|Resh)+_myl")
+_ADD = re.compile(r"(?:.*[/._])?add(?:_\d+)?", re.IGNORECASE)  # exporters name a residual's node after its operator
+
+
+@dataclass(frozen=True)
+class FloatConvolution:
+    """A convolution that does not compute in INT8, and why."""
+
+    name: str
+    precision: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The layers of an engine and what they amount to.
+
+    Attributes:
+        int8_percent: share of the convolutions that compute in INT8; 100 for an engine without convolutions.
+        conversions: layers that only change format or precision.
+        fused_adds: convolutions that add a residual in the same kernel.
+        float_outputs: INT8 convolutions whose result is written in float, where the engine tells.
+    """
+
+    layers: tuple[LayerInfo, ...]
+    convolutions: int
+    int8_percent: float
+    conversions: tuple[str, ...]
+    fused_adds: tuple[str, ...]
+    float_outputs: tuple[str, ...]
+    float_convolutions: tuple[FloatConvolution, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+    def require(self, percent: float) -> None:
+        """Raise `GateMissed` when less than `percent` of the convolutions compute in INT8."""
+        if self.int8_percent < percent:
+            first = [f"{conv.name} ({conv.why})" for conv in self.float_convolutions[:3]]
+            raise GateMissed(
+                f"{self.int8_percent:.1f} % of the convolutions compute in INT8, not {percent:g} %",
+                why=f"{len(self.float_convolutions)} in float: {'; '.join(first)}",
+            )
+
+
+def inspect_bundle(bundle: Bundle, placement: Path | None = None) -> Inspection:
+    """Read the engine's layers and join them with what placement skipped.
+
+    Args:
+        placement: the report of it; None takes the run's, where it is still there.
+
+    Raises:
+        UserError: the bundle is not what was built (see `deploy.bundle.store.check_bundle`).
+    """
+    layers = get_backend(bundle.backend).layers(bundle)
+    return summarize(layers, bundle.precision, _reasons(placement) if placement else _skips(bundle))
+
+
+def inspect_layer_list(path: Path, placement: Path | None = None) -> Inspection:
+    """What the EngineInspector says of an engine built elsewhere (see `deploy.targets.tensorrt.inspector`).
+
+    Args:
+        placement: the report on the graph it was built from; without it nobody knows why a convolution is in float.
+    """
+    layers = read_information(path)
+    return summarize(layers, "int8", _reasons(placement)) if placement else summarize(layers, "int8", {}, NOT_TOLD)
+
+
+def summarize(
+    layers: Sequence[LayerInfo], precision: str, skips: Mapping[str, str], otherwise: str = ENGINES_CHOICE
+) -> Inspection:
+    """Count and join.
+
+    Args:
+        precision: what the engine was built for.
+        skips: why a node stayed in float, by its ONNX name.
+        otherwise: why the others did.
+    """
+    convolutions = [layer for layer in layers if layer.kind == "Conv"]
+    int8 = [layer for layer in convolutions if layer.precision == "int8"]
+    others = [layer for layer in convolutions if layer.precision != "int8"]
+    built = "" if precision == "int8" else f"the engine is built for {precision}"
+    return Inspection(
+        layers=tuple(layers),
+        convolutions=len(convolutions),
+        int8_percent=100 * len(int8) / len(convolutions) if convolutions else 100.0,
+        conversions=tuple(layer.name for layer in layers if _is_conversion(layer)),
+        fused_adds=tuple(layer.name for layer in convolutions if any(map(_ADD.fullmatch, layer.origin))),
+        float_outputs=tuple(layer.name for layer in int8 if layer.output not in ("", "int8", "unknown")),
+        float_convolutions=tuple(
+            FloatConvolution(layer.name, layer.precision, built or _why(layer, skips, otherwise)) for layer in others
+        ),
+    )
+
+
+def _is_conversion(layer: LayerInfo) -> bool:
+    return layer.kind in _CONVERSIONS or _CONVERSION_KERNEL.match(layer.name) is not None
+
+
+def _why(layer: LayerInfo, skips: Mapping[str, str], otherwise: str) -> str:
+    names = (*layer.origin, layer.name)
+    return next((skips[name] for name in names if name in skips), otherwise)
+
+
+def _skips(bundle: Bundle) -> dict[str, str]:
+    run = RunPaths(bundle.dir.resolve().parent.name)
+    report = bundle.dir.resolve().parents[2] / run.placement(get_backend(bundle.backend).dialect)
+    return _reasons(report) if report.is_file() else {}
+
+
+def _reasons(report: Path) -> dict[str, str]:
+    try:
+        skips = read_json(report)["skips"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{report} is no placement report",
+            why=f"{type(error).__name__}: {error}",
+            fix="give placement-DIALECT.json of a run, or the .placement.json that `python -m deploy place` wrote",
+        ) from error
+    return {skip["node"]: f"{skip['rule']}: {skip['why']}" for skip in skips}

@@ -1,0 +1,113 @@
+"""What `python -m deploy` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from core.artifacts import read_json
+from deploy.apply.place import Placed
+from deploy.apps.inspection import Inspection
+from deploy.bundle.header import header_lines
+from deploy.pipeline import BuildOutcome
+from deploy.placement.rule_sets import PROFILES
+from deploy.placement.rules import OTHERS, RULES
+from deploy.targets.base import Bundle
+
+_out = Console(soft_wrap=True, highlight=False)
+
+
+def print_outcomes(outcomes: Sequence[BuildOutcome]) -> None:
+    """One row per backend and precision: built where, or why not."""
+    table = Table("engine", "status", "size", Column("where / why", overflow="fold"))
+    for outcome in outcomes:
+        size = f"{outcome.bundle.size_bytes / 1e6:.1f} MB" if outcome.bundle else ""
+        where = str(outcome.bundle.dir) if outcome.bundle else outcome.reason
+        table.add_row(f"{outcome.backend} {outcome.precision}", outcome.status, size, where)
+    _out.print(table)
+
+
+def print_placement(placed: Placed, *, detailed: bool) -> None:
+    """Counts, and with `detailed` every quantized use and every skip with its reason."""
+    where = placed.placement
+    if detailed:
+        groups = {tensor: str(number) for number, group in enumerate(where.groups, 1) for tensor in group}
+        table = Table("tensor", "scale", "group", "read by", "rule")
+        for edge in where.edges:
+            tensor = edge.edge.tensor
+            table.add_row(tensor, _scale(placed, tensor), groups.get(tensor, ""), edge.edge.node, edge.rule)
+        for weight in where.weights:
+            use = weight.use
+            table.add_row(use.tensor, _scale(placed, use.tensor), "", f"{use.node} (axis {use.axis})", weight.rule)
+        _out.print(table)
+        skips = Table("left in float", "rule", "why")
+        for skip in where.skips:
+            skips.add_row(skip.node, skip.rule, skip.why)
+        _out.print(skips)
+        for number, group in enumerate(where.groups, 1):
+            print(f"group {number}, one scale: {', '.join(group)}")
+    print(f"{len(where.by_tensor)} activations and {len(where.weights)} weights quantized, {len(where.skips)} skips")
+    if placed.widened:
+        print(f"{len(placed.widened)} scales grew to their group's largest: {', '.join(placed.widened[:5])}")
+    if placed.observed:
+        print(f"{len(placed.observed)} scales observed on the calibration images: {', '.join(placed.observed[:5])}")
+    if placed.unused:
+        print(f"{len(placed.unused)} scales of the source are not used: {', '.join(placed.unused[:5])}")
+
+
+def _scale(placed: Placed, tensor: str) -> str:
+    values = placed.scales[tensor].values
+    observed = ", observed" if tensor in placed.observed else ""
+    return f"{float(values.max()):.4g}{observed}" if values.size == 1 else f"{values.min():.3g} to {values.max():.3g}"
+
+
+def print_trials(tuned: Path) -> None:
+    """What autotune tried: time relative to the best so far, and what became of it."""
+    found = read_json(tuned)
+    table = Table("change", "time [95 %]", "verdict")
+    for trial in found["trials"]:
+        table.add_row(trial["choice"], _ratio(trial["time"]), trial["verdict"])
+    _out.print(table)
+    print(f"tuned over profile: {_ratio(found['total'])}" if found["total"] else "nothing is faster than the profile")
+
+
+def _ratio(ratio: Mapping[str, float] | None) -> str:
+    return "{value:.4f} [{low:.4f}, {high:.4f}]".format(**ratio) if ratio else ""
+
+
+def print_rules() -> None:
+    """Every rule with its reason and source, and the profiles it belongs to."""
+    table = Table("rule", "profiles", "why", "source")
+    for rule in RULES + OTHERS:
+        profiles = [name for name, rules in PROFILES.items() if rule in rules]
+        table.add_row(rule.name, ", ".join(profiles), rule.reason, rule.source)
+    _out.print(table)
+
+
+def print_header(bundle: Bundle) -> None:
+    """What the manifest says of a bundle."""
+    lines = header_lines(bundle)
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        print(f"{label:{width}}  {text}")
+
+
+def print_inspection(found: Inspection) -> None:
+    """Layer by layer, then what they amount to, and why a convolution is in float."""
+    table = Table(*(Column(name, overflow="fold") for name in ("layer", "kind", "precision", "evidence", "made from")))
+    for layer in found.layers:
+        table.add_row(layer.name, layer.kind, layer.precision, layer.detail, " + ".join(layer.origin))
+    _out.print(table)
+    if found.float_convolutions:
+        reasons = Table(*(Column(name, overflow="fold") for name in ("convolution in float", "precision", "why")))
+        for conv in found.float_convolutions:
+            reasons.add_row(conv.name, conv.precision, conv.why)
+        _out.print(reasons)
+    in_int8 = found.convolutions - len(found.float_convolutions)
+    print(f"convolutions: {in_int8} of {found.convolutions} in INT8 ({found.int8_percent:.1f} %)")
+    print(f"of these, {len(found.float_outputs)} write their result in float")
+    print(f"residual additions inside a convolution: {len(found.fused_adds)}")
+    print(f"layers that only change format or precision: {len(found.conversions)}")

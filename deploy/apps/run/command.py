@@ -1,0 +1,141 @@
+"""The command itself: open engines, push frames through them, draw, write, and count."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.console import say, track
+from core.errors import UnsupportedEnvironment, UserError
+from deploy.apps.run.inference import Mask, Mode, Requests, Wait, open_requests
+from deploy.apps.run.overlay import overlay, side_by_side, to_engine, with_legend
+from deploy.apps.run.sinks import open_sink
+from deploy.apps.run.sources import Frame, Picture, open_source
+from deploy.bundle.meaning import MASK_SUFFIX, is_mask, mask_bundle_beside
+from deploy.bundle.store import read_bundle
+from deploy.targets import get_backend
+from deploy.targets.base import Bundle
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was done: frames, and seconds from the first one read to the last one written."""
+
+    frames: int
+    seconds: float
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, reading, drawing and writing included."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+def run(
+    folder: Path,
+    source_text: str,
+    out: Path,
+    mode: Mode = "latency",
+    compare: Sequence[str] = (),
+    threads: int = 1,
+    limit: int | None = None,
+) -> Summary:
+    """Segment all frames of a source and write overlays.
+
+    Args:
+        folder: an engine bundle; that of a network alone stands for its image → mask neighbour.
+        compare: precisions to show side by side in place of the bundle's own.
+
+    Raises:
+        UserError: no such bundle, an unreadable source, or results that `out` cannot hold.
+    """
+    bundles: dict[str, Bundle] = {bundle.precision: bundle for bundle in select(folder, compare)}
+    meaning = next(iter(bundles.values())).manifest["meaning"]
+    colors = np.array([entry["color"] for entry in meaning["classes"]], np.uint8)
+    size = meaning["input"]["height_px"], meaning["input"]["width_px"]
+    source = open_source(source_text, limit)
+    with ExitStack() as stack:
+        engines = {name: stack.enter_context(open_requests(bundle, mode, threads)) for name, bundle in bundles.items()}
+        for requests in engines.values():
+            requests.submit(np.zeros((*size, 3), np.uint8))()  # the first inference allocates what the others reuse
+            requests.times_ms.clear()
+        write = stack.enter_context(open_sink(out, source))
+        start, frames = time.perf_counter(), 0
+        try:
+            for frame, masks in segmented(engines, track(source.frames, source.name, total=source.total), size):
+                write(frame.name, drawn(frame.image, masks, colors, meaning["classes"]))
+                frames += 1
+        except KeyboardInterrupt:  # how a camera is stopped; what was recorded is kept
+            say("stopped")
+        summary = Summary(frames, time.perf_counter() - start)
+    for name, requests in engines.items():
+        if requests.times_ms:
+            say(f"{bundles[name].backend} {name}: {np.median(requests.times_ms):.1f} ms per frame from image to mask")
+    count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
+    say(f"{count}, {summary.fps:.1f} FPS with reading, drawing and writing: {out}")
+    return summary
+
+
+def select(folder: Path, compare: Sequence[str]) -> list[Bundle]:
+    """The image → mask bundles that the command line names.
+
+    Raises:
+        UserError: there is no such bundle.
+        UnsupportedEnvironment: it cannot run here.
+    """
+    named = read_bundle(folder)
+    home = mask_bundle_beside(named)
+    folders = [home.with_name(f"{named.backend}-{precision}{MASK_SUFFIX}") for precision in compare] or [home]
+    bundles = []
+    for path in folders:
+        if not path.is_dir():
+            raise UserError(
+                f"no image → mask engine in {path}",
+                why="it was not built, or its build failed",
+                fix="add the precision to deploy.image_to_mask and run `make engine`",
+            )
+        bundle = read_bundle(path)
+        if not is_mask(bundle):
+            raise UserError(f"{path} is not an image → mask engine", fix="run `make engine`")
+        blocked = get_backend(bundle.backend).runnable(bundle.precision)
+        if blocked is not None:
+            raise UnsupportedEnvironment(f"{path} cannot run here", why=blocked.why, fix=blocked.fix)
+        bundles.append(bundle)
+    return bundles
+
+
+def segmented(
+    engines: Mapping[str, Requests], frames: Iterator[Frame], size: tuple[int, int]
+) -> Iterator[tuple[Frame, dict[str, Mask]]]:
+    """Every frame with the mask of each engine, in order; as many frames are under way as all engines allow."""
+    under_way: deque[tuple[Frame, dict[str, Wait]]] = deque()
+    capacity = min(requests.capacity for requests in engines.values())
+    for frame in frames:
+        if len(under_way) == capacity:
+            yield _finished(under_way.popleft())
+        image = to_engine(frame.image, *size)
+        under_way.append((frame, {name: requests.submit(image) for name, requests in engines.items()}))
+    while under_way:
+        yield _finished(under_way.popleft())
+
+
+def _finished(item: tuple[Frame, dict[str, Wait]]) -> tuple[Frame, dict[str, Mask]]:
+    frame, waits = item
+    return frame, {name: wait() for name, wait in waits.items()}
+
+
+def drawn(
+    image: Picture, masks: Mapping[str, Mask], colors: NDArray[np.uint8], classes: Sequence[Mapping[str, Any]]
+) -> Picture:
+    """Overlays with a legend; several are put side by side, behind the image itself."""
+    pictures = {name: overlay(image, mask, colors) for name, mask in masks.items()}
+    if len(pictures) > 1:
+        return with_legend(side_by_side({"image": image, **pictures}), classes)
+    return with_legend(next(iter(pictures.values())), classes)

@@ -1,0 +1,92 @@
+"""Where pictures go: one PNG each, or frames of an MP4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from core.artifacts import write_atomic
+from core.errors import UnsupportedEnvironment, UserError
+from deploy.apps.run.sources import Picture, Source
+
+FOURCC = "mp4v"  # MPEG-4 part 2: the one MP4 encoder that OpenCV's wheels bring
+Write = Callable[[str, Picture], None]
+
+
+@contextmanager
+def open_sink(out: Path, source: Source) -> Iterator[Write]:
+    """A function that takes name and picture, in order. `out` is a folder, or the file itself if it has a suffix.
+
+    A video appears under its name only when the block ends without an error.
+
+    Raises:
+        UserError: `out` names a file where a folder is needed, of another kind, or one that the frames are read from.
+        UnsupportedEnvironment: OpenCV cannot encode MP4 here.
+    """
+    if source.fps is None:
+        if out.suffix and (source.total != 1 or out.suffix.lower() != ".png"):
+            raise UserError(f"{out} cannot hold the results", why="they are PNG files", fix="give a folder with -o")
+
+        def write(name: str, picture: Picture) -> None:
+            target = out if out.suffix else out / f"{name}.png"
+            _keep(source.files, target)
+            write_png(target, picture)
+
+        yield write
+        return
+    if out.suffix and out.suffix.lower() != ".mp4":
+        raise UserError(f"{out} cannot hold the results", why="they are an MP4 video", fix="give a folder or an .mp4")
+    target = out if out.suffix else out / f"{source.name}.mp4"
+    _keep(source.files, target)
+    with write_atomic(target) as temporary:
+        video = _Video(temporary, source.fps)
+        try:
+            yield video.write
+        finally:
+            video.close()
+        if not video.started:
+            raise UserError(f"{source.name} gave no frames", why="it is empty, damaged, or was stopped at once")
+
+
+def _keep(files: Sequence[Path], target: Path) -> None:
+    if target.exists() and any(file.samefile(target) for file in files):
+        raise UserError(f"{target} is not replaced", why="it is what the result was made from", fix="give another -o")
+
+
+def write_png(target: Path, picture: Picture) -> None:
+    """Write an RGB picture atomically."""
+    encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+    with write_atomic(target) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+class _Video:
+    """Opened at the first frame, whose size all others have."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path, self._fps = path, fps
+        self._writer: Any = None
+
+    @property
+    def started(self) -> bool:
+        return self._writer is not None
+
+    def write(self, _: str, picture: Picture) -> None:
+        if self._writer is None:
+            size = (picture.shape[1], picture.shape[0])
+            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*FOURCC), self._fps, size)
+            if not self._writer.isOpened():
+                raise UnsupportedEnvironment(
+                    "this OpenCV cannot write MP4",
+                    why=f"no encoder for {FOURCC}",
+                    fix="pip install opencv-python-headless",
+                )
+        self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()

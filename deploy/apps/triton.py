@@ -1,0 +1,150 @@
+"""A Triton model repository of an image → mask engine: configuration, versioned model and labels.
+
+Source: Triton Inference Server documentation, "Model Configuration" and "Model Repository", and the README files of
+its TensorRT, ONNX Runtime and OpenVINO backends. Never served during development.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.artifacts import write_atomic, write_text
+from core.errors import UserError
+from deploy.bundle.store import check_files
+from deploy.targets.base import Bundle
+from deploy.targets.onnxruntime import backend as onnxruntime_backend
+from deploy.targets.openvino import backend as openvino_backend
+from deploy.targets.tensorrt import backend as trt_backend
+
+LABELS = "labels.txt"
+QUEUE_DELAY_US = 2000  # how long a request may wait for others: little beside an inference on a CPU
+VERSION = "1"
+
+_NAME = re.compile(r"[^\s/\\.][^\s/\\]*")
+
+_TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
+
+
+@dataclass(frozen=True)
+class _Target:
+    """How Triton runs a backend's engine: `files` are names in the bundle and the names Triton expects."""
+
+    backend: str
+    kind: str
+    files: Mapping[str, str]
+
+
+_TARGETS = {
+    "openvino": _Target("openvino", "KIND_CPU", {openvino_backend.MODEL: "model.xml", "model.bin": "model.bin"}),
+    "onnxruntime": _Target("onnxruntime", "KIND_CPU", {onnxruntime_backend.MODEL: "model.onnx"}),
+    "trt": _Target("tensorrt", "KIND_GPU", {trt_backend.ENGINE: "model.plan"}),
+}
+
+
+def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Path:
+    """Write `out`/`name` and return it.
+
+    Args:
+        bundle: an image → mask engine.
+        max_batch: largest batch that Triton may form, where the engine's batch is dynamic.
+
+    Raises:
+        UserError: the engine changed since it was built, Triton has no backend for it, or `name` is no name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} is no name of a model", why="it becomes a folder and a part of the server's addresses"
+        )
+    if bundle.manifest["version"].startswith("tensorrt_rtx"):
+        raise UserError(
+            f"{bundle.dir} cannot be served by Triton",
+            why="its TensorRT backend loads plans of TensorRT, not of TensorRT-RTX",
+            fix="build on the GPU machine with the TensorRT of its Triton container",
+        )
+    check_files(bundle)
+    target, folder = _TARGETS[bundle.backend], out / name
+    for source, served in target.files.items():
+        with write_atomic(folder / VERSION / served) as temporary:
+            shutil.copyfile(bundle.dir / source, temporary)
+    names = [entry["name"] for entry in bundle.manifest["meaning"]["classes"]]
+    write_text(folder / LABELS, "".join(f"{label}\n" for label in names))
+    write_text(folder / "config.pbtxt", config_text(bundle, name, max_batch))
+    return folder
+
+
+def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
+    """The model's `config.pbtxt`.
+
+    Triton batches along a first dimension that the configuration leaves out, and only where `max_batch_size` is above
+    zero. An engine of a fixed batch gets zero, all its dimensions, and no batching.
+    """
+    tensors, target = bundle.manifest["tensors"], _TARGETS[bundle.backend]
+    every = [*tensors["inputs"], *tensors["outputs"]]
+    batched = all(not isinstance(tensor["shape"][0], int) for tensor in every)
+    fields: list[tuple[str, Any]] = [
+        ("name", name),
+        ("backend", target.backend),
+        ("max_batch_size", min(max_batch, _profile_max(bundle)) if batched else 0),
+        *(("input", _tensor(tensor, batched)) for tensor in tensors["inputs"]),
+        *(("output", [*_tensor(tensor, batched), ("label_filename", LABELS)]) for tensor in tensors["outputs"]),
+        ("instance_group", [("count", 1), ("kind", _Word(target.kind))]),
+    ]
+    if batched:
+        fields.append(("dynamic_batching", [("max_queue_delay_microseconds", QUEUE_DELAY_US)]))
+    fields += [
+        ("parameters", [("key", key), ("value", [("string_value", value)])])
+        for key, value in _parameters(bundle).items()
+    ]
+    return _text(fields)
+
+
+def _profile_max(bundle: Bundle) -> float:
+    """Largest batch of a TensorRT engine's optimisation profile; other engines have no limit."""
+    batch = bundle.manifest["options"].get("trt", {}).get("batch")
+    return batch["max"] if batch else math.inf
+
+
+class _Word(str):
+    """An enum value, which text format writes without quotes."""
+
+
+def _tensor(tensor: Mapping[str, Any], batched: bool) -> list[tuple[str, Any]]:
+    dims = [side if isinstance(side, int) else -1 for side in tensor["shape"][batched:]]
+    return [
+        ("name", tensor["name"]),
+        ("data_type", _Word(_TYPES[tensor["dtype"]])),
+        *(("dims", side) for side in dims),
+    ]
+
+
+def _parameters(bundle: Bundle) -> dict[str, str]:
+    """What the engine was measured with, in the words of Triton's backends."""
+    if bundle.backend == "openvino":
+        properties = bundle.manifest["properties"]
+        return {key: str(properties[key]) for key in ("PERFORMANCE_HINT", "INFERENCE_NUM_THREADS")}
+    if bundle.backend == "onnxruntime":
+        return {"intra_op_thread_count": str(bundle.manifest["threads"])}
+    return {}
+
+
+def _text(fields: Sequence[tuple[str, Any]], indent: str = "") -> str:
+    """Protobuf text format: lists of pairs are messages, JSON escapes strings as text format does."""
+    lines = []
+    for key, value in fields:
+        if isinstance(value, list):
+            lines.append(f"{indent}{key} {{\n{_text(value, indent + '  ')}{indent}}}\n")
+        else:
+            shown = (
+                json.dumps(value, ensure_ascii=False)
+                if isinstance(value, str) and not isinstance(value, _Word)
+                else value
+            )
+            lines.append(f"{indent}{key}: {shown}\n")
+    return "".join(lines)

@@ -1,0 +1,1 @@
+"""Built engines on disk: files, manifest, and the meaning of their tensors."""

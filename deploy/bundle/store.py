@@ -1,0 +1,144 @@
+"""A built engine on disk: its files and a manifest that says what they are and what made them."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.artifacts import read_json, sha256_file, write_json
+from core.errors import UserError
+from core.versions import installed
+from deploy.graph.graph_facts import quantized_in, read_graph, tensors_of
+from deploy.hardware.cpu import abilities, cpu_flags, cpu_model
+from deploy.targets.base import Backend, BuildOptions, Bundle
+
+SCHEMA_VERSION = 2
+MANIFEST = "manifest.json"
+_REQUIRED = (
+    "backend",
+    "version",
+    "precision",
+    "options",
+    "device",
+    "tensors",
+    "meaning",
+    "placement",
+    "source",
+    "files",
+)
+_ABOUT = ("meaning", "placement")
+_TOOLS = ("onnx", "onnx-graphsurgeon", "polygraphy", "numpy")
+
+
+def write_bundle(
+    out: Path,
+    backend: Backend,
+    options: BuildOptions,
+    source: Path,
+    fill: Callable[[Path], Mapping[str, Any]],
+) -> Bundle:
+    """Let `fill` write the engine files into an empty folder, describe them, and put the folder at `out`.
+
+    An older bundle at `out` is replaced only after `fill` succeeded.
+
+    Args:
+        backend: what builds.
+        options: what it was asked for.
+        source: the ONNX it is built from.
+        fill: writes the files and returns what else belongs in the manifest (how they are to be opened).
+    """
+    graph = read_graph(source)
+    with _replacing(out) as folder:
+        extra = fill(folder)
+        files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+        manifest = {
+            "schema": SCHEMA_VERSION,
+            "backend": backend.name,
+            "version": backend.version(),
+            "precision": options.precision,
+            "options": {key: value for key, value in vars(options).items() if key not in _ABOUT},
+            "device": backend.device(options.precision),
+            "tensors": tensors_of(graph),
+            "meaning": dict(options.meaning),
+            "placement": {**options.placement, **quantized_in(graph)},
+            "source": {"name": source.name, "sha256": sha256_file(source)},
+            "files": files,
+            "cpu": {"model": cpu_model(), "flags": sorted(cpu_flags())},
+            "platform": platform.platform(),
+            "tools": installed(_TOOLS),
+            **extra,
+        }
+        write_json(folder / MANIFEST, manifest)
+    return Bundle(out, backend.name, options.precision, manifest)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """The bundle in `folder`; raises `UserError` when there is none, or its manifest is not one of this version."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"no engine bundle in {folder}", why=f"{MANIFEST} is missing", fix="run `make engine`")
+    try:
+        manifest = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged", why=f"it is no JSON: {error}", fix="run `make engine`") from error
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA_VERSION:
+        raise UserError(f"{path} is of schema {schema}, not {SCHEMA_VERSION}", fix="run `make engine`")
+    lost = [key for key in _REQUIRED if key not in manifest]
+    if lost:
+        raise UserError(f"{path} is damaged", why=f"it lacks {', '.join(lost)}", fix="run `make engine`")
+    return Bundle(folder, manifest["backend"], manifest["precision"], manifest)
+
+
+def check_bundle(bundle: Bundle, version: str) -> None:
+    """Refuse a changed or foreign engine before a byte of it is deserialized: an engine is native code.
+
+    Raises:
+        UserError: a file is missing, its hash differs, or it was built with another version than `version` or for a
+            CPU that has more than this one.
+    """
+    check_files(bundle)
+    built = bundle.manifest["version"]
+    if built != version:
+        raise UserError(f"{bundle.dir}: built with {bundle.backend} {built}, have {version}", fix="run `make engine`")
+    lost = [name for name in bundle.manifest["device"].get("cpu", ()) if name not in abilities()]
+    if lost:
+        raise UserError(
+            f"{bundle.dir}: built for a CPU with {' and '.join(lost)}, have {cpu_model()} without",
+            fix="run `make engine`",
+        )
+
+
+def check_files(bundle: Bundle) -> None:
+    """Raise `UserError` unless every file is there and is the one that was built."""
+    for name, expected in bundle.manifest["files"].items():
+        path = bundle.dir / name
+        if not path.is_file() or sha256_file(path) != expected:
+            what = "changed since it was built" if path.is_file() else "missing"
+            raise UserError(
+                f"{path} is {what}", why="it is not loaded unless its hash matches", fix="run `make engine`"
+            )
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out` that becomes `out` when the block succeeds."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if out.exists():
+            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+            out.replace(old / out.name)
+            folder.replace(out)
+            shutil.rmtree(old)
+        else:
+            folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

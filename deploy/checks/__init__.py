@@ -1,0 +1,1 @@
+"""Checks of a placed graph: invariants, parity with training, error layer by layer."""

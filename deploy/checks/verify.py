@@ -1,0 +1,164 @@
+"""Check that a placed graph is what every engine wants, before minutes are spent on building it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from core.errors import UserError
+from deploy.apply.insert import DEQUANTIZE, QMAX, QUANTIZE
+from deploy.apply.number_formats import UINT8_MIDDLE, Unsigned
+from deploy.graph import onnx_graph
+from deploy.graph.opgraph import WEIGHTED, commutes
+from deploy.graph.value_range import non_negative
+from deploy.placement import partial
+from deploy.placement.decide import Placement
+from deploy.placement.rules.weighted import weight_axis
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken invariant and the node that breaks it."""
+
+    invariant: str
+    node: str
+    detail: str
+
+
+def verify(path: Path, expected: Placement, unsigned: Unsigned = "never") -> None:
+    """Raise `UserError` naming the first violations, if `path` breaks an invariant or lost a Q/DQ pair."""
+    graph = onnx_graph.load(path)
+    halved = {item.node for item in expected.skips if item.rule == partial.ONE_SIDE}
+    found = [*violations(graph, unsigned, halved), *_lost_pairs(graph, expected)]
+    found = found or list(_unequal_groups(graph, expected))
+    if found:
+        lines = "; ".join(f"{item.node}: {item.invariant} ({item.detail})" for item in found[:SHOWN])
+        raise UserError(f"{path} breaks {len(found)} Q/DQ invariants", why=lines, fix="please report the model")
+
+
+def violations(graph: gs.Graph, unsigned: Unsigned = "never", halved: Collection[str] = ()) -> Iterator[Violation]:
+    """Every broken invariant of a Q/DQ graph: symmetric INT8, one pair a tensor, nothing on biases and outputs.
+
+    `halved` are the weighted nodes of which the config quantizes one side alone.
+    """
+    pairs: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op in (QUANTIZE, DEQUANTIZE):
+            if not all(isinstance(tensor, gs.Constant) for tensor in node.inputs[1:]):
+                yield Violation("scales and zero-points are constants", node.name, "one is computed")
+                continue
+            yield from _parameters(node, unsigned)
+        if node.op == QUANTIZE:
+            source = node.inputs[0].name
+            if source in pairs:
+                yield Violation("one Q/DQ pair per tensor", node.name, f"{pairs[source]} quantizes {source} too")
+            pairs[source] = node.name
+            readers = {reader.op for reader in node.outputs[0].outputs}
+            if readers != {DEQUANTIZE}:
+                yield Violation("a Q feeds only its DQ", node.name, f"readers: {sorted(readers)}")
+            yield from _unequal_pair(node)
+        if node.op == DEQUANTIZE:
+            if node.outputs[0] in graph.outputs:
+                yield Violation("graph outputs stay float", node.name, node.outputs[0].name)
+            yield from _stored_weight(node)
+        if node.op in WEIGHTED:
+            yield from _operands(node, node.name in halved)
+
+
+def _parameters(node: gs.Node, unsigned: Unsigned) -> Iterator[Violation]:
+    scale = node.inputs[1].values
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        yield Violation("scales are finite and positive", node.name, f"min {scale.min()}, max {scale.max()}")
+    zero_point = node.inputs[2].values if len(node.inputs) > 2 else None
+    if zero_point is None or not _is_symmetric(node, zero_point, unsigned):
+        kinds = "int8 with zero-point 0" if unsigned == "never" else f"int8 or uint8 ({unsigned})"
+        yield Violation("symmetric INT8", node.name, f"the element type and zero-point are not {kinds}")
+
+
+def _is_symmetric(node: gs.Node, zero_point: NDArray[Any], unsigned: Unsigned) -> bool:
+    """int8 around 0; where `unsigned` allows it uint8 around 128, or from 0 on a tensor without negative values."""
+    if zero_point.dtype == np.int8:
+        return not zero_point.any()
+    if zero_point.dtype != np.uint8 or unsigned == "never":
+        return False
+    quantize = node if node.op == QUANTIZE else node.inputs[0].inputs[0] if node.inputs[0].inputs else None
+    if not zero_point.any():
+        return quantize is not None and non_negative(quantize.inputs[0])
+    return unsigned == "always" and bool((zero_point == UINT8_MIDDLE).all())
+
+
+def _unequal_pair(node: gs.Node) -> Iterator[Violation]:
+    for reader in node.outputs[0].outputs:
+        if reader.op == DEQUANTIZE and not all(map(_same, node.inputs[1:], reader.inputs[1:])):
+            yield Violation("Q and DQ have the same scale and zero-point", node.name, reader.name)
+
+
+def _same(one: gs.Tensor, other: gs.Tensor) -> bool:
+    if one is other or not (isinstance(one, gs.Constant) and isinstance(other, gs.Constant)):
+        return one is other
+    return bool(one.values.dtype == other.values.dtype and np.array_equal(one.values, other.values))
+
+
+def _stored_weight(node: gs.Node) -> Iterator[Violation]:
+    values = node.inputs[0]
+    if isinstance(values, gs.Constant) and int(values.values.min()) < -QMAX:
+        yield Violation("weights use the narrow range", node.name, f"minimum {values.values.min()}")
+
+
+def _operands(node: gs.Node, halved: bool) -> Iterator[Violation]:
+    sources = [_behind_copies(tensor) for tensor in node.inputs]
+    dequantized = [bool(tensor.inputs) and tensor.inputs[0].op == DEQUANTIZE for tensor in sources]
+    if dequantized[0] != dequantized[1] and not halved:
+        yield Violation("both operands are quantized or none", node.name, f"input and weight: {dequantized[:2]}")
+    if len(dequantized) > 2 and dequantized[2]:
+        yield Violation("biases stay float", node.name, node.inputs[2].name)
+    if dequantized[0] and _scale_count(sources[0].inputs[0]) != 1:
+        yield Violation("activations have one scale", node.name, node.inputs[0].name)
+    if dequantized[1] and sources[1] is node.inputs[1]:
+        pair = sources[1].inputs[0]
+        axis, wanted = int(pair.attrs.get("axis", 1)), weight_axis(onnx_graph.op_node(node))
+        if _scale_count(pair) > 1 and axis != wanted:
+            yield Violation("a weight has its scales per output channel", node.name, f"axis {axis}, not {wanted}")
+
+
+def _scale_count(node: gs.Node) -> int:
+    scale = node.inputs[1]
+    return int(scale.values.size) if isinstance(scale, gs.Constant) else 1
+
+
+def _behind_copies(tensor: gs.Tensor) -> gs.Tensor:
+    """What `tensor` is made of by ops that commute with Q/DQ, whose pair therefore stands in front of them."""
+    while tensor.inputs and commutes(onnx_graph.op_node(tensor.inputs[0])):
+        tensor = tensor.inputs[0].inputs[0]
+    return tensor
+
+
+def _unequal_groups(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:
+    members = {tensor for group in expected.groups for tensor in group}
+    quantizers = [node for node in graph.nodes if node.op == QUANTIZE and node.inputs[0].name in members]
+    largest = {node.inputs[0].name: _largest(node) for node in quantizers}
+    for group in expected.groups:
+        found = {tensor: largest[tensor] for tensor in group if tensor in largest}
+        if found and not np.allclose(list(found.values()), next(iter(found.values())), rtol=1e-6, atol=0):
+            yield Violation("a group has one range", next(iter(found)), f"largest values: {found}")
+
+
+def _largest(node: gs.Node) -> float:
+    """Largest value that a Q can represent, which is the same in every spelling of a scale."""
+    scale, zero_point = (tensor.values for tensor in node.inputs[1:])
+    return float(scale.max()) * (np.iinfo(zero_point.dtype).max - int(zero_point.max()))
+
+
+def _lost_pairs(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:
+    wanted = len(expected.by_tensor) + len({item.use.tensor for item in expected.weights})
+    found = sum(node.op == DEQUANTIZE for node in graph.nodes)
+    if found != wanted:
+        yield Violation("no Q/DQ pair goes missing", graph.name, f"{wanted} placed, {found} in the file")

@@ -1,0 +1,175 @@
+"""ONNX in: load, clean, and view as an op graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx.inliner
+import onnx_graphsurgeon as gs
+import onnxruntime
+
+from core.artifacts import write_atomic
+from core.errors import UserError
+from deploy.graph.opgraph import Node, OpGraph
+from deploy.graph.opset import raise_opset
+
+ERRORS_ONLY = 3
+FOLD_LIMIT_BYTES = 64 << 20  # constants larger than this are left to the engine
+
+
+def load(path: Path) -> gs.Graph:
+    """Load an ONNX file; raises `UserError` when there is none or it is not ONNX."""
+    if not path.is_file():
+        raise UserError(f"no ONNX file {path}", fix="run `make qat`, or give the path of an exported model")
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:  # protobuf raises its own DecodeError type, which differs between builds
+        raise UserError(f"{path} cannot be read as ONNX", why=str(error)) from error
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    graph = gs.import_onnx(model)
+    _resolve_constants(graph)
+    return graph
+
+
+def clean(graph: gs.Graph) -> gs.Graph:
+    """Raise the opset, fold shapes and constants, drop identities and dead nodes, name what is unnamed.
+
+    Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.plan.strip`).
+    """
+    quiet_runtime()
+    model = onnx.shape_inference.infer_shapes(raise_opset(gs.export_onnx(graph)), data_prop=True)
+    folded = gs.import_onnx(model)
+    folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
+    _resolve_constants(folded)
+    sort_nodes(folded.cleanup())
+    _name_nodes(folded)
+    return folded
+
+
+def quiet_runtime() -> None:
+    """Graphsurgeon folds constants with ONNX Runtime, which warns of its own passes."""
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+
+
+def save(graph: gs.Graph, target: Path) -> None:
+    """Write the graph atomically, checked by `onnx.checker` with full shape inference."""
+    model = gs.export_onnx(graph)
+    onnx.checker.check_model(model, full_check=True)
+    with write_atomic(target) as temporary:
+        onnx.save(model, str(temporary))
+
+
+def view(graph: gs.Graph) -> OpGraph:
+    """The op graph of a float ONNX graph in topological order."""
+    constants = {
+        name: tuple(tensor.shape) for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)
+    }
+    return OpGraph(
+        nodes=[op_node(node) for node in graph.nodes],
+        inputs=[tensor.name for tensor in graph.inputs],
+        outputs=[tensor.name for tensor in graph.outputs],
+        constants=constants,
+    )
+
+
+def op_node(node: gs.Node) -> Node:
+    """One ONNX operator as placement rules see it."""
+    attrs: dict[str, Any] = {"groups": node.attrs.get("group", 1), "transB": node.attrs.get("transB", 0)}
+    if node.op == "Resize":
+        attrs["mode"] = node.attrs.get("mode", "nearest")
+    elif node.op == "Pad":
+        attrs |= {"mode": node.attrs.get("mode", "constant"), "pad_value": _pad_value(node)}
+    inputs = tuple("" if tensor.is_empty() else tensor.name for tensor in node.inputs)
+    return Node(node.name, node.op, inputs, tuple(tensor.name for tensor in node.outputs), attrs)
+
+
+def _pad_value(node: gs.Node) -> float | None:
+    """What a constant Pad fills with; None when that is computed."""
+    if len(node.inputs) < 3 or node.inputs[2].is_empty():
+        return 0.0
+    value = node.inputs[2]
+    return float(value.values.reshape(())) if isinstance(value, gs.Constant) else None
+
+
+def _resolve_constants(graph: gs.Graph) -> None:
+    """Make constants of Constant nodes and read past Identities, so that scales are found where they are used."""
+    for node in graph.nodes:
+        if node.op == "Constant" and "value" in node.attrs:
+            constant = node.outputs[0]
+            node.outputs.clear()
+            constant.to_constant(node.attrs["value"].values)
+        elif node.op == "Identity":
+            _remove_identity(graph, node)
+    graph.cleanup()
+
+
+def _remove_identity(graph: gs.Graph, node: gs.Node) -> None:
+    """Unless it is what gives a graph output its name (see `become_output`)."""
+    source, result = node.inputs[0], node.outputs[0]
+    positions = [position for position, tensor in enumerate(graph.outputs) if tensor is result]
+    if positions and (isinstance(source, gs.Constant) or source in [*graph.inputs, *graph.outputs]):
+        return
+    replace_uses(graph, result, source)
+    node.outputs.clear()
+    if positions:
+        become_output(graph, positions[0], result)
+
+
+def replace_uses(graph: gs.Graph, old: gs.Tensor, new: gs.Tensor) -> None:
+    """Let everything that reads `old` read `new`, graph outputs included."""
+    for reader in list(old.outputs):
+        reader.inputs = [new if tensor is old else tensor for tensor in reader.inputs]
+    graph.outputs = [new if tensor is old else tensor for tensor in graph.outputs]
+
+
+def become_output(graph: gs.Graph, position: int, output: gs.Variable) -> bool:
+    """Give the tensor that replaced `output` as graph output number `position` the output's name and type.
+
+    A tensor that already has a name people know (a graph input, another output, a constant) keeps it and reaches the
+    output through an Identity. Returns whether the tensor was renamed.
+    """
+    source = graph.outputs[position]
+    others = [*graph.inputs, *graph.outputs[:position], *graph.outputs[position + 1 :]]
+    if isinstance(source, gs.Constant) or any(source is tensor for tensor in others):
+        graph.nodes.append(gs.Node("Identity", f"{output.name}_Identity", inputs=[source], outputs=[output]))
+        graph.outputs[position] = output
+        return False
+    source.name, output.name = output.name, source.name
+    source.dtype, source.shape = output.dtype, output.shape
+    return True
+
+
+def sort_nodes(graph: gs.Graph) -> None:
+    """Order nodes by walking up from the outputs, in place.
+
+    The order depends on the network alone, not on the order it came in: a graph that is placed twice is the same file.
+    """
+    if any(isinstance(value, gs.Graph) for node in graph.nodes for value in node.attrs.values()):
+        graph.toposort()  # bodies of If and Loop read tensors that their node does not list
+        return
+    done: dict[int, gs.Node] = {}
+    stack = [node for tensor in reversed(graph.outputs) for node in tensor.inputs]
+    while stack:
+        node = stack[-1]
+        waiting = [above for tensor in node.inputs for above in tensor.inputs if id(above) not in done]
+        if waiting:
+            stack += reversed(waiting)
+        else:
+            done.setdefault(id(stack.pop()), node)
+    graph.nodes = list(done.values())
+
+
+def _name_nodes(graph: gs.Graph) -> None:
+    """Rules and reports speak of nodes by name, so every node gets a unique one."""
+    seen: set[str] = set()
+    for node in graph.nodes:
+        base = node.name or f"{node.op}_{node.outputs[0].name}"
+        name, number = base, 1
+        while name in seen:
+            number += 1
+            name = f"{base}_{number}"
+        node.name = name
+        seen.add(name)

@@ -1,0 +1,77 @@
+"""A pattern of the config that names nothing is a typing error, and would quantize another network than was meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+from core.config import PlacementConfig
+from core.console import say
+from core.errors import UserError
+from deploy.graph.opgraph import WEIGHTED, Node, OpGraph
+from deploy.placement.custom import load_rules
+from deploy.placement.decide import matches, module_path
+from deploy.placement.rules.base import Rule
+
+SHOWN = 3  # names that an error suggests
+
+
+def require_named(graph: OpGraph, config: PlacementConfig, own: Sequence[Rule] = ()) -> None:
+    """Check every pattern of `placement` against the network, and that every rule of the user's own finds its kind.
+
+    Args:
+        graph: the float network.
+        config: `skip` may name any node, `only` and `layers` name operators with weights.
+        own: rules besides those of `config.custom`; one that has no opinion on any node is told, not refused, since a
+            file of rules may serve several networks.
+
+    Raises:
+        UserError: a pattern that names nothing; the fix shows the names nearest to it.
+    """
+    weighted = [node for node in graph.nodes if node.kind in WEIGHTED]
+    for key, patterns, nodes in (
+        ("placement.skip", config.skip, graph.nodes),
+        ("placement.only", config.only, weighted),
+        ("placement.layers", tuple(spec.match for spec in config.layers), weighted),
+    ):
+        for pattern in unnamed(nodes, patterns):
+            other = nodes is weighted and bool(_named(graph.nodes, pattern))
+            what = "no operator with weights" if other else "nothing in this network"
+            raise UserError(
+                f"{key}: {pattern} names {what}",
+                why="patterns are fnmatch patterns of module paths, or kinds: " + ", ".join(_kinds(nodes)),
+                fix=suggestion(pattern, [*map(_path, nodes), *_kinds(nodes)]),
+            )
+    for rule in (*own, *(rule for path in config.custom for rule in load_rules(path))):
+        if rule.name not in config.disable and all(rule.match(graph, node) is None for node in graph.nodes):
+            say(f"warning: placement.custom: rule {rule.name} finds nothing of its kind in this network")
+
+
+def unnamed(nodes: Iterable[Node], patterns: Iterable[str]) -> tuple[str, ...]:
+    """Those of `patterns` that name none of `nodes`."""
+    known = tuple(nodes)
+    return tuple(pattern for pattern in patterns if not _named(known, pattern))
+
+
+def suggestion(pattern: str, names: Iterable[str]) -> str:
+    """What to write instead of `pattern`: the names nearest to it, or a few of those there are."""
+    known = list(dict.fromkeys(names))
+    plain = re.sub(r"[*?\[\]]", "", pattern).strip(".")
+    lower = {name.lower(): name for name in known}
+    near = [lower[name] for name in difflib.get_close_matches(plain.lower(), lower, n=SHOWN, cutoff=0.5)]
+    if near:
+        return f"did you mean {', '.join(near)}?"
+    return f"there are {', '.join(known[:SHOWN])}, … ({len(known)} names)"
+
+
+def _named(nodes: Iterable[Node], pattern: str) -> list[Node]:
+    return [node for node in nodes if matches(node, pattern)]
+
+
+def _path(node: Node) -> str:
+    return module_path(node.name)
+
+
+def _kinds(nodes: Iterable[Node]) -> list[str]:
+    return sorted({node.kind for node in nodes})

@@ -1,0 +1,1 @@
+"""The quantization plan: scales and where they come from."""

@@ -1,0 +1,121 @@
+"""What a backend is: it builds an engine bundle from ONNX, opens it, and tells which layers run in INT8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why something cannot run here, and what would make it run."""
+
+    why: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the builder may choose. `threads` is for CPU backends, `workspace_mib` and `rest` for TensorRT.
+
+    `rest` is the precision of what an INT8 graph leaves in float.
+    `trt` is the config section `deploy.trt` as JSON; its defaults where keys are missing.
+    `meaning` and `placement` are not for the builder: JSON for the manifest on what the engine's tensors are (see
+    `deploy.bundle.meaning`) and where its Q/DQ comes from.
+    """
+
+    precision: Precision
+    threads: int = 1
+    workspace_mib: int = 4096
+    rest: Literal["fp16", "fp32"] = "fp16"
+    verbose: bool = False
+    trt: Mapping[str, Any] = field(default_factory=dict)
+    meaning: Mapping[str, Any] = field(default_factory=dict)
+    placement: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A built engine on disk: `dir` holds `manifest.json` and the files it names."""
+
+    dir: Path
+    backend: str
+    precision: Precision
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the engine files, without the manifest."""
+        return sum((self.dir / name).stat().st_size for name in self.manifest["files"])
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer of the built engine.
+
+    Attributes:
+        name: the engine's own name for it.
+        kind: normalised operator kind: "Conv" for a (fused) convolution, else the engine's type name.
+        precision: what the kernel computes in: "int8", "fp32", "bf16", "fp16" or "unknown".
+        detail: the evidence (OpenVINO primitiveType, ORT op type, TensorRT tactic or format).
+        origin: names of the ONNX nodes fused into it, where the engine tells.
+        output: what its first result is written in, named as `precision`; "" where the engine does not tell.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    detail: str = ""
+    origin: Sequence[str] = ()
+    output: str = ""
+
+
+class Session(Protocol):
+    """An opened engine."""
+
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """Run once. `feeds`: float32 arrays by input name, NCHW."""
+
+    def time_ms(self, feeds: Tensors, runs: int) -> NDArray[np.float64]:
+        """Wall time of each of `runs` inferences in milliseconds (inputs already in place)."""
+
+
+class Backend(Protocol):
+    """One inference engine family."""
+
+    name: str
+    dialect: str  # key of `deploy.apply.dialects.DIALECTS` and `deploy.placement.rule_sets.PROFILES`
+    precisions: tuple[Precision, ...]
+
+    def version(self) -> str:
+        """Version of the vendor's library; an engine runs only with the version that built it."""
+
+    def device(self, precision: Precision) -> Mapping[str, Any]:
+        """The part of this machine that decides how `precision` is built: `cpu`, its abilities, or `gpu`."""
+
+    def available(self, precision: Precision) -> Unavailable | None:
+        """None when `precision` can be built here."""
+
+    def runnable(self, precision: Precision) -> Unavailable | None:
+        """None when a bundle of `precision` can be opened here (RTX builds without a GPU but cannot run)."""
+
+    def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:
+        """Build an engine from `onnx` into the folder `out` (replaced atomically)."""
+
+    def open(self, bundle: Bundle) -> AbstractContextManager[Session]:
+        """Check the engine's hash, then load it."""
+
+    def layers(self, bundle: Bundle) -> list[LayerInfo]:
+        """The INT8 proof, read from the built engine."""

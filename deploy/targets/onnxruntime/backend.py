@@ -1,0 +1,148 @@
+"""ONNX Runtime on the CPU: FP32, and INT8 from a Q/DQ graph.
+
+Source: ONNX Runtime documentation, "Quantize ONNX models" (QDQ format) and "Graph Optimizations".
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx as onnx_package
+from numpy.typing import NDArray
+
+from deploy.bundle.store import check_bundle, write_bundle
+from deploy.hardware.cpu import UINT8, abilities
+from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Tensors, Unavailable
+from deploy.targets.packages import missing_package, package_version
+
+MODEL = "model.onnx"
+_ERRORS_ONLY = 3
+_INT8_CONVOLUTIONS = {"QLinearConv", "ConvInteger"}
+_FLOAT_CONVOLUTIONS = {"Conv", "FusedConv", "ConvTranspose"}
+_INT8_PREFIXES = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "DynamicQuantize")
+
+
+class ONNXRuntimeBackend:
+    """The engine file is the ONNX itself: sessions optimise it when they open it."""
+
+    name = "onnxruntime"
+    dialect = "onnxruntime"
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+
+    def version(self) -> str:
+        """Version of the onnxruntime package."""
+        return package_version("onnxruntime")
+
+    def device(self, precision: Precision) -> Mapping[str, Any]:
+        """For INT8 what its dialect depends on (see `deploy.apply.dialects`)."""
+        used = {UINT8} if precision == "int8" else set()
+        return {"cpu": sorted(used & abilities())}
+
+    def available(self, precision: Precision) -> Unavailable | None:
+        """Whether the package is here."""
+        return missing_package("onnxruntime")
+
+    def runnable(self, precision: Precision) -> Unavailable | None:
+        """What can be built can be run."""
+        return self.available(precision)
+
+    def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:
+        """Copy the graph and make sure that a session can be opened on it."""
+
+        def fill(folder: Path) -> Mapping[str, Any]:
+            shutil.copyfile(onnx, folder / MODEL)
+            open_session(folder / MODEL, options.threads)
+            return {"threads": options.threads}
+
+        return write_bundle(out, self, options, onnx, fill)
+
+    @contextmanager
+    def open(self, bundle: Bundle) -> Iterator[ONNXRuntimeSession]:
+        """Check the hash, then open a session."""
+        check_bundle(bundle, self.version())
+        yield ONNXRuntimeSession(open_session(bundle.dir / MODEL, bundle.manifest["threads"]))
+
+    def layers(self, bundle: Bundle) -> list[LayerInfo]:
+        """Operators of the graph as ONNX Runtime has optimised and fused it."""
+        check_bundle(bundle, self.version())
+        with tempfile.TemporaryDirectory() as folder:
+            optimized = Path(folder) / "optimized.onnx"
+            open_session(bundle.dir / MODEL, bundle.manifest["threads"], save_to=optimized)
+            graph = onnx_package.load(str(optimized)).graph
+        return [_layer(node) for node in graph.node]
+
+
+class ONNXRuntimeSession:
+    """A session whose tensors are bound once and reused while it is timed."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.input_names = tuple(value.name for value in session.get_inputs())
+        self.output_names = tuple(value.name for value in session.get_outputs())
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """One inference."""
+        values = self._session.run(list(self.output_names), dict(feeds))
+        return dict(zip(self.output_names, values, strict=True))
+
+    def time_ms(self, feeds: Tensors, runs: int) -> NDArray[np.float64]:
+        """Milliseconds of each of `runs` inferences on bound tensors."""
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in self.output_names:
+            binding.bind_output(name)
+        samples = np.empty(runs)
+        for index in range(runs):
+            start = time.perf_counter()
+            self._session.run_with_iobinding(binding)
+            samples[index] = (time.perf_counter() - start) * 1e3
+        return samples
+
+
+def open_session(model: Path, threads: int, save_to: Path | None = None, profile_to: Path | None = None) -> Any:
+    """An `InferenceSession` on the CPU, `threads` wide.
+
+    Args:
+        save_to: file that gets the optimised graph.
+        profile_to: folder that gets the profile when `end_profiling` is called.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+    if profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_to / "profile")
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def kind_of(operator: str) -> str:
+    """ "Conv" for every convolution, else the operator's name."""
+    return "Conv" if operator in _INT8_CONVOLUTIONS | _FLOAT_CONVOLUTIONS else operator
+
+
+def precision_of(operator: str) -> str:
+    """What a CPU kernel computes in, which its operator tells."""
+    int8 = operator in _INT8_CONVOLUTIONS or operator.startswith(_INT8_PREFIXES)
+    return "int8" if int8 else "fp32"
+
+
+def _layer(node: Any) -> LayerInfo:
+    return LayerInfo(
+        name=node.name,
+        kind=kind_of(node.op_type),
+        precision=precision_of(node.op_type),
+        detail=node.op_type,
+    )

@@ -1,0 +1,90 @@
+"""Which precision each TensorRT layer computes in, from the EngineInspector's JSON.
+
+`IEngineInspector.get_engine_information` gives it, and `trtexec --exportLayerInfo` writes it. Keys by version: a
+tensor's type is in `Format/Datatype`, together with its memory format in 8.x; RTX has `Datatype` and `Format`. Weights
+are in `Weights`, of a convolution with pooling in `ConvWeights`; RTX lists `Constants`. `Metadata` came with 8.6.
+Sources: NVIDIA TensorRT documentation, "Engine Inspector"; the layer lists of TensorRT 8 beside NVIDIA's
+trt-engine-explorer; for RTX the log of its builder, which prints the same keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import UserError
+from deploy.targets.base import LayerInfo
+from deploy.targets.tensorrt.layer_kinds import Described, elements, layers_of
+
+_OTHER_PROFILE = re.compile(r"\[profile \d+\]$")  # every profile but the first repeats all layers
+
+
+def from_information(text: str, source: str) -> list[LayerInfo]:
+    """Layers of one engine.
+
+    Args:
+        text: what the inspector says in its JSON format.
+        source: where the text is from, for messages.
+
+    Raises:
+        UserError: no layer list, or one of names only.
+    """
+    try:
+        information = json.loads(text, strict=False)  # names may hold the separators of metadata
+    except ValueError as error:
+        raise UserError(f"{source} is no JSON", why=str(error)) from error
+    layers = information.get("Layers") if isinstance(information, dict) else None
+    if not isinstance(layers, list):
+        raise UserError(
+            f"{source} holds no layers of a TensorRT engine",
+            why='there is no list "Layers"',
+            fix="give a bundle's folder, a .plan or .engine file, or what trtexec --exportLayerInfo writes",
+        )
+    if not all(isinstance(layer, dict) and "LayerType" in layer for layer in layers):
+        raise UserError(
+            f"{source} names the layers and nothing else",
+            why="the engine was not built with detailed profiling verbosity",
+            fix="build it with trtexec --profilingVerbosity=detailed or ProfilingVerbosity.DETAILED",
+        )
+    return layers_of(_described(layer) for layer in layers if not _OTHER_PROFILE.search(layer["Name"]))
+
+
+def read_information(path: Path) -> list[LayerInfo]:
+    """Layers of an engine from the file that `trtexec --exportLayerInfo` wrote; raises as `from_information` does."""
+    return from_information(path.read_text(encoding="utf-8"), str(path))
+
+
+def engine_information(trt: Any, logger: Any, engine: bytes, host_code: bool) -> str | None:
+    """The inspector's JSON on a serialized engine; None where it cannot be loaded: another GPU, or none.
+
+    Args:
+        trt: `tensorrt` or `tensorrt_rtx`.
+        host_code: let the engine bring host code of its own, which a version-compatible one does.
+    """
+    runtime = trt.Runtime(logger)
+    if host_code:
+        runtime.engine_host_code_allowed = True
+    loaded = runtime.deserialize_cuda_engine(engine)
+    if loaded is None:
+        return None
+    return str(loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def _described(layer: Mapping[str, Any]) -> Described:
+    weights = layer.get("Weights") or layer.get("ConvWeights") or {}
+    return Described(
+        name=layer["Name"],
+        kind=layer["LayerType"],
+        inputs=[_type(tensor) for tensor in layer.get("Inputs", ())],
+        outputs=[_type(tensor) for tensor in layer.get("Outputs", ())],
+        weights=weights.get("Type", ""),
+        constants=[(elements(tensor["Dimensions"]), _type(tensor)) for tensor in layer.get("Constants", ())],
+        metadata=layer.get("Metadata", ""),
+    )
+
+
+def _type(tensor: Mapping[str, Any]) -> str:
+    return str(tensor.get("Datatype") or tensor.get("Format/Datatype", ""))

@@ -1,0 +1,1 @@
+"""Ranges of quantizers before and during training."""

@@ -1,0 +1,72 @@
+"""The statistics pass: what range does each quantized tensor of the float network have on training images?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.config import CalibrationConfig
+from core.console import track
+from qat.calibration.calibrators import calibrator_of
+from qat.calibration.histogram import Histogram, merged
+from qat.calibration.thresholds import amax_from
+from qat.processes.distributed import gathered, rank, world_size
+from qat.quantization.quantizers import Mode, Quantizer, quantizers
+from qat.tracing.inputs import Inputs, apply
+
+
+def activation_quantizers(model: nn.Module) -> dict[str, Quantizer]:
+    """The quantizers with one scale per tensor; weights are calibrated from the weight itself."""
+    return {name: quantizer for name, quantizer in quantizers(model).items() if quantizer.axis is None}
+
+
+def collect(model: nn.Module, batches: Iterable[Inputs]) -> dict[str, Histogram]:
+    """Histograms of |x| at every activation quantizer while the network computes in float.
+
+    Several processes share the batches and merge what they counted, so each ends with the histograms of all of them.
+
+    Args:
+        model: with quantizers; it is put in eval mode with all quantizers passing through.
+        batches: (N, C, H, W) float32 images of the *training* split, or what else the network is called with.
+
+    Returns:
+        A histogram by quantizer name.
+    """
+    model.eval()
+    for quantizer in quantizers(model).values():
+        quantizer.set_mode(Mode.FLOAT)
+    found = activation_quantizers(model)
+    histograms = {name: Histogram(name) for name in found}
+    handles = [q.register_forward_hook(partial(_record, histograms[name])) for name, q in found.items()]
+    try:
+        with torch.no_grad():
+            for batch in track(islice(batches, rank(), None, world_size()), "calibrating"):
+                apply(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: merged(gathered(histogram)) for name, histogram in histograms.items()}
+
+
+def calibrate(model: nn.Module, histograms: dict[str, Histogram], config: CalibrationConfig) -> None:
+    """Set every activation's amax from its histogram, by `config.method` or what an override says."""
+    calibrators = calibrator_of(model, config)
+    for name, quantizer in activation_quantizers(model).items():
+        own = calibrators[name]
+        amax = amax_from(histograms[name], own.method, own.percentile, own.momentum)
+        quantizer.set_amax(amax, "moving-average" if own.method == "moving_average" else f"histogram-{own.method}")
+
+
+def observe_range(model: nn.Module, histograms: dict[str, Histogram]) -> None:
+    """Set every activation's amax to the largest magnitude seen: statistics without calibration."""
+    for name, quantizer in activation_quantizers(model).items():
+        quantizer.set_amax(histograms[name].amax, "observed-range")
+
+
+def _record(histogram: Histogram, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    histogram.update(output)

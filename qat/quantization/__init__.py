@@ -1,0 +1,1 @@
+"""Fake quantizers and their insertion into a network."""

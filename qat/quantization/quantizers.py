@@ -1,0 +1,136 @@
+"""Fake quantizers: what a float tensor is after a trip through int8.
+
+Scales are amax / 127 and zero-points 0. Activations saturate at [-128, 127] as ONNX QuantizeLinear does; weights
+use the narrow range ±127, so that what is trained is what the engine computes. The arithmetic is in
+`qat.quantization.fake_quant`.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from qat.processes.distributed import world_size
+from qat.quantization.fake_quant import QMAX, fake_quantize, fake_quantize_learned, lsq_gain, magnitude
+
+_SMALLEST_AMAX = 1e-6  # a scale must be positive: a tensor that is all zero quantizes to zero with any scale
+
+
+class Mode(Enum):
+    """What a quantizer does with what it sees."""
+
+    FLOAT = "float"  # pass through, for statistics of the float network
+    QUANTIZE = "quantize"  # fixed scale
+    TRACK = "track"  # amax follows an exponential moving average, then quantize
+    LEARN = "learn"  # the scale is a trained parameter
+
+
+class Quantizer(nn.Module):
+    """Symmetric int8 fake quantizer, per tensor (`axis` None) or per slice along `axis`.
+
+    `amax` holds the largest magnitude that is represented, NaN until it is set; `origin` says where it came from.
+    """
+
+    def __init__(self, *, axis: int | None, channels: int = 1, narrow: bool, momentum: float = 0.9) -> None:
+        """
+        Args:
+            axis: channel axis of a weight, None for one scale per tensor.
+            channels: number of scales along `axis`.
+            narrow: ±127 (weights) instead of [-128, 127] (activations).
+            momentum: share of the old amax that `Mode.TRACK` keeps at each step; 0 follows the range exactly.
+        """
+        super().__init__()
+        self.axis = axis
+        self.qmin = -QMAX if narrow else -QMAX - 1
+        self.momentum = momentum
+        self.mode = Mode.FLOAT
+        self.origin = ""
+        shape = () if axis is None else (channels,)
+        self.amax = nn.Parameter(torch.full(shape, math.nan), requires_grad=False)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether every amax is finite and positive."""
+        return bool((torch.isfinite(self.amax) & (self.amax > 0)).all())
+
+    @property
+    def scale(self) -> Tensor:
+        """float32 step size, a scalar or one value per channel."""
+        return self.amax.abs().clamp_min(_SMALLEST_AMAX) / QMAX
+
+    def set_amax(self, amax: Tensor | float, origin: str) -> None:
+        """Fix the range. Zero becomes the smallest positive range; `origin` is recorded for the report."""
+        value = torch.as_tensor(amax, dtype=self.amax.dtype, device=self.amax.device)
+        with torch.no_grad():
+            self.amax.copy_(value.clamp_min(_SMALLEST_AMAX))
+        self.origin = origin
+
+    def set_mode(self, mode: Mode) -> None:
+        """Change what `forward` does; only `Mode.LEARN` makes amax a trained parameter."""
+        self.mode = mode
+        self.amax.requires_grad_(mode is Mode.LEARN)
+
+    def observe(self, x: Tensor) -> None:
+        """Move amax towards the largest magnitude of `x` (over all processes); the first observation sets it."""
+        seen = magnitude(x, self.axis).float().clamp_min(_SMALLEST_AMAX)
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(seen, distributed.ReduceOp.MAX)
+        with torch.no_grad():
+            if self.momentum:
+                seen = torch.where(torch.isnan(self.amax), seen, self.amax.lerp(seen, 1 - self.momentum))
+            self.amax.copy_(seen)
+        self.origin = "ema" if self.momentum else "max"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fake-quantize `x` (any shape, float) according to the mode."""
+        if self.mode is Mode.FLOAT:
+            return x
+        exact = False  # whether amax is the range of this very x
+        if self.mode is Mode.TRACK and self.training:
+            self.observe(x)
+            exact = self.momentum == 0
+        if self.mode is Mode.LEARN:
+            # amax = 127 · scale is trained; the factor 127² makes a step on it move the scale as LSQ does
+            processes = world_size() if self.axis is None else 1  # each has images of its own, but the same weights
+            gain = QMAX**2 * lsq_gain(x.numel() * processes, self.amax.numel())
+            return fake_quantize_learned(x, self.scale, axis=self.axis, qmin=self.qmin, gain=gain)
+        return self.quantize(x, saturates=not exact)
+
+    def quantize(self, x: Tensor, *, saturates: bool) -> Tensor:
+        """Values and gradients at the present range (`saturates`: some may lie outside); toolkits override this."""
+        return fake_quantize(x, self.scale, axis=self.axis, qmin=self.qmin, saturates=saturates)
+
+    def get_extra_state(self) -> dict[str, str]:
+        """Mode and origin travel with the state dict, so that a resumed run goes on as it was."""
+        return {"mode": self.mode.value, "origin": self.origin}
+
+    def set_extra_state(self, state: Any) -> None:
+        """Restore what `get_extra_state` gave."""
+        self.origin = state["origin"]
+        self.set_mode(Mode(state["mode"]))
+
+    def extra_repr(self) -> str:
+        """Shown by print(model)."""
+        shape = "per tensor" if self.axis is None else f"per channel of axis {self.axis}"
+        return f"int8, {shape}, {self.mode.value}, amax from {self.origin or 'nowhere yet'}"
+
+
+def activation_quantizer(kind: type[Quantizer] = Quantizer) -> Quantizer:
+    """One scale for the whole tensor: INT8 kernels take no per-channel activations."""
+    return kind(axis=None, narrow=False)
+
+
+def weight_quantizer(weight: Tensor, axis: int, kind: type[Quantizer] = Quantizer) -> Quantizer:
+    """One scale per output channel, set from the weight itself; while it is tracked it is the weight's exact range."""
+    quantizer = kind(axis=axis, channels=weight.shape[axis], narrow=True, momentum=0.0).to(weight.device)
+    quantizer.set_amax(magnitude(weight, axis), "max")
+    return quantizer
+
+
+def quantizers(model: nn.Module) -> dict[str, Quantizer]:
+    """Every quantizer of `model` by module path."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Quantizer)}

@@ -1,0 +1,76 @@
+"""Whose modules fake-quantize while training: nvidia-modelopt's, pytorch-quantization's or ours.
+
+What a toolkit is to the rest of the line is a class of quantizers. Ranges, modes, learned scales and what goes into
+checkpoints are `qat.quantization.quantizers.Quantizer`'s for all of them, so placement, calibration, the three
+approaches and export know nothing of toolkits, and a checkpoint of one loads under another. A toolkit's class replaces
+one thing: the values and gradients at a range that is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.config import Config
+from core.console import say
+from core.errors import UnsupportedEnvironment
+from core.versions import installed
+from qat.processes.stages import is_main
+from qat.quantization.quantizers import Quantizer
+from qat.quantization.toolkits import with_modelopt, with_pytorch_quantization
+
+AUTO = "auto"
+BUILTIN = "builtin"
+TOOLKITS: dict[str, Callable[[], type[Quantizer]]] = {  # in the order in which `auto` looks for them
+    "modelopt": with_modelopt.load,
+    "pytorch-quantization": with_pytorch_quantization.load,
+    BUILTIN: lambda: Quantizer,
+}
+_PACKAGES = {"modelopt": "nvidia-modelopt", "pytorch-quantization": "pytorch-quantization"}
+
+
+def quantizer_class(name: str) -> type[Quantizer]:
+    """The class of quantizers of the toolkit that `qat.toolkit` names; its packages are imported now.
+
+    `auto` gives ours: it stands for a choice that `with_toolkit_chosen` makes before training, and whatever was trained
+    is read, scored and exported by any of them.
+
+    Raises:
+        UnsupportedEnvironment: it is not installed, or lacks something that it imports.
+    """
+    return TOOLKITS[BUILTIN if name == AUTO else name]()
+
+
+def with_toolkit_chosen(config: Config) -> Config:
+    """`config` with the toolkit in place of `auto`: the first of `TOOLKITS` that can be imported. Says which it is.
+
+    Raises:
+        UnsupportedEnvironment: the one that the config names cannot be imported.
+    """
+    wanted = config.qat.toolkit
+    if wanted == AUTO:
+        chosen, missing = _first_importable()
+    else:
+        quantizer_class(wanted)
+        chosen, missing = wanted, ""
+    if is_main():
+        say(f"quantizers: {described(chosen)} (qat.toolkit: {wanted}{missing})")
+    return config.model_copy(update={"qat": config.qat.model_copy(update={"toolkit": chosen})})
+
+
+def described(name: str) -> str:
+    """The toolkit's name, with its version where it is a package."""
+    package = _PACKAGES.get(name, name)
+    return " ".join([package, *installed([package]).values()])
+
+
+def _first_importable() -> tuple[str, str]:
+    """Name of a toolkit, and why those before it are not."""
+    missing = ""
+    for name, load in TOOLKITS.items():
+        try:
+            load()
+        except UnsupportedEnvironment as error:
+            missing += f"; no {name}: {error.why}"
+        else:
+            return name, missing
+    raise AssertionError("the built-in toolkit needs no package")

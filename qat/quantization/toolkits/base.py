@@ -1,0 +1,45 @@
+"""What the quantizers of NVIDIA's two toolkits have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import UnsupportedEnvironment
+from qat.quantization.fake_quant import broadcast
+from qat.quantization.quantizers import Quantizer
+
+
+class VendorQuantizer(Quantizer):
+    """A quantizer around the `TensorQuantizer` of nvidia-modelopt or of pytorch-quantization.
+
+    Both keep their range in the buffer `_amax`, of a shape that broadcasts against the input, and fake-quantize by
+    calling. It is given anew in each forward pass and stays out of the state dict: one that both held would be two
+    truths, and pytorch-quantization moves an `_amax` that it finds in a checkpoint to CUDA.
+    """
+
+    vendor: Any
+
+    def __init__(self, *, axis: int | None, channels: int = 1, narrow: bool, momentum: float = 0.9) -> None:
+        super().__init__(axis=axis, channels=channels, narrow=narrow, momentum=momentum)
+        self.vendor = self.make(axis, narrow)
+        self.vendor.register_buffer("_amax", torch.ones(()), persistent=False)
+
+    def make(self, axis: int | None, narrow: bool) -> nn.Module:
+        """The vendor's module: signed 8 bits, [-127, 127] if `narrow`, else [-128, 127]."""
+        raise NotImplementedError
+
+    def quantize(self, x: Tensor, *, saturates: bool) -> Tensor:
+        """Values and gradients as the vendor computes them."""
+        self.vendor._amax = broadcast(self.amax.detach().abs(), x, self.axis)
+        result: Tensor = self.vendor(
+            x.float()
+        )  # pytorch-quantization would round in bfloat16, whose 8 bits are too few
+        return result.to(x.dtype)
+
+
+def unavailable(package: str, error: ImportError, fix: str) -> UnsupportedEnvironment:
+    """What a user is told whose environment lacks `package` or something that it imports."""
+    return UnsupportedEnvironment(f"qat.toolkit: {package} cannot be imported", why=str(error), fix=fix)

@@ -1,0 +1,1 @@
+"""PyTorch networks as graphs: torch.fx in, ONNX out."""

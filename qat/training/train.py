@@ -1,0 +1,207 @@
+"""One training loop for FP32 training and for quantization-aware fine-tuning, in one process or several.
+
+Several processes (started by `torchrun`, on GPUs also by `accelerate launch`) compute the same as one process with
+their whole batch: the same images in each step, losses and gradients of the global batch, one set of weights. Two
+things are exempt, because they depend on which images share a process: batch-norm statistics on CPUs (on GPUs they are
+synchronised), and the minimum share of pixels that OHEM keeps. Random layers of the model (dropout) draw differently in
+each process, too.
+
+An interrupted training that is started again continues from its last checkpoint and ends with the same weights, bit
+for bit on a CPU with the same number of threads. No generator state needs to be stored for that: the generators are
+seeded anew at every step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from core.artifacts import discard_unfinished
+from core.errors import UserError
+from qat.processes.distributed import (
+    average_gradients,
+    broadcast_statistics,
+    broadcast_weights,
+    global_sum,
+    synchronised_batch_norm,
+    world_size,
+)
+from qat.quantization.quantizers import quantizers
+from qat.training.checkpointing import Stateful, load_checkpoint, save_checkpoint, save_weights
+from qat.training.hooks import Hooks, NoHooks
+from qat.training.losses import Loss
+from qat.training.sampler import EpochBatches
+from qat.training.schedule import learning_rate
+from qat.training.train_log import MetricsFile, Progress
+from qat.training.train_plan import TrainPlan, uses_bf16
+
+Item = tuple[Tensor, Tensor, Tensor]  # image float32 (3, H, W), label int64 (H, W), edge float32 (H, W)
+
+
+class Items(Protocol):
+    """What one epoch trains on; an item depends on its index only, not on what was read before."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Item: ...
+
+
+Data = Callable[[int], Items]  # by epoch, counted from 0; of the same length in each
+
+
+def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks | None = None) -> None:
+    """Train `model` in place as `plan` says and write its state dict to `plan.weights`.
+
+    Args:
+        model: takes float32 (N, 3, H, W) and returns what `loss` takes.
+        data: gives the items of an epoch, such as `qat.data.loader.TrainingBatches`.
+        loss: its "loss" is minimised; its other values are only recorded.
+        plan: how long, how fast, and where results go.
+        hooks: what the stage does between steps.
+
+    Raises:
+        UserError: fewer images than one step needs, or a loss that is not finite.
+    """
+    process = PartialState(cpu=not torch.cuda.is_available())
+    batches = EpochBatches(len(data(0)), plan.batch_size, plan.seed, process.process_index, process.num_processes)
+    hooks = hooks or NoHooks()
+    if process.is_main_process:
+        discard_unfinished(plan.resume)
+    stepper = Stepper(model, loss, plan, process)
+    with synchronised_batch_norm(model):
+        _run(model, data, batches, stepper, plan, hooks)
+        hooks.on_training_end()
+    _place(model, process.device, torch.contiguous_format)
+    if process.is_main_process:
+        save_weights(plan.weights, model)
+        if not plan.keeps_checkpoint:
+            plan.resume.unlink(missing_ok=True)
+    process.wait_for_everyone()
+
+
+class Stepper:
+    """Does one optimizer step; also what `benchmarks.train_step` times."""
+
+    def __init__(self, model: nn.Module, loss: Loss, plan: TrainPlan, process: PartialState) -> None:
+        """Moves the model to the device of `process`, in the memory layout that the precision is fastest in."""
+        self.model, self.loss, self.plan, self.process = model, loss, plan, process
+        self.bf16 = uses_bf16(plan.precision, process.device)
+        _place(model, process.device, torch.channels_last if self.bf16 else torch.contiguous_format)
+        self.optimizer = _optimizer(model, plan)
+
+    def step(self, batch: Item, number: int, lr: float) -> dict[str, float]:
+        """Train on this process's `batch`; returns the losses of the global batch."""
+        _seed_step(self.plan.seed, number, self.process.process_index)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        image, label, edge = (tensor.to(self.process.device, non_blocking=True) for tensor in batch)
+        if self.bf16:
+            image = image.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.process.device.type, torch.bfloat16, enabled=self.bf16):
+            outputs = self.model(image)
+        losses = self.loss(outputs, label, edge)
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
+        average_gradients(self.model)
+        self._clip()
+        self.optimizer.step()
+        broadcast_statistics(self.model)
+        means = global_sum(torch.stack([value.detach() for value in losses.values()])) / world_size()
+        return dict(zip(losses, means.tolist(), strict=True))
+
+    def _clip(self) -> None:
+        """Weights and scales apart: gradients of scales are of another order of magnitude."""
+        if self.plan.clip_norm is None:
+            return
+        for group in self.optimizer.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], self.plan.clip_norm)
+
+
+def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: Stepper, plan: TrainPlan, hooks: Hooks) -> None:
+    process = stepper.process
+    total = plan.epochs * batches.steps_per_epoch
+    key = plan.key(images=batches.images, processes=process.num_processes, bf16=stepper.bf16)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": stepper.optimizer, "hooks": hooks}
+    done = load_checkpoint(plan.resume, key, parts, process.device)
+    broadcast_weights(model)
+    hooks.on_training_start(batches.steps_per_epoch)
+    log = MetricsFile(plan.metrics, plan.stage, done, enabled=process.is_main_process)
+    progress = Progress(plan.stage, done, total, enabled=process.is_main_process)
+    clock_s = time.monotonic()
+    for epoch, batch in _batches_from(done, data, batches, plan, process.device):
+        if hooks.stopped:
+            return
+        model.train()
+        hooks.on_step_start(done, epoch)
+        lr = learning_rate(plan.schedule, plan.lr, done, total, plan.poly_power, plan.warmup_steps)
+        losses = stepper.step(batch, done, lr)
+        hooks.on_step_end(done)
+        done += 1
+        _check_finite(losses, done, plan)
+        now_s = time.monotonic()
+        rate = round(batches.global_batch / (now_s - clock_s), 2)
+        log.append({"step": done, "epoch": epoch, "lr": lr, **losses, "images_per_s": rate})
+        progress.report(done, losses["loss"])
+        epoch_ended = done % batches.steps_per_epoch == 0
+        if epoch_ended and (values := hooks.on_epoch_end(epoch)):
+            log.append({"step": done, "epoch": epoch, **values})
+        if process.is_main_process and (epoch_ended or done % plan.checkpoint_every_steps == 0):
+            save_checkpoint(plan.resume, key, done, parts)
+        clock_s = time.monotonic()
+
+
+def _batches_from(
+    done: int, data: Data, batches: EpochBatches, plan: TrainPlan, device: torch.device
+) -> Iterator[tuple[int, Item]]:
+    """(epoch, batch) of every step after the first `done` ones."""
+    for epoch in range(done // batches.steps_per_epoch, plan.epochs):
+        indices = batches.of(epoch)[max(0, done - epoch * batches.steps_per_epoch) :]
+        loader: DataLoader[Item] = DataLoader(
+            data(epoch),  # type: ignore[arg-type]  # a Dataset by its methods, not by inheritance
+            batch_sampler=indices,
+            num_workers=plan.workers,
+            pin_memory=device.type == "cuda",
+        )
+        for batch in loader:
+            yield epoch, batch
+
+
+def _place(model: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
+    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # its stubs lack memory_format
+
+
+def _optimizer(model: nn.Module, plan: TrainPlan) -> torch.optim.Optimizer:
+    """Over all parameters: those that need no gradient yet are skipped until they get one."""
+    scales = [parameter for quantizer in quantizers(model).values() for parameter in quantizer.parameters()]
+    apart = {id(parameter) for parameter in scales}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in apart]
+    groups: list[dict[str, Any]] = [{"params": others}]
+    if scales:
+        groups.append({"params": scales, "weight_decay": 0.0})
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=plan.lr, weight_decay=plan.weight_decay)
+    return torch.optim.SGD(groups, lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay)
+
+
+def _seed_step(seed: int, step: int, rank: int) -> None:
+    set_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+def _check_finite(losses: dict[str, float], step: int, plan: TrainPlan) -> None:
+    if math.isfinite(losses["loss"]):
+        return
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    raise UserError(
+        f"{plan.stage}: the loss of step {step} is not finite",
+        why=terms,
+        fix=f"lower the learning rate (now {plan.lr:g}); the metrics are in {plan.metrics}",
+    )

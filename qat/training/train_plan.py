@@ -1,0 +1,137 @@
+"""How one training run goes: everything the loop needs to know besides model, data and loss."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from core.artifacts import sha256_json
+from core.config import Config, section_dict
+from core.paths import RunPaths
+from deploy.hardware.cpu import cpu_flags
+from qat.training.schedule import Schedule
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """One training run.
+
+    Attributes:
+        stage: name shown to the user and written in every line of the metrics file.
+        epochs: passes over the data; 0 writes the weights as they are.
+        batch_size: images per step and process.
+        lr, momentum, weight_decay: of the optimizer (AdamW ignores momentum). Scales of quantizers do not decay.
+        weights: where the final state dict goes; the resume checkpoint lies beside it until then.
+        metrics: JSON-lines file that is appended to.
+        schedule: learning rate per step; `poly_power` belongs to "poly".
+        warmup_steps: first steps, in which the rate rises linearly to `lr`.
+        clip_norm: largest norm of a step's gradient, None for any.
+        precision: bf16 is autocast with channels-last memory; "auto" takes it where the hardware computes in it.
+        seed: of data order and of the model's randomness.
+        checkpoint_every_steps: a checkpoint is also written after every epoch.
+        keeps_checkpoint: leave the resume checkpoint to the caller, whose work goes on after the training: started
+            again, it finds the training finished.
+        workers: data loading processes, started anew for every epoch; 0 loads between the steps.
+        identity: hash of what else the result depends on (model, data); a checkpoint of another one is not resumed.
+    """
+
+    stage: str
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    weights: Path
+    metrics: Path
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    schedule: Schedule = "poly"
+    poly_power: float = 0.9
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+    precision: Precision = "auto"
+    seed: int = 0
+    checkpoint_every_steps: int = 200
+    keeps_checkpoint: bool = False
+    workers: int = 0
+    identity: str = ""
+
+    @classmethod
+    def of_fp32(cls, config: Config, paths: RunPaths) -> TrainPlan:
+        """FP32 training with the poly schedule."""
+        section = config.train
+        return cls(
+            stage="fp32",
+            epochs=section.epochs,
+            batch_size=section.batch_size,
+            lr=section.lr,
+            momentum=section.momentum,
+            weight_decay=section.weight_decay,
+            weights=paths.fp32_checkpoint,
+            metrics=paths.metrics,
+            optimizer=section.optimizer,
+            schedule="poly",
+            poly_power=section.poly_power,
+            precision=section.precision,
+            seed=config.seed,
+            checkpoint_every_steps=section.checkpoint_every_steps,
+            workers=_workers(),
+            identity=_identity(config, "train"),
+        )
+
+    @classmethod
+    def of_qat(cls, config: Config, paths: RunPaths) -> TrainPlan:
+        """Fine-tuning with quantizers: SGD with the cosine schedule."""
+        section = config.qat
+        return cls(
+            stage="qat",
+            epochs=section.epochs,
+            batch_size=section.batch_size,
+            lr=section.lr,
+            momentum=section.momentum,
+            weight_decay=section.weight_decay,
+            weights=paths.qat_checkpoint,
+            metrics=paths.metrics,
+            schedule="cosine",
+            warmup_steps=section.warmup_steps,
+            clip_norm=section.clip_norm,
+            precision=config.train.precision,
+            seed=config.fine_tuning_seed,
+            checkpoint_every_steps=config.train.checkpoint_every_steps,
+            workers=_workers(),
+            identity=_identity(config, "train", "qat", "placement"),
+        )
+
+    @property
+    def resume(self) -> Path:
+        """The checkpoint from which an interrupted run continues."""
+        return self.weights.with_name(f"{self.weights.stem}.resume.pt")
+
+    def key(self, *, images: int, processes: int, bf16: bool) -> str:
+        """Hash of all that decides the final weights: a checkpoint with another key is of another run."""
+        elsewhere = {"weights", "metrics", "checkpoint_every_steps", "keeps_checkpoint", "workers", "precision"}
+        decisive = {name: value for name, value in asdict(self).items() if name not in elsewhere}
+        return sha256_json({**decisive, "images": images, "processes": processes, "bf16": bf16})
+
+
+def uses_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether to train with bf16 autocast on `device`; "auto" asks the hardware, since emulated bf16 is slow."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
+
+
+def _workers() -> int:
+    """A GPU waits for its images; on a CPU, workers would only take cores from the training."""
+    return min(4, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+
+
+def _identity(config: Config, *sections: str) -> str:
+    return sha256_json({name: section_dict(getattr(config, name)) for name in ("model", "data", *sections)})

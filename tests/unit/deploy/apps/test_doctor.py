@@ -1,0 +1,130 @@
+"""deploy/apps/doctor.py: each finding is true, and the exit code says whether anything can be built."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from core.errors import EXIT_ENVIRONMENT, EXIT_USER_ERROR
+from deploy import __main__
+from deploy.apps import doctor
+from deploy.hardware import machine
+from deploy.targets.base import Unavailable
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """Puts a shell script of that body on the PATH as nvidia-smi."""
+
+    def put(body: str) -> None:
+        tool = tmp_path / "bin" / "nvidia-smi"
+        tool.parent.mkdir()
+        tool.write_text(f"#!/bin/sh\n{body}\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+
+    return put
+
+
+def named(found: doctor.Diagnosis) -> dict[str, doctor.Finding]:
+    return {finding.name: finding for finding in found.findings}
+
+
+def test_every_engine_has_a_line_and_every_missing_one_a_fix(tmp_path):
+    found = doctor.examine([], tmp_path)
+    engines = {finding.name: finding for finding in found.findings if finding.topic == "engine"}
+    assert {"openvino int8", "onnxruntime int8", "trt fp16"} <= engines.keys()
+    assert set(found.runs) <= set(found.builds) <= engines.keys()
+    assert all(finding.detail for finding in found.findings)
+    assert all(finding.fix for finding in engines.values() if finding.state != "ok")
+
+
+def test_data_sets_are_known_by_their_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "leftImg8bit").mkdir(parents=True)
+    (tmp_path / "data" / "gtFine").mkdir()
+    (tmp_path / "mine" / "stills" / "images").mkdir(parents=True)
+    (tmp_path / "mine" / "stills" / "labels").mkdir()
+    (tmp_path / "sets" / "train").mkdir(parents=True)
+    (tmp_path / "sets" / "trainannot").mkdir()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "a.yaml").write_text(f"data: {{root: {tmp_path / 'sets'}}}\n")
+    (tmp_path / "configs" / "b.yaml").write_text("not: [valid")
+    found = named(doctor.examine([tmp_path / "mine"]))
+    assert found["camvid"].detail == str(tmp_path / "sets")
+    assert found["camvid_original"].detail == str(tmp_path / "mine" / "stills")
+    assert found["cityscapes"].detail == "data"
+
+
+def test_data_that_is_not_there_is_said_with_a_fix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "USUAL_FOLDERS", ("data",))
+    found = named(doctor.examine([tmp_path / "nothing"]))
+    assert found["streets"].state == "ok"
+    assert found["cityscapes"].state == "missing" and "DATA=" in found["cityscapes"].fix
+
+
+def test_gpus_are_read_from_nvidia_smi(nvidia_smi):
+    nvidia_smi(
+        'case "$1" in --query*) echo "NVIDIA A100-SXM4-40GB, 550.54.15, 40960, 8.0" ;; '
+        '*) echo "| NVIDIA-SMI 550.54.15   Driver Version: 550.54.15   CUDA Version: 12.4 |" ;; esac'
+    )
+    assert machine.gpus() == [machine.Gpu("NVIDIA A100-SXM4-40GB", "550.54.15", 40960, "8.0")]
+    assert machine.cuda_version() == "12.4"
+
+
+def test_a_driver_that_does_not_know_compute_capability(nvidia_smi):
+    nvidia_smi('case "$1" in *compute_cap*) exit 2 ;; *) echo "Tesla T4, 450.80.02, 15109" ;; esac')
+    assert machine.gpus() == [machine.Gpu("Tesla T4", "450.80.02", 15109, "unknown")]
+
+
+def test_a_driver_that_does_not_answer_is_no_gpu(nvidia_smi):
+    nvidia_smi("echo 'NVIDIA-SMI has failed because it could not communicate with the driver'; exit 9")
+    assert machine.gpus() == [] and machine.cuda_version() is None
+
+
+def test_memory_and_cores_are_read_from_the_system(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal:       2097152 kB\nMemFree: 5 kB\nMemAvailable:   1048576 kB\n")
+    assert machine.memory_mib(tmp_path / "meminfo") == (2048, 1024)
+    assert machine.memory_mib(tmp_path / "none") is None
+    for cpu, siblings in (("cpu0", "0,2"), ("cpu1", "1,3"), ("cpu2", "0,2"), ("cpu3", "1,3")):
+        (tmp_path / cpu / "topology").mkdir(parents=True)
+        (tmp_path / cpu / "topology" / "thread_siblings_list").write_text(siblings)
+    assert machine.cpu_cores(tmp_path) == 2
+    assert machine.cpu_cores(tmp_path / "none") == machine.cpu_threads()
+
+
+def command(monkeypatch, *options: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["deploy", "doctor", *options])
+    return __main__.main()
+
+
+def test_json_holds_every_finding(monkeypatch, capsys):
+    assert command(monkeypatch, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert {"Python", "CPU", "disk", "streets", "ffmpeg"} <= {finding["name"] for finding in content["findings"]}
+    assert content["builds"]
+
+
+def test_table_names_what_builds_and_runs(monkeypatch, capsys):
+    assert command(monkeypatch) == 0
+    out = capsys.readouterr().out
+    assert "builds here: " in out and "runs here: " in out and "CPU instructions" in out
+
+
+def test_exit_code_when_nothing_can_be_built(monkeypatch, capsys):
+    class Nothing:
+        precisions = ("int8",)
+
+        def available(self, precision):
+            return Unavailable("no package", "get it")
+
+    monkeypatch.setattr(doctor, "get_backend", lambda name: Nothing())
+    assert command(monkeypatch) == EXIT_ENVIRONMENT
+    assert "builds here: nothing" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_there_is_the_users_to_mend(monkeypatch, capsys, tmp_path):
+    assert command(monkeypatch, "--data", str(tmp_path / "absent")) == EXIT_USER_ERROR
+    assert "absent" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""`deploy.trt` on its way from the config to engines and manifests; the engines are really built, with TensorRT-RTX."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from core.config import Config, section_dict
+from core.paths import RunPaths
+from deploy import pipeline
+from deploy.bundle.meaning import write_classes
+from deploy.targets import get_backend
+from deploy.targets.base import BuildOptions
+from deploy.targets.tensorrt import backend as trt_backend
+
+DYNAMIC = {"batch": {"min": 1, "opt": 2, "max": 4}}
+NAMES, COLORS = ("road", "car", "tree", "sky"), ((0, 0, 0), (1, 1, 1), (2, 2, 2), (3, 3, 3))
+
+
+def config_with(trt):
+    return Config.model_validate(
+        {
+            "run": "demo",
+            "model": {"num_classes": 4},
+            "data": {"height_px": 32, "width_px": 32},
+            "train": {"epochs": 1, "crop_height_px": 32, "crop_width_px": 32},
+            "qat": {"epochs": 0},
+            "deploy": {"backends": ["trt"], "trt": trt},
+        }
+    )
+
+
+@pytest.fixture
+def run(exported, tmp_path, monkeypatch):
+    """A run folder as the QAT stage and `place` leave it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline, "ensure_placed", lambda *_: None)
+    paths = RunPaths("demo")
+    paths.dir.mkdir(parents=True)
+    shutil.copy(exported.fp32, paths.fp32_onnx)
+    shutil.copy(exported.dialects["tensorrt"], paths.placed("tensorrt"))
+    write_classes(paths.classes, NAMES, COLORS)
+    return paths
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Which graph each engine was built from, in place of building."""
+    found = []
+
+    def build(self, onnx, out, options: BuildOptions):
+        found.append((onnx.name, out.name, dict(options.trt)))
+        return trt_backend.write_bundle(out, self, options, onnx, fill)
+
+    def fill(folder):
+        (folder / trt_backend.ENGINE).write_bytes(b"engine")
+        return {}
+
+    monkeypatch.setattr(trt_backend.TRTBackend, "build", build)
+    monkeypatch.setattr(trt_backend.TRTBackend, "available", lambda self, precision: None)
+    monkeypatch.setattr(trt_backend.TRTBackend, "version", lambda self: "tensorrt 10.9.0")
+    return found
+
+
+def ensure(config):
+    outcomes = pipeline.ensure(config)
+    assert [outcome.status for outcome in outcomes] == ["ok"] * len(outcomes), [o.reason for o in outcomes]
+    return {outcome.precision: outcome for outcome in outcomes}
+
+
+def test_batch_of_the_export_by_default(run, built):
+    ensure(config_with({}))
+    assert {source for source, _, _ in built} == {
+        "fp32.onnx",
+        "fp16.onnx",
+        "placed-tensorrt.onnx",
+        "fp32-mask-resize.onnx",
+        "placed-tensorrt-mask-resize.onnx",
+    }
+
+
+def test_dynamic_batch_reaches_every_engine_and_what_manifests_say_of_masks(run, built):
+    outcomes = ensure(config_with(DYNAMIC))
+    assert {source for source, _, _ in built} == {
+        "fp32-dynamic.onnx",
+        "fp16-dynamic.onnx",
+        "placed-tensorrt-dynamic.onnx",
+        "fp32-dynamic-mask-resize.onnx",
+        "placed-tensorrt-dynamic-mask-resize.onnx",
+    }
+    (entry,) = outcomes["int8"].mask.manifest["tensors"]["inputs"]
+    assert entry["shape"] == ["batch", 32, 32, 3]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"optimization_level": 3}, {"version_compatible": True}, {"compute_capabilities": [8.6]}, DYNAMIC]
+)
+def test_changed_option_builds_again_and_is_in_the_manifest(run, built, monkeypatch, changed):
+    ensure(config_with({}))
+    ensure(config_with({}))
+    assert len(built) == 5
+    said = []
+    monkeypatch.setattr("core.stages.say", said.append)
+    config = config_with(changed)
+    outcomes = ensure(config)
+    assert len(built) == 10
+    (key,) = changed
+    value = section_dict(config.deploy.trt)[key]
+    assert sum(f"options.trt.{key}: " in line for line in said) == 5
+    for outcome in outcomes.values():
+        assert outcome.bundle.manifest["options"]["trt"][key] == value
+
+
+def test_options_of_tensorrt_are_no_business_of_other_engines(run, exported):
+    shutil.copy(exported.dialects["onnxruntime"], run.placed("onnxruntime"))
+    config = config_with(DYNAMIC)
+    outcome = pipeline.ensure_engine(config, run, get_backend("onnxruntime"), "int8")
+    assert outcome.bundle.manifest["options"]["trt"] == {}
+    assert outcome.bundle.manifest["source"]["name"] == "placed-onnxruntime.onnx"
+
+
+@pytest.mark.slow
+def test_rtx_builds_all_engines_with_a_dynamic_batch(run):
+    missing = get_backend("trt").available("int8")
+    if missing is not None:
+        pytest.skip(f"{missing.why}; fix: {missing.fix}")
+    outcomes = ensure(config_with(DYNAMIC))
+    assert outcomes["int8"].mask is not None
+    assert outcomes["fp32"].mask is not None
