@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import Outcome
 from benchmarks.results import LayerCost, Placed, Row, Skipped
-from core.artifacts import read_json
 from core.console import say
+from deploy.plan.plan import read_placement
 from deploy.targets.layer_times import layer_times
 from qat.tracing.export import INPUT_NAME
 
@@ -46,9 +46,9 @@ def placed(path: Path) -> Placed | None:
     """What `placement.json` says; None without the file."""
     if not path.is_file():
         return None
-    content = read_json(path)
+    plan = read_placement(path)
     return Placed(
-        activations=dict(Counter(edge["rule"] for edge in content["edges"])),
-        weights=len(content["weights"]),
-        skips=tuple(Skipped.model_validate(skip) for skip in content["skips"]),
+        activations=dict(Counter(use.rule for item in plan.activations.values() for use in item.uses)),
+        weights=len(plan.weights),
+        skips=tuple(Skipped.model_validate(skip.model_dump()) for skip in plan.skips),
     )

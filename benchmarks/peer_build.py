@@ -86,7 +86,7 @@ def _quantized(peer: Peer, config: Config, paths: RunPaths) -> Path:
     stage = Stage(
         name=f"peer {peer.name}",
         outputs=[folder / file for file in peer.files],
-        inputs=(paths.fp32_onnx, *([Path(recipe.origin)] if recipe is not None and recipe.origin else [])),
+        inputs=(paths.float_onnx, *([Path(recipe.origin)] if recipe is not None and recipe.origin else [])),
         params={
             "settings": dict(peer.settings),
             "versions": peer.versions(),

@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         print_table(found, Console(highlight=False))
     if not arguments.gate:
         return
-    ours = {row.name: get_backend(row.backend).dialect for row in found.rows if row.tool == OURS}
+    ours = {row.name: get_backend(row.backend).target for row in found.rows if row.tool == OURS}
     missed = peer_gate.missed(found.rows, found.max_drop_points, layer_noise(ours, RunPaths(config.run)))
     if missed:
         raise GateMissed(

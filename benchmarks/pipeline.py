@@ -18,9 +18,8 @@ from core.artifacts import sha256_file
 from core.config import Config, section_dict
 from core.console import say
 from core.paths import RunPaths
-from deploy.apply.dialects import DIALECTS
 from deploy.pipeline import ensure as ensure_engines
-from deploy.targets import get_backend
+from deploy.targets import TARGETS, get_backend
 from qat.data import build_dataset, normalize
 from qat.pipeline import ensure as ensure_onnx
 
@@ -58,8 +57,8 @@ def bench(config: Config, command: str) -> Results:
         strip=strip,
         conditions=meanwhile,
         layers=layer_costs(rows, outcomes, image),
-        noise=layer_noise({row.name: backends[row.backend].dialect for row in rows if _is_int8(row)}, paths),
-        placement={name: found for name in DIALECTS if (found := placed(paths.placement(name))) is not None},
+        noise=layer_noise({row.name: backends[row.backend].target for row in rows if _is_int8(row)}, paths),
+        placement={name: found for name in TARGETS if (found := placed(paths.placement(name))) is not None},
         caveats=tuple(conditions.caveats(rows, meanwhile, machine.load_1min, machine.cpu_threads)),
     )
     say(f"results: {results.save(found, paths.results)}")
@@ -88,7 +87,9 @@ def validation_of(config: Config, paths: RunPaths) -> Validation:
 def artifact_hashes(paths: RunPaths, outcomes: Iterable[Outcome]) -> dict[str, str]:
     """SHA-256 by path of the ONNX files and of everything in the bundles."""
     files = [
-        path for path in (paths.fp32_onnx, paths.qdq_onnx, *(paths.placed(name) for name in DIALECTS)) if path.is_file()
+        path
+        for path in (paths.float_onnx, paths.trained_onnx, *(paths.placed(name) for name in TARGETS))
+        if path.is_file()
     ]
     for outcome in outcomes:
         if outcome.bundle is not None:

@@ -15,8 +15,8 @@ from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError
 from core.paths import RunPaths
-from deploy.pipeline import ensure_engine, ensure_placed
-from deploy.placement.decide import RULE_SET_VERSION
+from core.versions import source_hash
+from deploy.pipeline import ensure_engine
 from deploy.targets import get_backend
 from deploy.targets.base import Backend, Bundle, Precision
 from qat import pipeline
@@ -61,7 +61,7 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config, split:
     assert config.model.checkpoint is not None
     settings = {**section_dict(config), "model": config.model.model_dump(mode="json", exclude={"checkpoint"})}
     key = sha256_json(
-        [METHOD_VERSION, settings, sha256_file(config.model.checkpoint), RULE_SET_VERSION, backend, split]
+        [METHOD_VERSION, settings, sha256_file(config.model.checkpoint), source_hash("deploy", "qat"), backend, split]
     )
     if stored.is_file() and (content := read_json(stored))["key"] == key:
         found = QatRow.model_validate(content)
@@ -75,7 +75,6 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config, split:
     pipeline.ensure_fp32(config)
     if precision == "int8":
         pipeline.ensure_quantized(config)
-        ensure_placed(config, paths, [get_backend(backend).dialect])
     row = QatRow(
         name=spec.name,
         seed=config.fine_tuning_seed,
@@ -84,7 +83,7 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config, split:
         backend=backend,
         precision=precision,
         engine=_score(config, precision, base, backend, split),
-        simulated_miou=read_json(paths.quantizers)["simulated"]["miou"] if precision == "int8" else None,
+        simulated_miou=read_json(paths.simulated_score)["simulated"]["miou"] if precision == "int8" else None,
         train_minutes=train_minutes(paths.metrics, config.qat.batch_size) if spec.trains else 0.0,
     )
     write_json(stored, row.model_dump(mode="json"))

@@ -249,7 +249,7 @@ class Results(Record):
         layers: layers by time, slowest first, of the engines that tell it, by row name.
         noise: layers by SNR against FP32, lowest first, of the graphs that measured INT8 engines were built from, by
             row name.
-        placement: of each dialect that engines were built from.
+        placement: of each target that engines were built from.
     """
 
     schema_version: Literal[1] = 1

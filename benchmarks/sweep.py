@@ -107,7 +107,7 @@ def measure_at(config: Config, paths: RunPaths, shape: Shape) -> list[Point]:
     backends = [get_backend(name) for name in config.bench.sweep.backends]
     with tempfile.TemporaryDirectory(dir=paths.dir, prefix=".sweep.") as name:
         try:
-            sources = export_at(config, paths, shape, {backend.dialect for backend in backends}, Path(name))
+            sources = export_at(config, paths, shape, {backend.target for backend in backends}, Path(name))
         except Exception as error:  # the exporter and the network raise what they like at shapes they do not take
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             say(f"sweep: {shape} failed: {reason}")
@@ -129,7 +129,7 @@ def _pair(config: Config, backend: Backend, sources: dict[str, Path], shape: Sha
             options = build_options(config, backend, precision)
             fixed = {key: value for key, value in options.trt.items() if key != "batch"}  # the graph says which
             try:
-                source = sources[backend.dialect if precision == "int8" else "fp32"]
+                source = sources[backend.target if precision == "int8" else "fp32"]
                 bundle = backend.build(source, folder / f"{backend.name}-{precision}", replace(options, trt=fixed))
                 sessions[precision] = stack.enter_context(backend.open(bundle))
             except Exception as error:  # a vendor's builder may raise anything; the other points go on

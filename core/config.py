@@ -154,7 +154,7 @@ class DeployConfig(Section):
     """Which engines are built."""
 
     backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = ("openvino", "onnxruntime", "trt")
-    opset: int = Field(default=17, ge=17, le=20)
+    opset: int = Field(default=18, ge=18, le=20)
     workspace_mib: int = Field(default=4096, gt=0)
     image_to_mask: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32", "int8")  # also built as image → mask
     rest: Literal["fp16", "fp32"] = "fp16"  # what TensorRT's INT8 engines compute in where they are not INT8

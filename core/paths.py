@@ -31,12 +31,23 @@ class RunPaths:
         return self.dir / "fp32.pt"
 
     @property
-    def fp32_onnx(self) -> Path:
-        return self.dir / "fp32.onnx"
+    def float_onnx(self) -> Path:
+        """The float network with FP32 weights."""
+        return self.dir / "float.onnx"
 
     @property
     def fp16_onnx(self) -> Path:
         return self.dir / "fp16.onnx"
+
+    @property
+    def trained_onnx(self) -> Path:
+        """The float network with the weights after fine-tuning, to which `plan` belongs."""
+        return self.dir / "trained.onnx"
+
+    @property
+    def plan(self) -> Path:
+        """The quantization plan: every scale, its origin and its uses."""
+        return self.dir / "plan.json"
 
     @property
     def calibrated_checkpoint(self) -> Path:
@@ -49,6 +60,7 @@ class RunPaths:
 
     @property
     def qdq_onnx(self) -> Path:
+        """The portable Q/DQ graph, for other toolkits."""
         return self.dir / "qdq.onnx"
 
     @property
@@ -57,27 +69,27 @@ class RunPaths:
         return self.dir / "simulated.npz"
 
     @property
+    def simulated_score(self) -> Path:
+        """Score of the fake-quantized model on the validation split, and its toolkit."""
+        return self.dir / "simulated.json"
+
+    @property
     def parity(self) -> Path:
         """A few images and the logits the fake-quantized model gives them."""
         return self.dir / "parity.npz"
 
     @property
-    def quantizers(self) -> Path:
-        """Range and origin of every quantizer, and the simulated score."""
-        return self.dir / "quantizers.json"
-
-    @property
     def calibration(self) -> Path:
-        """Images of the training split, for scales that training did not need (see `deploy.plan.observe`)."""
+        """Images of the training split, for scales that training did not need."""
         return self.dir / "calibration.npz"
 
-    def placed(self, dialect: str) -> Path:
-        """The Q/DQ graph in the form of a dialect."""
-        return self.dir / f"placed-{dialect}.onnx"
+    def placed(self, target: str) -> Path:
+        """The Q/DQ graph in the form of a target."""
+        return self.dir / f"{target}.onnx"
 
-    def placement(self, dialect: str) -> Path:
-        """What is quantized in `placed(dialect)`, and every skip with its why."""
-        return self.dir / f"placement-{dialect}.json"
+    def placement(self, target: str) -> Path:
+        """The plan of `placed(target)`: its uses, and every skip with its reason."""
+        return self.dir / f"{target}.placement.json"
 
     def tuned(self, backend: str) -> Path:
         """The placement that `python -m deploy autotune` found fastest."""

@@ -1,9 +1,13 @@
-"""Which versions of packages are installed, for reports."""
+"""Versions of installed packages, and hashes of the code of our own that decides a result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from hashlib import sha256
 from importlib import metadata
+
+from core.paths import ROOT
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
@@ -15,3 +19,17 @@ def installed(packages: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+@cache
+def source_hash(*packages: str) -> str:
+    """SHA-256 over the Python files of our own packages or modules, such as "deploy.placement".
+
+    A stage that depends on it runs again when the code changed, without a version number that someone must raise.
+    """
+    digest = sha256()
+    for package in packages:
+        path = ROOT.joinpath(*package.split("."))
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+            digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()

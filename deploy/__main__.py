@@ -6,10 +6,15 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 from core.cli import add_config_options, config_from, count, percent
+from core.config import ActivationCalibrator
 from core.errors import EXIT_ENVIRONMENT, UserError, run_cli
 from deploy.hardware.machine import cpu_threads
+
+if TYPE_CHECKING:
+    from deploy.apps.place import Choices
 
 
 def main() -> int | None:
@@ -26,18 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     add_config_options(build)
     build.set_defaults(run=_build)
 
-    place = commands.add_parser("place", help="bring any Q/DQ ONNX to TensorRT's placement")
+    place = commands.add_parser("place", help="bring any Q/DQ ONNX to a target's placement")
     place.add_argument("source", type=Path)
-    place.add_argument("target", type=Path)
-    place.add_argument(
-        "--profile", default="tensorrt", metavar="NAME", help="tensorrt (default), openvino, onnxruntime"
-    )
-    place.add_argument("--custom", action="append", default=[], type=Path, metavar="FILE", help="rules of your own")
-    place.add_argument("--disable", action="append", default=[], metavar="RULE")
-    place.add_argument(
-        "--only", action="append", default=[], metavar="PATTERN", help="quantize nothing but these layers"
-    )
-    place.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="node names or operator kinds")
+    place.add_argument("out", type=Path)
     place.add_argument(
         "--calibration",
         type=Path,
@@ -45,11 +41,28 @@ def _parser() -> argparse.ArgumentParser:
         help="images for scales that the source lacks: .npy float32 NCHW, "
         "ready to feed, or a run's calibration.npz; with them a float model is quantized, too",
     )
-    place.add_argument("--weights", choices=["int8", "float"], default="int8", help="how the file stores weights")
-    place.add_argument("--report", action="store_true", help="print every quantized edge and every skip")
-    place.add_argument("--dot", type=Path, metavar="FILE", help="write the placed graph as Graphviz text, too")
-    place.add_argument("--debug", action="store_true")
+    _add_placement_options(place)
     place.set_defaults(run=_place)
+
+    calibrate = commands.add_parser("calibrate", help="float ONNX and images to float.onnx and plan.json")
+    calibrate.add_argument("source", type=Path)
+    calibrate.add_argument("images", type=Path, help=".npy float32 NCHW, ready to feed, or a run's calibration.npz")
+    calibrate.add_argument("folder", type=Path)
+    calibrate.add_argument("--method", choices=get_args(ActivationCalibrator), default="mse")
+    _add_placement_options(calibrate)
+    calibrate.set_defaults(run=_calibrate)
+
+    apply = commands.add_parser("apply", help="float ONNX and its plan to the Q/DQ graph of a target")
+    apply.add_argument("source", type=Path)
+    apply.add_argument("plan", type=Path)
+    apply.add_argument("out", type=Path)
+    _add_placement_options(apply)
+    apply.set_defaults(run=_apply)
+
+    trace = commands.add_parser("trace", help="the way of one tensor or layer from the network to the engines")
+    trace.add_argument("name", help="module, tensor or node; a pattern of fnmatch shows all that it names")
+    add_config_options(trace)
+    trace.set_defaults(run=_trace)
 
     autotune = commands.add_parser("autotune", help="search for the placement that is fastest on an engine here")
     add_config_options(autotune)
@@ -104,6 +117,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_placement_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--target", default="tensorrt", metavar="NAME", help="qdq, tensorrt, openvino, onnxruntime")
+    command.add_argument("--custom", action="append", default=[], type=Path, metavar="FILE", help="rules of your own")
+    command.add_argument("--disable", action="append", default=[], metavar="RULE")
+    command.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="quantize nothing but these layers"
+    )
+    command.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="node names or operator kinds")
+    command.add_argument("--weights", choices=["int8", "float"], default="int8", help="how the file stores weights")
+    command.add_argument("--report", action="store_true", help="print every quantized edge and every skip")
+    command.add_argument("--dot", type=Path, metavar="FILE", help="write the graph as Graphviz text, too")
+    command.add_argument("--debug", action="store_true")
+
+
 def _build(arguments: argparse.Namespace) -> int | None:
     from deploy import pipeline
     from deploy.apps.report import print_outcomes
@@ -113,30 +140,42 @@ def _build(arguments: argparse.Namespace) -> int | None:
     return None if any(outcome.bundle for outcome in outcomes) else EXIT_ENVIRONMENT
 
 
-def _place(arguments: argparse.Namespace) -> None:
-    from core.artifacts import write_json, write_text
-    from core.config import PlacementConfig
-    from deploy.apply import place
-    from deploy.apply.dialects import dialect_of
-    from deploy.apps.report import print_placement
-    from deploy.checks.verify import verify
-    from deploy.graph import onnx_graph
-    from deploy.graph.dot import to_dot
-    from deploy.placement.partial import restricted
-    from deploy.placement.patterns import require_named
-    from deploy.placement.rule_sets import select
+def _choices(arguments: argparse.Namespace) -> Choices:
+    from deploy.apps.place import Choices
 
-    rules = restricted(select(arguments.profile, arguments.disable, arguments.custom), arguments.only)
-    dialect = dialect_of(arguments.profile)
-    placed = place.place(arguments.source, rules, arguments.skip, arguments.weights, dialect, arguments.calibration)
-    named = PlacementConfig(skip=tuple(arguments.skip), only=tuple(arguments.only))
-    require_named(onnx_graph.view(placed.graph), named)
-    onnx_graph.save(placed.graph, arguments.target)
-    verify(arguments.target, placed.placement, dialect.unsigned)
-    write_json(arguments.target.with_suffix(".placement.json"), placed.to_json())
-    if arguments.dot:
-        write_text(arguments.dot, to_dot(placed.graph, placed.placement))
-    print_placement(placed, detailed=arguments.report)
+    keys = ("target", "custom", "disable", "only", "skip", "weights")
+    return Choices(**{key: getattr(arguments, key) for key in keys})
+
+
+def _place(arguments: argparse.Namespace) -> None:
+    from deploy.apps.place import place
+    from deploy.apps.report import print_placement
+
+    applied = place(arguments.source, arguments.out, _choices(arguments), arguments.calibration, arguments.dot)
+    print_placement(applied, detailed=arguments.report)
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from core.config import CalibrationConfig
+    from core.console import say
+    from deploy.apps.place import make_plan
+
+    config = CalibrationConfig(method=arguments.method)
+    say(f"wrote {make_plan(arguments.source, arguments.images, arguments.folder, _choices(arguments), config)}")
+
+
+def _apply(arguments: argparse.Namespace) -> None:
+    from deploy.apps.place import apply_plan
+    from deploy.apps.report import print_placement
+
+    applied = apply_plan(arguments.source, arguments.plan, arguments.out, _choices(arguments), arguments.dot)
+    print_placement(applied, detailed=arguments.report)
+
+
+def _trace(arguments: argparse.Namespace) -> None:
+    from deploy.apps.trace import print_trace, trace
+
+    print_trace(trace(config_from(arguments), arguments.name))
 
 
 def _autotune(arguments: argparse.Namespace) -> None:

@@ -1,9 +1,8 @@
-"""From a trained Q/DQ ONNX to engine bundles: place, verify, build."""
+"""From a float graph and its plan to engine bundles: apply, verify, build."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,29 +14,31 @@ from core.errors import UserError
 from core.paths import RunPaths
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
-from deploy.apply import place
-from deploy.apply.dialects import Dialect, dialect_of
+from core.versions import source_hash
+from deploy.apply.apply import apply
 from deploy.apply.dynamic_batch import require_same, with_dynamic_batch
 from deploy.apply.fp16 import to_fp16
+from deploy.apply.target import TargetConfig
 from deploy.bundle.meaning import Kind, ensure_baked, mask_bundle_beside, meaning_of
 from deploy.bundle.store import SCHEMA_VERSION, read_bundle
 from deploy.checks.layer_snr import layer_snr
-from deploy.checks.parity import parity, require_parity
-from deploy.checks.verify import verify
+from deploy.checks.parity import Parity, parity, require_parity
+from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
-from deploy.placement.decide import RULE_SET_VERSION
-from deploy.placement.rule_sets import DEFAULT as TRAINED
 from deploy.placement.rule_sets import known_rules, rules_of
-from deploy.placement.rules.base import Rule
-from deploy.plan.observe import read_images
-from deploy.targets import get_backend
+from deploy.plan.images import read_images
+from deploy.plan.plan import read_plan
+from deploy.targets import get_backend, target_for
 from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
-from deploy.tuning.scheme import read_scheme, tuned_dialect
+from deploy.targets.tuned import read_scheme, tuned_target
+
+TRAINED = "tensorrt"  # the target whose uses are those of training
+CODE = ("deploy.graph", "deploy.plan", "deploy.rewrites", "deploy.placement", "deploy.apply")  # makes the Q/DQ graphs
 
 
 @dataclass(frozen=True)
 class BuildOutcome:
-    """What became of one backend at one precision; `reason` says why when there is no bundle.
+    """The result of one backend at one precision; `reason` says why there is no bundle.
 
     `mask` is the engine of the same from image to mask, if the config wants it and it could be built.
     """
@@ -51,36 +52,41 @@ class BuildOutcome:
 
 
 def ensure(config: Config) -> list[BuildOutcome]:
-    """Place and verify `qdq.onnx` of the run, then build what the config's backends can build here.
+    """Apply the run's plan for each backend, then build everything that the backends can build here.
 
-    A backend that is not available or fails to build is an outcome like any other: it never stops the rest.
+    A backend that is not available, or whose graph or engine fails, is an outcome like any other: the others go on.
+
+    Raises:
+        UserError: the QAT stage has not run.
     """
     paths = RunPaths(config.run)
+    require_trained(paths)
     backends = [get_backend(name) for name in config.deploy.backends]
-    ensure_placed(config, paths, [backend.dialect for backend in backends])
     wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
     outcomes = [ensure_engine(config, paths, backend, precision) for backend, precision in wanted]
     return [_with_mask(config, paths, outcome) for outcome in outcomes]
 
 
-def ensure_placed(config: Config, paths: RunPaths, dialects: Sequence[str]) -> None:
-    """Make each dialect's Q/DQ graph and placement report from `qdq.onnx` if anything they depend on changed.
+def require_trained(paths: RunPaths) -> None:
+    """Raise `UserError` unless the QAT stage has left a float graph and its plan."""
+    for path in (paths.trained_onnx, paths.plan, paths.qdq_onnx):
+        if not path.is_file():
+            raise UserError(f"no {path}", why="the QAT stage has not run", fix="run `make qat`")
 
-    The form that was trained is made first and has to compute what was trained. Another dialect rounds elsewhere, which
-    a badly trained network magnifies: how far it is from training is reported, not judged.
+
+def ensure_placed(config: Config, paths: RunPaths, target: str) -> Path:
+    """The Q/DQ graph of a target and its placement report, made if anything that they depend on changed.
+
+    The target whose uses were trained must compute what was trained. Another one rounds elsewhere, which a badly
+    trained network magnifies: its distance from training is reported, not judged.
     """
-    if not paths.qdq_onnx.is_file():
-        raise UserError(f"no {paths.qdq_onnx}", why="the QAT stage has not run", fix="run `make qat`")
-    for dialect in dict.fromkeys((TRAINED, *dialects)):
-        _ensure_form(config, paths, dialect)
-
-
-def _ensure_form(config: Config, paths: RunPaths, dialect: str) -> None:
-    form = form_of(config, dialect)
+    goal = target_config(config, target)
     stage = Stage(
-        name=f"place {dialect}",
-        outputs=(paths.placed(dialect), paths.placement(dialect)),
+        name=f"apply {target}",
+        outputs=(paths.placed(target), paths.placement(target)),
         inputs=(
+            paths.trained_onnx,
+            paths.plan,
             paths.qdq_onnx,
             paths.parity,
             paths.calibration,
@@ -89,51 +95,41 @@ def _ensure_form(config: Config, paths: RunPaths, dialect: str) -> None:
         ),
         params={
             "placement": section_dict(config.placement),
-            "rule_set_version": RULE_SET_VERSION,
-            "rules": [rule.name for rule in form.rules],
-            "rewrites": [rewrite.__name__ for rewrite in form.dialect.rewrites],
-            "unsigned": form.dialect.unsigned,
+            "code": source_hash(*CODE, "deploy.checks"),
+            "target": goal.target.to_json(),
+            "rules": [rule.name for rule in goal.rules or ()],
         },
     )
-    ensure_stage(stage, paths.manifest, lambda: _place(config, paths, dialect, form))
+    ensure_stage(stage, paths.manifest, lambda: _place(paths, goal))
+    return paths.placed(target)
 
 
-@dataclass(frozen=True)
-class Form:
-    """Where pairs go and how they are written."""
-
-    rules: tuple[Rule, ...]
-    dialect: Dialect
-
-
-def form_of(config: Config, dialect: str) -> Form:
-    """The engine's own profile and dialect, or what autotune found in their place."""
-    tuned = [path for path in config.placement.tuned if tuned_dialect(path) == dialect]
+def target_config(config: Config, name: str) -> TargetConfig:
+    """A target under the rules and restrictions of the run, or under those that autotune found for it."""
+    options = config.placement
+    target = target_for(name, config.deploy.rest)
+    tuned = [path for path in options.tuned if tuned_target(path) == name]
     if not tuned:
-        return Form(rules_of(config.placement, dialect), dialect_of(dialect))
+        return TargetConfig(target, rules_of(options, target.rule_set), options.skip, options.weights)
     scheme = read_scheme(tuned[-1])
-    return Form(scheme.select(known_rules(config.placement)), scheme.dialect())
+    return TargetConfig(scheme.target(target), scheme.select(known_rules(options)), options.skip, options.weights)
 
 
-def _place(config: Config, paths: RunPaths, name: str, form: Form) -> None:
-    options, dialect = config.placement, form.dialect
-    placed = place.place(paths.qdq_onnx, form.rules, options.skip, options.weights, dialect, paths.calibration)
-    for pattern in placed.unnamed:
-        say(f"warning: place {name}: placement.skip: {pattern} names no node of the exported graph")
-    target = paths.placed(name)
-    onnx_graph.save(placed.graph, target)
-    verify(target, placed.placement, dialect.unsigned)
-    trained = name == TRAINED
-    found = require_parity(target, paths.qdq_onnx, paths.parity) if trained else parity(target, paths.parity)
-    layers = layer_snr(paths.qdq_onnx, target, read_images(paths.calibration))
-    report = {**placed.to_json(), "parity": vars(found), "layers": [vars(layer) for layer in layers]}
+def _place(paths: RunPaths, goal: TargetConfig) -> None:
+    name = goal.target.name
+    plan = read_plan(paths.plan, paths.trained_onnx)
+    applied = apply(onnx_graph.load(paths.trained_onnx), plan, goal)
+    placed, found = paths.placed(name), list[Parity]()
+    compare = require_parity if name == TRAINED else parity
+    write_verified(applied, goal.target, placed, lambda path: found.append(compare(path, paths.parity)))
+    layers = layer_snr(paths.qdq_onnx, placed, read_images(paths.calibration))
+    report = {**applied.plan.to_json(), "parity": vars(found[0]), "layers": [vars(layer) for layer in layers]}
     write_json(paths.placement(name), report)
-    where = placed.placement
-    say(f"place {name}: {len(where.by_tensor)} activations and {len(where.weights)} weights in INT8")
-    say(f"place {name}: {found.agreement:.2%} of pixels as the trained model has them, SNR {found.snr_db:.1f} dB")
+    say(f"apply {name}: {len(applied.plan.activations)} activations and {len(applied.plan.weights)} weights in INT8")
+    say(f"apply {name}: {found[0].agreement:.2%} of pixels match the QAT model, SNR {found[0].snr_db:.1f} dB")
     if layers:
         worst = min(layers, key=lambda layer: layer.snr_db)
-        say(f"place {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
+        say(f"apply {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
 
 
 def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:
@@ -180,7 +176,7 @@ def _ensure_bundle(
     options = replace(
         build_options(config, backend, precision),
         meaning=meaning_of(config, paths, kind),
-        placement=_summary(config, paths, backend.dialect) if precision == "int8" else {},
+        placement=_summary(config, paths, backend.target) if precision == "int8" else {},
     )
     stage = Stage(
         name=f"engine {out.name}",
@@ -203,23 +199,22 @@ def build_options(config: Config, backend: Backend, precision: Precision) -> Bui
     )
 
 
-def _summary(config: Config, paths: RunPaths, dialect: str) -> dict[str, Any]:
+def _summary(config: Config, paths: RunPaths, target: str) -> dict[str, Any]:
     """Where the Q/DQ of an INT8 engine comes from, for its manifest; how much there is, the graph tells."""
-    report = paths.placement(dialect)
+    report = paths.placement(target)
     if not report.is_file():  # the graph was placed by hand
-        return {"dialect": dialect}
+        return {"target": target}
     found = read_json(report)
     return {
-        "dialect": dialect,
-        "tuned": any(tuned_dialect(path) == dialect for path in config.placement.tuned),
-        "rule_set_version": found["rule_set_version"],
+        "target": target,
+        "tuned": any(tuned_target(path) == target for path in config.placement.tuned),
         "skips": dict(Counter(skip["rule"] for skip in found["skips"]).most_common()),
     }
 
 
 def _source(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> Path:
     """The graph that holds `precision`, and the batch that the engine is to take."""
-    fixed = _of_precision(paths, precision, backend.dialect)
+    fixed = _of_precision(config, paths, precision, backend.target)
     if backend.name != "trt" or config.deploy.trt.batch is None:
         return fixed
     dynamic = fixed.with_name(f"{fixed.stem}-dynamic.onnx")
@@ -234,13 +229,15 @@ def _source(config: Config, paths: RunPaths, backend: Backend, precision: Precis
     return dynamic
 
 
-def _of_precision(paths: RunPaths, precision: Precision, dialect: str) -> Path:
-    """Only FP16 needs a graph of its own, made here."""
+def _of_precision(config: Config, paths: RunPaths, precision: Precision, target: str) -> Path:
+    """The float network, its FP16 form, or the Q/DQ graph of a target."""
+    if precision == "int8":
+        return ensure_placed(config, paths, target)
     if precision == "fp16":
-        stage = Stage("cast fp16", outputs=(paths.fp16_onnx,), inputs=(paths.fp32_onnx,))
-        ensure_stage(stage, paths.manifest, lambda: to_fp16(paths.fp32_onnx, paths.fp16_onnx))
+        stage = Stage("cast fp16", outputs=(paths.fp16_onnx,), inputs=(paths.float_onnx,))
+        ensure_stage(stage, paths.manifest, lambda: to_fp16(paths.float_onnx, paths.fp16_onnx))
         return paths.fp16_onnx
-    return paths.placed(dialect) if precision == "int8" else paths.fp32_onnx
+    return paths.float_onnx
 
 
 def _build_bundle(backend: Backend, source: Path, out: Path, options: BuildOptions) -> None:

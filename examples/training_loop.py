@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import torch
+from deploy.apply.place import place
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.config import CalibrationConfig, CalibrationOverride, LayerSpec, PlacementConfig, QatConfig
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
 from deploy.graph.opgraph import Node, OpGraph

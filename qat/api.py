@@ -22,10 +22,10 @@ from deploy.placement.rules.base import Rule
 from qat.calibration import statistics as statistics
 from qat.calibration.approaches import finish, prepare, set_modes
 from qat.calibration.calibrators import calibrate_weights
+from qat.export import export_onnx
 from qat.quantization.insert import insert_configured
 from qat.quantization.quantizers import Mode
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 
 __all__ = ["calibrate", "export", "prepare", "quantize"]
 
@@ -64,7 +64,7 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], config: CalibrationCo
     set_modes(model, Mode.QUANTIZE)
 
 
-def export(model: fx.GraphModule, example: Tensor, target: Path, opset: int = 17) -> None:
+def export(model: fx.GraphModule, example: Tensor, target: Path, opset: int = 18) -> None:
     """Fix all ranges and write the Q/DQ ONNX; see `qat.tracing.export.export_onnx`.
 
     Raises:

@@ -15,20 +15,30 @@ from core.artifacts import discard_unfinished, write_text
 from core.config import Config, section_dict
 from core.paths import RunPaths
 from core.stages import Stage
+from core.versions import source_hash
+from deploy.apply.apply import apply
+from deploy.apply.calibrate import complete
+from deploy.apply.target import PORTABLE
 from deploy.bundle.meaning import write_classes
-from deploy.placement.decide import RULE_SET_VERSION
+from deploy.checks.parity import require_parity
+from deploy.checks.write import write_verified
+from deploy.graph import onnx_graph
+from deploy.pipeline import CODE, TRAINED, target_config
+from deploy.plan.images import read_images
+from deploy.plan.plan import write_plan
+from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
 from qat.data import SegmentationDataset, build_dataset
 from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
 from qat.evaluation.simulate import save_calibration, save_parity, save_predictions
+from qat.export import AS_PLANNED, export_onnx, planned
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.processes.stages import is_main, on_all_processes
 from qat.quantization.insert import insert_configured
 from qat.quantization.toolkits import quantizer_class, with_toolkit_chosen
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 from qat.training.checkpointing import save_weights
 from qat.training.fine_tune import fine_tune
 from qat.training.losses import PIDNetLoss
@@ -39,7 +49,7 @@ Split = Literal["train", "val"]
 
 
 def ensure(config: Config) -> None:
-    """Make `fp32.onnx` and `qdq.onnx` of the run, re-running only the stages whose inputs changed."""
+    """Make `float.onnx`, `trained.onnx` and `plan.json` of the run, re-running only the stages whose inputs changed."""
     ensure_fp32(config)
     ensure_quantized(config)
 
@@ -62,11 +72,11 @@ def ensure_fp32(config: Config) -> None:
     on_all_processes(weights, paths.manifest, lambda: _fp32_weights(config, paths))
     exported = Stage(
         name="fp32 export",
-        outputs=(paths.fp32_onnx,),
+        outputs=(paths.float_onnx,),
         inputs=(paths.fp32_checkpoint,),
         params={"model": _model(config), "input": list(example_of(config).shape), "opset": config.deploy.opset},
     )
-    on_all_processes(exported, paths.manifest, lambda: _export(config, float_model(config, paths), paths.fp32_onnx))
+    on_all_processes(exported, paths.manifest, lambda: _export(config, float_model(config, paths), paths.float_onnx))
 
 
 def ensure_quantized(config: Config) -> None:
@@ -79,16 +89,18 @@ def ensure_quantized(config: Config) -> None:
         name="qat",
         outputs=(
             paths.qat_checkpoint,
+            paths.trained_onnx,
+            paths.plan,
             paths.qdq_onnx,
             paths.simulated,
             paths.parity,
             paths.calibration,
-            paths.quantizers,
+            paths.simulated_score,
         ),
-        inputs=(paths.fp32_checkpoint, *config.placement.custom),
+        inputs=(paths.fp32_checkpoint, paths.float_onnx, *config.placement.custom),
         params={
             "placement": section_dict(config.placement),
-            "rule_set_version": RULE_SET_VERSION,
+            "code": source_hash(*CODE),
             "opset": config.deploy.opset,
             **fine_tuning_params(config),
         },
@@ -116,7 +128,9 @@ def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
 def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
     """The network with quantizers where the rules put them, FP32 weights and no ranges yet."""
     model = float_model(config, paths)
-    insert_configured(model, config.placement, quantizer_class(config.qat.toolkit))
+    insert_configured(
+        model, config.placement, quantizer_class(config.qat.toolkit), graph=onnx_graph.load(paths.float_onnx)
+    )
     return model
 
 
@@ -143,16 +157,28 @@ def _quantize(config: Config, paths: RunPaths) -> None:
     if not is_main():
         return
     save_weights(paths.qat_checkpoint, model)
-    _export(config, model, paths.qdq_onnx)
     save_predictions(model, config, paths)
     save_parity(model, config, paths)
     save_calibration(config, paths)
+    _save_plan(config, model, paths)
     plan.resume.unlink(missing_ok=True)
 
 
 def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
     if is_main():
         export_onnx(model, example_of(config), target, config.deploy.opset)
+
+
+def _save_plan(config: Config, model: fx.GraphModule, paths: RunPaths) -> None:
+    """The float graph with the trained weights, its plan, and the portable Q/DQ graph, which must compute the same."""
+    others = [target_config(config, name) for name in TARGETS if name not in (PORTABLE.name, TRAINED)]
+    graph, plan = planned(model, example_of(config), config.deploy.opset)
+    plan = complete(plan, graph, list(read_images(paths.calibration)), others)
+    onnx_graph.save(graph, paths.trained_onnx)
+    write_plan(plan.of_graph(paths.trained_onnx), paths.plan)
+    write_verified(
+        apply(graph, plan, AS_PLANNED), PORTABLE, paths.qdq_onnx, lambda path: require_parity(path, paths.parity)
+    )
 
 
 def calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:

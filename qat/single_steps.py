@@ -10,14 +10,15 @@ from core.config import Config, section_dict
 from core.errors import UserError
 from core.paths import RunPaths
 from core.stages import Stage
-from deploy.placement.decide import RULE_SET_VERSION
+from core.versions import source_hash
+from deploy.pipeline import CODE
 from qat import pipeline
 from qat.calibration.approaches import finish, prepare
 from qat.data import build_dataset
 from qat.evaluation.evaluate import evaluate
 from qat.evaluation.metrics import SegmentationScore
+from qat.export import export_onnx
 from qat.processes.stages import is_main, on_all_processes
-from qat.tracing.export import export_onnx
 from qat.training.checkpointing import UNREADABLE, load_file, reason_of, save_weights
 
 
@@ -38,12 +39,12 @@ def calibrate(config: Config) -> Path:
     stage = Stage(
         name="calibration",
         outputs=(paths.calibrated_checkpoint,),
-        inputs=(paths.fp32_checkpoint, *config.placement.custom),
+        inputs=(paths.fp32_checkpoint, paths.float_onnx, *config.placement.custom),
         params={
             "approach": config.qat.approach,
             "calibration": section_dict(config.qat.calibration),
             "placement": section_dict(config.placement),
-            "rule_set_version": RULE_SET_VERSION,
+            "code": source_hash(*CODE),
             **pipeline.data_params(config, "train"),
         },
     )
@@ -73,7 +74,8 @@ def load_quantized(config: Config, checkpoint: Path) -> fx.GraphModule:
 
 def export(config: Config, checkpoint: Path, target: Path) -> None:
     """Write the Q/DQ ONNX of `checkpoint`; raises `UserError` for a range that is not finite or of unknown origin."""
-    export_onnx(load_quantized(config, checkpoint), pipeline.example_of(config), target, config.deploy.opset)
+    model = load_quantized(config, checkpoint)
+    export_onnx(model, pipeline.example_of(config), target, config.deploy.opset)
 
 
 def score(config: Config, checkpoint: Path | None) -> SegmentationScore:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_exporter_registry():
+    """torch parses its table of ONNX operators anew for each export, which costs more than exporting a test network."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def source_of(config: Config) -> Source:
         return model.eval()
 
     train = build_dataset(config.data, "train", seed=config.seed)
-    return Source(paths.fp32_onnx, [image.numpy() for image in calibration_images(config, train)], network)
+    return Source(paths.float_onnx, [image.numpy() for image in calibration_images(config, train)], network)
 
 
 if __name__ == "__main__":

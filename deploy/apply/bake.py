@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from core.errors import UserError
-from deploy.apply.insert import DEQUANTIZE, QUANTIZE
 from deploy.graph import onnx_graph
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
 
 Form = Literal["bands", "resize"]
 INPUT_NAME, OUTPUT_NAME = "rgb_image", "label_map"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import version_converter
 
-from core.errors import UserError
+from deploy.apply.passes import IS_INSERTED, Pass
 from deploy.graph import onnx_graph
+from deploy.plan.plan import QuantizationPlan
 
 HALF_SCALES_SINCE = 19  # opset: Q/DQ with FP16 scales, whose type is that of the dequantized tensor
 _FLOAT_INPUTS = {"Resize": (1, 2)}  # roi and scales are no part of the computation and stay float32
@@ -30,24 +30,26 @@ def to_fp16(source: Path, target: Path) -> None:
     onnx_graph.save(gs.import_onnx(converted).cleanup().toposort(), target)
 
 
-def rest_to_fp16(source: Path, target: Path) -> None:
-    """Write the placed Q/DQ graph of `source` with FP16 for what is not INT8; inputs and outputs stay float32.
+def fallback_to_fp16() -> Pass:
+    """The pass that makes FP16 the precision of everything in a Q/DQ graph that is not INT8."""
+
+    def run(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
+        return cast_float_part(graph), plan
+
+    return Pass("fallback precision FP16", run, requires=(IS_INSERTED,), ensures=(IS_INSERTED,))
+
+
+def cast_float_part(graph: gs.Graph) -> gs.Graph:
+    """The Q/DQ graph with FP16 for everything that is not INT8; its inputs and outputs stay float32.
 
     Scales become FP16, too: a strongly typed builder gives a dequantized tensor the type of its scale, and a cast
     behind a DequantizeLinear would part it from the convolution that it fuses with. Integers and zero points stay.
     Source: ONNX operators QuantizeLinear-19 and DequantizeLinear-19; NVIDIA TensorRT documentation, "Strongly Typed
     Networks".
-
-    Raises:
-        UserError: `source` is no ONNX model.
     """
-    try:
-        model = onnx.load(str(source))
-    except DecodeError as error:
-        raise UserError(f"{source} is no ONNX model", why=str(error)) from error
-    if max(item.version for item in model.opset_import if item.domain in ("", "ai.onnx")) < HALF_SCALES_SINCE:
-        model = version_converter.convert_version(model, HALF_SCALES_SINCE)
-    graph = gs.import_onnx(model)
+    if graph.opset < HALF_SCALES_SINCE:
+        model = version_converter.convert_version(gs.export_onnx(graph), HALF_SCALES_SINCE)
+        graph = gs.import_onnx(model)
     kept = {
         id(node.inputs[index])
         for node in graph.nodes
@@ -66,7 +68,7 @@ def rest_to_fp16(source: Path, target: Path) -> None:
         if node.op == "Cast" and node.attrs["to"] == onnx.TensorProto.FLOAT:
             node.attrs["to"] = onnx.TensorProto.FLOAT16
     _cast_interface(graph)
-    onnx_graph.save(graph.cleanup().toposort(), target)
+    return graph.cleanup().toposort()
 
 
 def _half(values: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -1,52 +1,47 @@
-"""Put Q/DQ pairs into an ONNX graph where a placement says."""
+"""The pass that writes Q/DQ: one pair on every tensor that the plan quantizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 
+from deploy.apply.passes import IS_DECIDED, IS_FLOAT, IS_INSERTED, Pass
 from deploy.graph.onnx_graph import sort_nodes
-from deploy.placement.decide import Placement
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
+from deploy.plan.plan import QuantizationPlan
+from deploy.plan.scale import Scale, quantize_array
 
-QMAX = 127
 StoredAs = Literal["int8", "float"]
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 
-@dataclass(frozen=True)
-class Scale:
-    """A symmetric int8 scale: a float32 scalar (`axis` None) or one value per slice along `axis`."""
+def insertion(weights: StoredAs = "int8") -> Pass:
+    """The pass; `weights` says how it stores weights: as int8 constants behind a DQ, or as float before a pair."""
+    return Pass(
+        "insert Q/DQ",
+        lambda graph, plan: insert(graph, plan, weights),
+        requires=(IS_FLOAT, IS_DECIDED),
+        ensures=(IS_INSERTED,),
+    )
 
-    values: NDArray[np.float32]
-    axis: int | None = None
 
-
-def insert(graph: gs.Graph, where: Placement, scales: Mapping[str, Scale], weights: StoredAs = "int8") -> None:
-    """Put one Q/DQ pair on every tensor that `where` quantizes and rewire the uses it names, in place.
+def insert(graph: gs.Graph, plan: QuantizationPlan, weights: StoredAs = "int8") -> tuple[gs.Graph, QuantizationPlan]:
+    """Put one Q/DQ pair on every quantized tensor of `plan` and rewire the uses that it names, in place.
 
     Activations become `x ─▶ Q ─▶ DQ`. Weights are stored as int8 constants behind a DQ, a quarter of the size; or, for
     engines that want to see the pair, as float constants before one.
-    `scales` must hold every tensor of `where` (see `deploy.placement.decide.placement`).
     """
     tensors = graph.tensors()
     nodes = {node.name: node for node in graph.nodes}
-    for name, edges in where.by_tensor.items():
-        output = _add_pair(graph, tensors[name], scales[name])
-        for edge in edges:
-            nodes[edge.node].inputs[edge.index] = output
-    stored: dict[str, gs.Variable] = {}
-    for item in where.weights:
-        use = item.use
-        if use.tensor not in stored:
-            add = _add_weight if weights == "int8" else _add_pair
-            stored[use.tensor] = add(graph, tensors[use.tensor], scales[use.tensor])
-        nodes[use.node].inputs[use.index] = stored[use.tensor]
+    for name, entry in plan.quantized.items():
+        tensor = tensors[name]
+        stored = isinstance(tensor, gs.Constant) and weights == "int8"
+        output = (_add_weight if stored else _add_pair)(graph, tensor, entry.as_scale)
+        for use in entry.uses:
+            nodes[use.node].inputs[use.input] = output
     sort_nodes(graph.cleanup())
+    return graph, plan
 
 
 def _add_pair(graph: gs.Graph, tensor: gs.Tensor, scale: Scale) -> gs.Variable:
@@ -75,31 +70,9 @@ def _add_weight(graph: gs.Graph, weight: gs.Constant, scale: Scale) -> gs.Variab
     return floats
 
 
-def max_scale(values: NDArray[np.float32], axis: int) -> Scale:
-    """The scale of a weight whose largest magnitude along each slice of `axis` becomes 127 steps."""
-    largest = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis))
-    return Scale(np.maximum(largest / QMAX, np.finfo(np.float32).tiny).astype(np.float32), axis)
-
-
-def quantize_array(values: NDArray[np.float32], scale: Scale) -> NDArray[np.int8]:
-    """Round to the nearest even integer and clip to ±127, the narrow range that symmetric kernels assume."""
-    steps = np.rint(values / broadcast(scale.values, scale.axis, values.ndim))
-    integers: NDArray[np.int8] = np.clip(steps, -QMAX, QMAX).astype(np.int8)
-    return integers
-
-
 def _parameters(base: str, scale: Scale) -> list[gs.Constant]:
     values = scale.values.astype(np.float32)
     return [
         gs.Constant(f"{base}_scale", values),
         gs.Constant(f"{base}_zero_point", np.zeros(values.shape, dtype=np.int8)),
     ]
-
-
-def broadcast(values: NDArray[np.float32], axis: int | None, rank: int) -> NDArray[np.float32]:
-    """`values` along `axis` of an array of `rank` axes; a scalar when `axis` is None."""
-    if axis is None:
-        return values.reshape(())
-    shape = [1] * rank
-    shape[axis] = -1
-    return values.reshape(shape)

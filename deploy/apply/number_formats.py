@@ -1,6 +1,6 @@
 """Element types of quantized activations: the same real values in the integers that an engine has kernels for.
 
-`qdq.insert` writes int8 with zero-point 0, which every engine reads. x86 kernels multiply uint8 by int8:
+`deploy.apply.insert` writes int8 with zero-point 0, which every engine reads. x86 kernels multiply uint8 by int8:
 
     signed tensor        int8,  zero-point 0, scale s    ─▶  uint8, zero-point 128, scale s
     non-negative tensor  int8,  zero-point 0, scale s    ─▶  uint8, zero-point 0,   scale s · 127 / 255
@@ -16,15 +16,27 @@ from typing import Literal
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from deploy.apply.insert import QMAX, QUANTIZE
+from deploy.apply.passes import IS_INSERTED, Pass
+from deploy.graph.opgraph import QUANTIZE
 from deploy.graph.value_range import non_negative
+from deploy.plan.plan import QuantizationPlan
+from deploy.plan.scale import QMAX, UINT8_MIDDLE
 
 Unsigned = Literal["never", "non-negative", "always"]  # which activations become uint8
 UINT8_MAX = 255
-UINT8_MIDDLE = 128
 
 
-def respell(graph: gs.Graph, unsigned: Unsigned) -> None:
+def number_formats(unsigned: Unsigned) -> Pass:
+    """The pass that gives the activations of a Q/DQ graph the element types that a target has kernels for."""
+
+    def run(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
+        as_unsigned(graph, unsigned)
+        return graph, plan
+
+    return Pass("number formats", run, requires=(IS_INSERTED,), ensures=(IS_INSERTED,))
+
+
+def as_unsigned(graph: gs.Graph, unsigned: Unsigned) -> None:
     """Give the activations of a placed graph the types that `unsigned` asks for, in place; weights stay int8."""
     if unsigned == "never":
         return

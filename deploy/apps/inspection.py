@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import read_json
-from core.errors import GateMissed, UserError
+from core.errors import GateMissed
 from core.paths import RunPaths
+from deploy.plan.plan import read_placement
 from deploy.targets import get_backend
 from deploy.targets.base import Bundle, LayerInfo
 from deploy.targets.tensorrt.inspector import read_information
@@ -126,17 +126,9 @@ def _why(layer: LayerInfo, skips: Mapping[str, str], otherwise: str) -> str:
 
 def _skips(bundle: Bundle) -> dict[str, str]:
     run = RunPaths(bundle.dir.resolve().parent.name)
-    report = bundle.dir.resolve().parents[2] / run.placement(get_backend(bundle.backend).dialect)
+    report = bundle.dir.resolve().parents[2] / run.placement(get_backend(bundle.backend).target)
     return _reasons(report) if report.is_file() else {}
 
 
 def _reasons(report: Path) -> dict[str, str]:
-    try:
-        skips = read_json(report)["skips"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{report} is no placement report",
-            why=f"{type(error).__name__}: {error}",
-            fix="give placement-DIALECT.json of a run, or the .placement.json that `python -m deploy place` wrote",
-        ) from error
-    return {skip["node"]: f"{skip['rule']}: {skip['why']}" for skip in skips}
+    return {skip.node: f"{skip.rule}: {skip.why}" for skip in read_placement(report).skips}

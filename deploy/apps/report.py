@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from core.artifacts import read_json
-from deploy.apply.place import Placed
+from deploy.apply.apply import Applied
 from deploy.apps.inspection import Inspection
 from deploy.bundle.header import header_lines
 from deploy.pipeline import BuildOutcome
-from deploy.placement.rule_sets import PROFILES
+from deploy.placement.rule_sets import RULE_SETS
 from deploy.placement.rules import OTHERS, RULES
+from deploy.plan.plan import OBSERVED, TensorPlan
 from deploy.targets.base import Bundle
 
 _out = Console(soft_wrap=True, highlight=False)
@@ -30,38 +31,37 @@ def print_outcomes(outcomes: Sequence[BuildOutcome]) -> None:
     _out.print(table)
 
 
-def print_placement(placed: Placed, *, detailed: bool) -> None:
+def print_placement(applied: Applied, *, detailed: bool) -> None:
     """Counts, and with `detailed` every quantized use and every skip with its reason."""
-    where = placed.placement
+    plan = applied.plan
     if detailed:
-        groups = {tensor: str(number) for number, group in enumerate(where.groups, 1) for tensor in group}
-        table = Table("tensor", "scale", "group", "read by", "rule")
-        for edge in where.edges:
-            tensor = edge.edge.tensor
-            table.add_row(tensor, _scale(placed, tensor), groups.get(tensor, ""), edge.edge.node, edge.rule)
-        for weight in where.weights:
-            use = weight.use
-            table.add_row(use.tensor, _scale(placed, use.tensor), "", f"{use.node} (axis {use.axis})", weight.rule)
+        table = Table("tensor", "scale", "origin", "group", "read by", "rule")
+        for name, tensor in plan.quantized.items():
+            for use in tensor.uses:
+                node = use.node if tensor.axis is None else f"{use.node} (axis {tensor.axis})"
+                table.add_row(name, _scale(tensor), tensor.origin, tensor.group or "", node, use.rule)
         _out.print(table)
         skips = Table("left in float", "rule", "why")
-        for skip in where.skips:
+        for skip in plan.skips:
             skips.add_row(skip.node, skip.rule, skip.why)
         _out.print(skips)
-        for number, group in enumerate(where.groups, 1):
-            print(f"group {number}, one scale: {', '.join(group)}")
-    print(f"{len(where.by_tensor)} activations and {len(where.weights)} weights quantized, {len(where.skips)} skips")
-    if placed.widened:
-        print(f"{len(placed.widened)} scales grew to their group's largest: {', '.join(placed.widened[:5])}")
-    if placed.observed:
-        print(f"{len(placed.observed)} scales observed on the calibration images: {', '.join(placed.observed[:5])}")
-    if placed.unused:
-        print(f"{len(placed.unused)} scales of the source are not used: {', '.join(placed.unused[:5])}")
+        for group, members in plan.groups.items():
+            print(f"group {group}, one scale: {', '.join(members)}")
+    print(f"{len(plan.activations)} activations and {len(plan.weights)} weights quantized, {len(plan.skips)} skips")
+    observed = [name for name, tensor in plan.quantized.items() if tensor.origin == OBSERVED]
+    for names, text in (
+        (applied.widened, "scales grew to their group's largest"),
+        (observed, "scales observed on the calibration images"),
+        (applied.unused, "scales of the source are not used"),
+    ):
+        if names:
+            print(f"{len(names)} {text}: {', '.join(names[:5])}")
 
 
-def _scale(placed: Placed, tensor: str) -> str:
-    values = placed.scales[tensor].values
-    observed = ", observed" if tensor in placed.observed else ""
-    return f"{float(values.max()):.4g}{observed}" if values.size == 1 else f"{values.min():.3g} to {values.max():.3g}"
+def _scale(tensor: TensorPlan) -> str:
+    if isinstance(tensor.scale, float):
+        return f"{tensor.scale:.4g}"
+    return f"{min(tensor.scale):.3g} to {max(tensor.scale):.3g}"
 
 
 def print_trials(tuned: Path) -> None:
@@ -82,7 +82,7 @@ def print_rules() -> None:
     """Every rule with its reason and source, and the profiles it belongs to."""
     table = Table("rule", "profiles", "why", "source")
     for rule in RULES + OTHERS:
-        profiles = [name for name, rules in PROFILES.items() if rule in rules]
+        profiles = [name for name, rules in RULE_SETS.items() if rule in rules]
         table.add_row(rule.name, ", ".join(profiles), rule.reason, rule.source)
     _out.print(table)
 

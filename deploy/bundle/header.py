@@ -68,8 +68,7 @@ def _normalization(normalization: Mapping[str, Any]) -> str:
 
 
 def _placement(found: Mapping[str, Any]) -> str:
-    how = [found.get("dialect", "of unknown origin"), "tuned" if found.get("tuned") else ""]
-    how += [f"rule set {found['rule_set_version']}"] if "rule_set_version" in found else []
+    how = [found.get("target", "of unknown origin"), "tuned" if found.get("tuned") else ""]
     unsigned = f" ({found['unsigned_activations']} as uint8)" if found["unsigned_activations"] else ""
     counts = (
         f"{found['activations']} activations{unsigned}, {found['weights']} weights, "

@@ -13,7 +13,7 @@ from typing import Any
 from core.artifacts import read_json, sha256_file, write_json
 from core.errors import UserError
 from core.versions import installed
-from deploy.graph.graph_facts import quantized_in, read_graph, tensors_of
+from deploy.bundle.graph_facts import quantized_in, read_graph, tensors_of
 from deploy.hardware.cpu import abilities, cpu_flags, cpu_model
 from deploy.targets.base import Backend, BuildOptions, Bundle
 

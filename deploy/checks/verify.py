@@ -12,14 +12,13 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from deploy.apply.insert import DEQUANTIZE, QMAX, QUANTIZE
-from deploy.apply.number_formats import UINT8_MIDDLE, Unsigned
+from deploy.apply.number_formats import Unsigned
 from deploy.graph import onnx_graph
-from deploy.graph.opgraph import WEIGHTED, commutes
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE, WEIGHTED, commutes, weight_axis
 from deploy.graph.value_range import non_negative
 from deploy.placement import partial
-from deploy.placement.decide import Placement
-from deploy.placement.rules.weighted import weight_axis
+from deploy.plan.plan import QuantizationPlan
+from deploy.plan.scale import QMAX, UINT8_MIDDLE
 
 SHOWN = 5
 
@@ -33,7 +32,7 @@ class Violation:
     detail: str
 
 
-def verify(path: Path, expected: Placement, unsigned: Unsigned = "never") -> None:
+def verify(path: Path, expected: QuantizationPlan, unsigned: Unsigned = "never", shown: Path | None = None) -> None:
     """Raise `UserError` naming the first violations, if `path` breaks an invariant or lost a Q/DQ pair."""
     graph = onnx_graph.load(path)
     halved = {item.node for item in expected.skips if item.rule == partial.ONE_SIDE}
@@ -41,7 +40,9 @@ def verify(path: Path, expected: Placement, unsigned: Unsigned = "never") -> Non
     found = found or list(_unequal_groups(graph, expected))
     if found:
         lines = "; ".join(f"{item.node}: {item.invariant} ({item.detail})" for item in found[:SHOWN])
-        raise UserError(f"{path} breaks {len(found)} Q/DQ invariants", why=lines, fix="please report the model")
+        raise UserError(
+            f"{shown or path} breaks {len(found)} Q/DQ invariants", why=lines, fix="please report the model"
+        )
 
 
 def violations(graph: gs.Graph, unsigned: Unsigned = "never", halved: Collection[str] = ()) -> Iterator[Violation]:
@@ -141,11 +142,11 @@ def _behind_copies(tensor: gs.Tensor) -> gs.Tensor:
     return tensor
 
 
-def _unequal_groups(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:
-    members = {tensor for group in expected.groups for tensor in group}
+def _unequal_groups(graph: gs.Graph, expected: QuantizationPlan) -> Iterator[Violation]:
+    members = {name for name, tensor in expected.tensors.items() if tensor.group is not None}
     quantizers = [node for node in graph.nodes if node.op == QUANTIZE and node.inputs[0].name in members]
     largest = {node.inputs[0].name: _largest(node) for node in quantizers}
-    for group in expected.groups:
+    for group in expected.groups.values():
         found = {tensor: largest[tensor] for tensor in group if tensor in largest}
         if found and not np.allclose(list(found.values()), next(iter(found.values())), rtol=1e-6, atol=0):
             yield Violation("a group has one range", next(iter(found)), f"largest values: {found}")
@@ -157,8 +158,8 @@ def _largest(node: gs.Node) -> float:
     return float(scale.max()) * (np.iinfo(zero_point.dtype).max - int(zero_point.max()))
 
 
-def _lost_pairs(graph: gs.Graph, expected: Placement) -> Iterator[Violation]:
-    wanted = len(expected.by_tensor) + len({item.use.tensor for item in expected.weights})
+def _lost_pairs(graph: gs.Graph, expected: QuantizationPlan) -> Iterator[Violation]:
+    wanted = len(expected.quantized)
     found = sum(node.op == DEQUANTIZE for node in graph.nodes)
     if found != wanted:
         yield Violation("no Q/DQ pair goes missing", graph.name, f"{wanted} placed, {found} in the file")

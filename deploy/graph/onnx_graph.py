@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.inliner
 import onnx_graphsurgeon as gs
@@ -12,6 +13,7 @@ import onnxruntime
 
 from core.artifacts import write_atomic
 from core.errors import UserError
+from deploy.graph.canonical import canonical
 from deploy.graph.opgraph import Node, OpGraph
 from deploy.graph.opset import raise_opset
 
@@ -37,13 +39,15 @@ def load(path: Path) -> gs.Graph:
 def clean(graph: gs.Graph) -> gs.Graph:
     """Raise the opset, fold shapes and constants, drop identities and dead nodes, name what is unnamed.
 
-    Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.plan.strip`).
+    Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.importing.strip`).
     """
     quiet_runtime()
     model = onnx.shape_inference.infer_shapes(raise_opset(gs.export_onnx(graph)), data_prop=True)
     folded = gs.import_onnx(model)
+    _resolve_partial_shapes(folded)
     folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
     _resolve_constants(folded)
+    canonical(folded)
     sort_nodes(folded.cleanup())
     _name_nodes(folded)
     return folded
@@ -104,6 +108,18 @@ def _resolve_constants(graph: gs.Graph) -> None:
         elif node.op == "Identity":
             _remove_identity(graph, node)
     graph.cleanup()
+
+
+def _resolve_partial_shapes(graph: gs.Graph) -> None:
+    """Make constants of Shape nodes with `start` or `end`, which graphsurgeon folds as if they had neither."""
+    for node in graph.nodes:
+        bounds = slice(node.attrs.get("start"), node.attrs.get("end"))
+        if node.op == "Shape" and (bounds.start or bounds.stop is not None) and node.inputs[0].shape is not None:
+            sides = node.inputs[0].shape[bounds]
+            if all(isinstance(side, int) for side in sides):
+                result = node.outputs[0]
+                node.outputs.clear()
+                result.to_constant(np.asarray(sides, np.int64))
 
 
 def _remove_identity(graph: gs.Graph, node: gs.Node) -> None:

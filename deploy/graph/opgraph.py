@@ -8,6 +8,7 @@ from typing import Any
 
 ACTIVATIONS = frozenset({"Relu", "Clip"})  # TensorRT fuses these into the convolution before them
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 COPIES = frozenset(
     {"DepthToSpace", "Expand", "Flatten", "Identity", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Tile"}
     | {"Transpose", "Unsqueeze"}
@@ -134,3 +135,12 @@ def commutes(node: Node) -> bool:
     if node.kind == "Pad":
         return node.attrs.get("mode", "constant") != "constant" or node.attrs.get("pad_value") == 0
     return node.kind == "MaxPool" or node.kind in COPIES
+
+
+def weight_axis(node: Node) -> int:
+    """The output-channel axis of a weighted op's weight, in ONNX layout."""
+    if node.kind == "ConvTranspose":
+        return 1  # (C_in, C_out / groups, kH, kW)
+    if node.kind == "Gemm":
+        return 0 if node.attrs.get("transB", 0) else 1
+    return 0

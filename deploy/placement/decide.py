@@ -5,12 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from deploy.graph.opgraph import Edge, Node, OpGraph
 from deploy.placement.rules.base import Keep, Match, Move, Rule, Skip, WeightUse
 
-RULE_SET_VERSION = 2
 MAX_SPREAD = 4.0  # sharing one scale may cost a tensor two of its eight bits, no more
 NO_READER = "nobody wants its result in INT8"
 
@@ -60,16 +58,6 @@ class Placement:
         for item in self.edges:
             grouped.setdefault(item.edge.tensor, []).append(item.edge)
         return grouped
-
-    def to_json(self) -> dict[str, Any]:
-        """For `placement.json`."""
-        return {
-            "rule_set_version": RULE_SET_VERSION,
-            "edges": [{**vars(item.edge), "rule": item.rule} for item in self.edges],
-            "weights": [{**vars(item.use), "rule": item.rule} for item in self.weights],
-            "skips": [vars(item) for item in self.skips],
-            "groups": [list(group) for group in self.groups],
-        }
 
 
 def placement(

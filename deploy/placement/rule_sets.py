@@ -40,7 +40,7 @@ _OPENVINO: tuple[Rule, ...] = (
     gates.RULE,
 )
 
-PROFILES: dict[str, tuple[Rule, ...]] = {
+RULE_SETS: dict[str, tuple[Rule, ...]] = {
     "tensorrt": RULES,
     "openvino": _OPENVINO,
     "onnxruntime": (weighted.RULE, bias.RULE, commuting.RULE, integer_pointwise.RULE),
@@ -55,8 +55,8 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
     Raises:
         UserError: no such profile, a name that is no rule, a file without rules, or two rules of one name.
     """
-    if profile not in PROFILES:
-        raise UserError(f"no placement profile {profile!r}", fix=f"profiles: {', '.join(PROFILES)}")
+    if profile not in RULE_SETS:
+        raise UserError(f"no placement profile {profile!r}", fix=f"profiles: {', '.join(RULE_SETS)}")
     own = tuple(rule for path in custom for rule in load_rules(path))
     known = [rule.name for rule in RULES + OTHERS + own]
     twice = sorted({name for name in known if known.count(name) > 1})
@@ -67,7 +67,7 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
         raise UserError(
             f"placement.disable names no rule: {', '.join(unknown)}", fix=f"rules: {', '.join(sorted(known))}"
         )
-    return tuple(rule for rule in PROFILES[profile] + own if rule.name not in set(disable))
+    return tuple(rule for rule in RULE_SETS[profile] + own if rule.name not in set(disable))
 
 
 def rules_of(config: PlacementConfig, engine: str = DEFAULT, own: Sequence[Rule] = ()) -> tuple[Rule, ...]:

@@ -1,47 +1,53 @@
-"""Trained scales on their way through a graph: carried across ops that commute, made equal where the rules tie."""
+"""Ranges on their way through a graph: carried across ops that commute, made equal where rules tie tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from deploy.apply.insert import Scale
 from deploy.graph.opgraph import OpGraph, commutes
+from deploy.plan.plan import QuantizationPlan, TensorPlan
 
 
-def carry(graph: OpGraph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
-    """`scales` and, across ops that commute with Q/DQ, the scale of the other side where one side has none.
+def carry(graph: OpGraph, plan: QuantizationPlan) -> QuantizationPlan:
+    """`plan` and, across ops that commute with Q/DQ, the range of the other side where one side has none.
 
-    Past a Relu only forwards: rounding before it or after it is the same, but what it cuts off is not in its result's
-    range. Backwards only past an op that alone reads its input: another reader's range may be larger.
+    Past a Relu only forwards: rounding before it or after it is the same, but the values that it cuts off are not in
+    the range of its result. Backwards only past an op that alone reads its input: another reader's range may be larger.
     """
-    known = dict(scales)
+    tensors = dict(plan.tensors)
     movers = [node for node in graph.nodes if commutes(node)]
     for node in (node for node in graph.nodes if commutes(node) or node.kind == "Relu"):
-        _copy(known, node.inputs[0], node.outputs[0])
+        _copy(tensors, node.inputs[0], node.outputs[0])
     for node in reversed(movers):
         if graph.only_reader(node.inputs[0]) is not None:
-            _copy(known, node.outputs[0], node.inputs[0])
-    return known
+            _copy(tensors, node.outputs[0], node.inputs[0])
+    return plan.model_copy(update={"tensors": tensors})
 
 
-def _copy(scales: dict[str, Scale], source: str, target: str) -> None:
-    if source in scales and scales[source].axis is None:
-        scales.setdefault(target, scales[source])
+def _copy(tensors: dict[str, TensorPlan], source: str, target: str) -> None:
+    if source in tensors and tensors[source].axis is None:
+        tensors.setdefault(target, tensors[source].model_copy(update={"uses": (), "group": None}))
 
 
-def unify(groups: Iterable[Sequence[str]], scales: Mapping[str, Scale]) -> tuple[dict[str, Scale], tuple[str, ...]]:
+def unify(groups: Iterable[Sequence[str]], plan: QuantizationPlan) -> tuple[QuantizationPlan, tuple[str, ...]]:
     """Give each group the largest scale of its members, so that nothing is clipped that was not before.
 
     Returns:
-        All scales, and the tensors whose scale grew.
+        The plan, with the name of its group in each member, and the tensors whose scale grew.
     """
-    shared = dict(scales)
+    tensors = {name: tensor.model_copy(update={"group": None}) for name, tensor in plan.tensors.items()}
+    widened = []
     for group in groups:
-        members = [tensor for tensor in group if tensor in scales]
-        if members:
-            largest = max((scales[tensor] for tensor in members), key=lambda scale: float(np.max(scale.values)))
-            shared.update(dict.fromkeys(members, largest))
-    widened = tuple(sorted(name for name in scales if float(np.max(shared[name].values - scales[name].values)) > 0))
-    return shared, widened
+        members = [name for name in group if name in tensors]
+        if not members:
+            continue
+        name = min(members)
+        largest = max((tensors[member] for member in members), key=lambda tensor: float(np.max(tensor.scale)))
+        for member in members:
+            if tensors[member].scale != largest.scale:
+                widened.append(member)
+            changed = {"scale": largest.scale, "axis": largest.axis, "origin": largest.origin, "group": name}
+            tensors[member] = tensors[member].model_copy(update=changed)
+    return plan.model_copy(update={"tensors": tensors}), tuple(sorted(widened))

@@ -96,7 +96,7 @@ class Backend(Protocol):
     """One inference engine family."""
 
     name: str
-    dialect: str  # key of `deploy.apply.dialects.DIALECTS` and `deploy.placement.rule_sets.PROFILES`
+    target: str  # key of `deploy.targets.TARGETS`
     precisions: tuple[Precision, ...]
 
     def version(self) -> str:

@@ -7,18 +7,16 @@ from pathlib import Path
 from core.artifacts import write_json
 from core.config import Config
 from core.console import say
-from core.errors import UnsupportedEnvironment, UserError
+from core.errors import UnsupportedEnvironment
 from core.paths import RunPaths
-from deploy.apply import place
-from deploy.apply.dialects import dialect_of
 from deploy.hardware.cpu import cpu_flags, cpu_model
-from deploy.placement.decide import RULE_SET_VERSION
-from deploy.placement.rule_sets import known_rules, rules_of
+from deploy.pipeline import require_trained, target_config
+from deploy.placement.rule_sets import known_rules
 from deploy.targets import get_backend
 from deploy.targets.base import Backend
+from deploy.targets.tuned import Scheme, scheme_of
 from deploy.tuning.choices import global_choices, regional_choices
 from deploy.tuning.compare import Comparer, Source
-from deploy.tuning.scheme import Scheme, scheme_of
 from deploy.tuning.search import Trial, search
 
 
@@ -35,16 +33,13 @@ def autotune(config: Config, backend_name: str) -> Path:
     missing = backend.available("int8") or backend.runnable("int8")
     if missing is not None:
         raise UnsupportedEnvironment(f"{backend_name} engines cannot be timed here", why=missing.why, fix=missing.fix)
-    if not paths.qdq_onnx.is_file():
-        raise UserError(f"no {paths.qdq_onnx}", why="the QAT stage has not run", fix="run `make qat`")
-    known = known_rules(config.placement)
-    source = Source(paths.qdq_onnx, paths.calibration, paths.parity, known, config.placement.skip)
+    require_trained(paths)
+    known, base = known_rules(config.placement), target_config(config, backend.target)
+    source = Source(paths.trained_onnx, paths.plan, paths.calibration, paths.parity, base, known)
     compare = Comparer(source, backend, config.bench, paths.dir / f"autotune-{backend_name}")
-    start = scheme_of(rules_of(config.placement, backend.dialect), dialect_of(backend.dialect))
+    start = scheme_of(base)
     best, trials = search(start, global_choices(start, known), compare)
-    rules, dialect = best.select(known), best.dialect()
-    placed = place.place(source.qdq, rules, source.skip, dialect=dialect, calibration=source.calibration)
-    best, regional = search(best, regional_choices(best, placed.placement), compare)
+    best, regional = search(best, regional_choices(best, source.applied(best).plan), compare)
     target = paths.tuned(backend_name)
     write_json(target, _report(backend, start, best, [*trials, *regional], compare))
     say(f"autotune: wrote {target}; use it with --set placement.tuned=[{target}]")
@@ -54,7 +49,7 @@ def autotune(config: Config, backend_name: str) -> Path:
 def _report(backend: Backend, start: Scheme, best: Scheme, trials: list[Trial], compare: Comparer) -> dict[str, object]:
     total = compare(start, best) if best != start else None
     return {
-        "dialect": backend.dialect,
+        "target": backend.target,
         "scheme": best.to_json(),
         "start": start.to_json(),
         "total": total if isinstance(total, str) or total is None else vars(total),
@@ -63,5 +58,4 @@ def _report(backend: Backend, start: Scheme, best: Scheme, trials: list[Trial], 
             for trial in trials
         ],
         "machine": {"cpu": cpu_model(), "flags": sorted(cpu_flags()), "backend": [backend.name, backend.version()]},
-        "rule_set_version": RULE_SET_VERSION,
     }

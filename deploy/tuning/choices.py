@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from deploy.apply.number_formats import Unsigned
-from deploy.placement.decide import Placement
 from deploy.placement.partial import CONFIGURED
 from deploy.placement.rules.base import Rule
-from deploy.tuning.scheme import REWRITES, Scheme, region_of
+from deploy.plan.plan import QuantizationPlan
+from deploy.targets.tuned import REWRITES, Scheme, region_of
 
 REQUIRED = frozenset({"weighted-ops", "never-bias", "conv-bn-act", "pad-conv"})  # without them it is no INT8 network
 SPELLINGS: tuple[Unsigned, ...] = ("never", "non-negative", "always")
@@ -35,9 +35,10 @@ def global_choices(start: Scheme, known: Iterable[Rule]) -> Iterator[Choice]:
             yield Choice(f"{'without' if rule.name in start.rules else 'with'} {rule.name}", _toggled(rule.name))
 
 
-def regional_choices(start: Scheme, placed: Placement) -> Iterator[Choice]:
+def regional_choices(start: Scheme, plan: QuantizationPlan) -> Iterator[Choice]:
     """Every rule that asked for pairs in a region, silent there."""
-    pairs = {(item.rule, region_of(item.edge.node)): None for item in placed.edges}
+    uses = (use for tensor in plan.activations.values() for use in tensor.uses)
+    pairs = {(use.rule, region_of(use.node)): None for use in uses}
     for rule, region in pairs:
         if rule in start.rules and rule not in REQUIRED:
             yield Choice(f"without {rule} in {region}", _silent(rule, region))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 from core.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.config import BenchConfig
 from core.errors import UserError
-from deploy.apply import place
+from deploy.apply.apply import Applied, apply
+from deploy.apply.calibrate import complete
+from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
 from deploy.checks.parity import Parity, parity
-from deploy.checks.verify import verify
+from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
 from deploy.hardware.cpu import cpu_model
 from deploy.placement.rules.base import Rule
+from deploy.plan.images import read_images
+from deploy.plan.plan import read_plan
 from deploy.targets.base import Backend, BuildOptions, Bundle
-from deploy.tuning.scheme import Scheme
+from deploy.targets.tuned import Scheme
 from deploy.tuning.timing import Ratio, paired_ratio, time_in_turns
 
 AGREEMENT_LOST = 0.002  # share of outputs whose class may change against where the search started
@@ -32,17 +36,29 @@ class Source:
     """What every scheme is made from.
 
     Attributes:
-        qdq: the Q/DQ graph with the trained scales.
-        calibration: images for scales that training did not need.
+        graph, plan: the float network and its quantization plan, as files.
+        calibration: images for scales that the plan lacks.
         parity: images and the logits training gave them (see `deploy.checks.parity`).
+        base: the target under the run's restrictions; schemes change its rules, rewrites and number formats.
         rules: everything a scheme's rule names can mean.
     """
 
-    qdq: Path
+    graph: Path
+    plan: Path
     calibration: Path
     parity: Path
+    base: TargetConfig
     rules: Sequence[Rule]
-    skip: tuple[str, ...] = ()
+
+    def goal(self, scheme: Scheme) -> TargetConfig:
+        """The target that a scheme describes."""
+        return replace(self.base, target=scheme.target(self.base.target), rules=scheme.select(self.rules))
+
+    def applied(self, scheme: Scheme) -> Applied:
+        """The graph of a scheme; scales that the plan lacks are observed."""
+        graph, goal = onnx_graph.load(self.graph), self.goal(scheme)
+        plan = complete(read_plan(self.plan, self.graph), graph, list(read_images(self.calibration)), [goal])
+        return apply(graph, plan, goal)
 
 
 class Comparer:
@@ -70,15 +86,12 @@ class Comparer:
         return self._timed(slow, fast)
 
     def graph(self, scheme: Scheme) -> Path:
-        """The placed graph of a scheme."""
+        """The Q/DQ graph of a scheme."""
         source = self._source
-        made_from = [sha256_file(path) for path in (source.qdq, source.calibration)]
-        target = self._folder / f"{sha256_json([scheme.to_json(), made_from, source.skip])[:16]}.onnx"
+        made_from = [sha256_file(path) for path in (source.graph, source.plan, source.calibration)]
+        target = self._folder / f"{sha256_json([scheme.to_json(), made_from, source.base.skip])[:16]}.onnx"
         if not target.is_file():
-            rules, dialect = scheme.select(source.rules), scheme.dialect()
-            placed = place.place(source.qdq, rules, source.skip, dialect=dialect, calibration=source.calibration)
-            onnx_graph.save(placed.graph, target)
-            verify(target, placed.placement, dialect.unsigned)
+            write_verified(source.applied(scheme), source.goal(scheme).target, target)
         return target
 
     def _timed(self, slow: Path, fast: Path) -> Ratio:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from core.console import say, track
+from deploy.targets.tuned import Scheme
 from deploy.tuning.choices import Choice
-from deploy.tuning.scheme import Scheme
 from deploy.tuning.timing import Ratio
 
 LEAST_GAIN = 0.003  # share of the time; below it a change is noise that the next machine does not have

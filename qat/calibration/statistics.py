@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from core.config import CalibrationConfig
 from core.console import track
+from deploy.plan.histogram import Histogram, merged
+from deploy.plan.thresholds import amax_from, origin_of
 from qat.calibration.calibrators import calibrator_of
-from qat.calibration.histogram import Histogram, merged
-from qat.calibration.thresholds import amax_from
+from qat.calibration.histogram import TensorHistogram
 from qat.processes.distributed import gathered, rank, world_size
 from qat.quantization.quantizers import Mode, Quantizer, quantizers
 from qat.tracing.inputs import Inputs, apply
@@ -41,7 +42,7 @@ def collect(model: nn.Module, batches: Iterable[Inputs]) -> dict[str, Histogram]
     for quantizer in quantizers(model).values():
         quantizer.set_mode(Mode.FLOAT)
     found = activation_quantizers(model)
-    histograms = {name: Histogram(name) for name in found}
+    histograms = {name: TensorHistogram(name) for name in found}
     handles = [q.register_forward_hook(partial(_record, histograms[name])) for name, q in found.items()]
     try:
         with torch.no_grad():
@@ -59,7 +60,7 @@ def calibrate(model: nn.Module, histograms: dict[str, Histogram], config: Calibr
     for name, quantizer in activation_quantizers(model).items():
         own = calibrators[name]
         amax = amax_from(histograms[name], own.method, own.percentile, own.momentum)
-        quantizer.set_amax(amax, "moving-average" if own.method == "moving_average" else f"histogram-{own.method}")
+        quantizer.set_amax(amax, origin_of(own.method))
 
 
 def observe_range(model: nn.Module, histograms: dict[str, Histogram]) -> None:

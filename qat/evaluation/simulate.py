@@ -14,15 +14,16 @@ from core.paths import RunPaths
 from qat.data import build_dataset, normalize
 from qat.evaluation.evaluate import predictions
 from qat.evaluation.metrics import ConfusionMatrix
-from qat.quantization.quantizers import quantizers
 from qat.quantization.toolkits import described
+from qat.tracing.inputs import device_of
 
 PARITY_IMAGES = 2
+NUDGE = np.float32(1e-6)  # relative, some float32 roundings
 CALIBRATION_IMAGES = 8
 
 
 def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
-    """Write what `model` predicts on val (uint8, N×H×W), its score, the toolkit, and every range with its origin."""
+    """Write what `model` predicts on val (uint8, N×H×W), its score and the toolkit."""
     data = build_dataset(config.data, "val", seed=config.seed)
     matrix = ConfusionMatrix(config.model.num_classes)
     maps: list[NDArray[np.uint8]] = []
@@ -33,23 +34,21 @@ def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
     say(f"qat: simulated INT8 mIoU {score.miou:.2f} % on {score.images} val images")
     with write_atomic(paths.simulated) as temporary:
         np.savez_compressed(temporary, labels=np.stack(maps))
-    ranges = {
-        name: {"origin": quantizer.origin, "amax": quantizer.amax.detach().abs().reshape(-1).tolist()}
-        for name, quantizer in quantizers(model).items()
-    }
-    toolkit = described(config.qat.toolkit)
-    write_json(paths.quantizers, {"simulated": score.to_json(), "toolkit": toolkit, "quantizers": ranges})
+    write_json(paths.simulated_score, {"simulated": score.to_json(), "toolkit": described(config.qat.toolkit)})
 
 
 def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:
-    """Write the first images of val (N, C, H, W) and their logits, for `deploy.checks.parity`."""
+    """Write the first images of val (N, C, H, W) and their logits, also under rounding, for `deploy.checks.parity`."""
     data = build_dataset(config.data, "val", seed=config.seed)
     count = min(PARITY_IMAGES, len(data))
     images = np.stack([normalize(data[index].image, config.data) for index in range(count)])
+    device = device_of(model)
     with torch.inference_mode():
-        logits = model(torch.from_numpy(images)).numpy()
+        logits, nudged = (
+            model(torch.from_numpy(value).to(device)).cpu().numpy() for value in (images, images * (1 + NUDGE))
+        )
     with write_atomic(paths.parity) as temporary:
-        np.savez(temporary, images=images, logits=logits)
+        np.savez(temporary, images=images, logits=logits, nudged=nudged)
 
 
 def save_calibration(config: Config, paths: RunPaths) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from deploy.plan.scale import Scale
 from qat.processes.distributed import world_size
 from qat.quantization.fake_quant import QMAX, fake_quantize, fake_quantize_learned, lsq_gain, magnitude
 
@@ -61,6 +62,10 @@ class Quantizer(nn.Module):
     def scale(self) -> Tensor:
         """float32 step size, a scalar or one value per channel."""
         return self.amax.abs().clamp_min(_SMALLEST_AMAX) / QMAX
+
+    def as_scale(self) -> Scale:
+        """The scale as plans hold it: float32 on the CPU, and the axis of a weight."""
+        return Scale(self.scale.detach().float().cpu().numpy().copy(), self.axis)
 
     def set_amax(self, amax: Tensor | float, origin: str) -> None:
         """Fix the range. Zero becomes the smallest positive range; `origin` is recorded for the report."""

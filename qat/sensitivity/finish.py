@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.versions import installed
 from deploy.hardware.cpu import cpu_flags, cpu_model
 from deploy.tuning.timing import Ratio, paired_ratio
+from qat.export import export_onnx
 from qat.processes.distributed import gathered
 from qat.processes.stages import is_main
 from qat.sensitivity.decide.engine_check import engine_check
@@ -43,7 +44,7 @@ from qat.sensitivity.report.results import Findings, ranges_of, write_results
 from qat.sensitivity.types import Unit
 from qat.sensitivity.user.data import seed_user_code
 from qat.sensitivity.user.device import to_device
-from qat.tracing.export import export_onnx, named_inputs
+from qat.tracing.export import named_inputs
 from qat.tracing.inputs import Inputs, apply
 
 OPSET = 17

@@ -1,69 +1,125 @@
-"""PyTorch out: write a float or fake-quantized model as ONNX, with BatchNorm folded and scales as constants."""
+"""A traced network as a float ONNX graph in which every value keeps its name.
+
+    torch.fx value "layer1.0.conv1"  ─▶  ONNX node and tensor "layer1.0.conv1", weight "layer1.0.conv1.weight"
+
+The exporter keeps the names of outputs only. So every value of the traced network is made an output for the export,
+and the outputs that are not the network's own are taken away again.
+"""
 
 from __future__ import annotations
 
 import copy
-import inspect
+import logging
 import warnings
-from collections import Counter
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import onnx
+import onnx_graphsurgeon as gs
 import torch
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from core.artifacts import write_atomic
 from core.errors import UserError
 from deploy.graph import onnx_graph
-from qat.quantization.fake_quant import QMAX
+from deploy.plan.plan import QuantizationPlan
+from deploy.rewrites.fold_bn import fold_bn
 from qat.quantization.quantized_layers import WEIGHT_QUANTIZER
-from qat.quantization.quantizers import Quantizer, quantizers
+from qat.quantization.quantizers import quantizers
 from qat.tracing import fx_graph
 from qat.tracing.inputs import Inputs, in_order
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
 
 
-def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int) -> None:
-    """Write `model` as it computes in eval mode; the model itself is not changed.
+def float_graph(
+    model: fx.GraphModule, example: Inputs, opset: int, plan: QuantizationPlan | None = None
+) -> tuple[gs.Graph, QuantizationPlan]:
+    """The network as it computes in eval mode, without its fake quantizers; the model itself is not changed.
 
     Args:
-        model: traced; fake quantizers become QuantizeLinear/DequantizeLinear pairs (int8, zero-point 0).
-        example: (1, C, H, W) float32, or several inputs; the file has these static shapes.
-        target: written atomically, checked by `onnx.checker` with full shape inference.
-        opset: ONNX operator set, 17 or later.
+        model: traced, on any device.
+        example: (1, C, H, W) float32, or several inputs; the graph has these static shapes.
+        opset: ONNX operator set, 18 or later.
+        plan: scales by the names of the unfolded network (see `value_names`); those of weights follow BatchNorm.
+
+    Returns:
+        The graph, constants folded, BatchNorm folded into convolutions; and the plan in its names.
 
     Raises:
-        UserError: a quantizer without a finite amax, or an input that is no tensor.
+        UserError: torch cannot export the network, or an input is no tensor.
     """
-    inputs = named_inputs(model, example)
-    exported = copy.deepcopy(model).cpu().eval()
-    require_amax(exported)
+    exported = without_quantizers(model).cpu().eval()
+    example = _on_cpu(example)
+    inputs = named_inputs(exported, example)
     fx_graph.annotate(exported, example)
-    fold_batch_norm(exported)
-    _freeze_quantizers(exported)
-    _name_scopes(exported)
-    with write_atomic(target) as temporary:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer warns of every deprecation inside itself
-            torch.onnx.export(
+    names = value_names(exported)
+    own = _output_values(exported)
+    others = [node for node in _distinct_values(exported, example) if node not in own]
+    result = next(node for node in exported.graph.nodes if node.op == "output")
+    result.args = ((*own, *others),)
+    exported.recompile()
+    with _quiet():
+        try:
+            program = torch.onnx.export(
                 exported,
                 tuple(inputs.values()),
-                str(temporary),
+                dynamo=True,
+                optimize=False,  # equal weights would be merged, and lose their names
+                verbose=False,
                 opset_version=opset,
                 input_names=list(inputs),
-                output_names=[OUTPUT_NAME],
-                **_exporter_choice(torch.onnx.export),
+                output_names=[names[node] for node in (*own, *others)],
             )
-        if quantizers(model):
-            onnx.checker.check_model(onnx.load(str(temporary)), full_check=True)
-        else:
-            onnx_graph.save(onnx_graph.clean(onnx_graph.load(temporary)), temporary)
+        except Exception as error:  # the exporter has many exception types, none of them public
+            raise UserError(
+                "torch.onnx cannot export the network",
+                why=str(error).strip().splitlines()[0],
+                fix="replace the operator that it names",
+            ) from error
+        assert program is not None
+        fold_constants(program.model)
+        remove_unused_nodes(program.model)
+    graph = gs.import_onnx(program.model_proto)
+    own_names = fx_graph.node_names(exported)
+    _name_nodes(graph, {names[node]: own_names[node] for node in (*own, *others)})
+    graph.outputs = graph.outputs[: len(own)]
+    return fold_bn(onnx_graph.clean(graph.cleanup()), plan or QuantizationPlan())
+
+
+def value_names(model: fx.GraphModule) -> dict[fx.Node, str]:
+    """The ONNX name of every tensor value of a traced network."""
+    names = {
+        node: name
+        for node, name in fx_graph.node_names(model).items()
+        if isinstance(node.meta.get("tensor_meta"), TensorMetadata) and node.op != "output"
+    }
+    placeholders = [node for node in model.graph.nodes if node.op == "placeholder"]
+    outputs = _output_values(model)
+    if len(placeholders) == 1:
+        names[placeholders[0]] = INPUT_NAME
+    if len(outputs) == 1 and outputs[0].op != "placeholder":
+        names[outputs[0]] = OUTPUT_NAME
+    names.update({node: str(node.target) for node in names if node.op == "get_attr"})
+    return names
+
+
+def without_quantizers(model: fx.GraphModule) -> fx.GraphModule:
+    """A copy of a traced network that computes in float."""
+    bare = copy.deepcopy(model)
+    kinds = quantizers(bare)
+    for node in list(bare.graph.nodes):
+        if node.op == "call_module" and node.target in kinds:
+            node.replace_all_uses_with(node.args[0])
+            bare.graph.erase_node(node)
+    for name in kinds:
+        parent, _, own = name.rpartition(".")
+        if own == WEIGHT_QUANTIZER:
+            setattr(bare.get_submodule(parent), WEIGHT_QUANTIZER, nn.Identity())
+    bare.delete_all_unused_submodules()
+    bare.recompile()
+    return bare
 
 
 def named_inputs(model: fx.GraphModule, inputs: Inputs) -> dict[str, Tensor]:
@@ -83,7 +139,33 @@ def named_inputs(model: fx.GraphModule, inputs: Inputs) -> dict[str, Tensor]:
             why="an engine has a name for each of its inputs",
             fix="give forward() a parameter for each tensor",
         )
-    return found
+    return {INPUT_NAME: next(iter(found.values()))} if len(found) == 1 else found
+
+
+def example_of(model: fx.GraphModule) -> Inputs:
+    """Blank inputs of the shapes that a traced network was annotated with, on the CPU."""
+    metas = [node.meta["tensor_meta"] for node in model.graph.nodes if node.op == "placeholder"]
+    tensors = tuple(torch.zeros(meta.shape, dtype=meta.dtype) for meta in metas)
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def plan_of(model: fx.GraphModule) -> QuantizationPlan:
+    """The scale and origin of every quantizer, by the names of the unfolded network.
+
+    Raises:
+        UserError: a quantizer whose range is not finite, or of unknown origin.
+    """
+    require_amax(model)
+    names, kinds = value_names(model), quantizers(model)
+    plan = QuantizationPlan()
+    for node in model.graph.nodes:
+        quantizer = kinds.get(str(node.target)) if node.op == "call_module" else None
+        if quantizer is not None:
+            plan = plan.adding({names[_visible(node.args[0], names)]: quantizer.as_scale()}, quantizer.origin)
+    for name, quantizer in kinds.items():
+        if name.endswith(f".{WEIGHT_QUANTIZER}"):
+            plan = plan.adding({f"{name.removesuffix(WEIGHT_QUANTIZER)}weight": quantizer.as_scale()}, quantizer.origin)
+    return plan
 
 
 def require_amax(model: nn.Module) -> None:
@@ -97,112 +179,70 @@ def require_amax(model: nn.Module) -> None:
         )
 
 
-def fold_batch_norm(model: fx.GraphModule) -> None:
-    """Fold each BatchNorm that alone reads a convolution into it, in place.
-
-    The factor of a channel scales its weight and its weight's amax alike, so the int8 weights do not change.
-    """
-    graph = fx_graph.view(model)
-    by_name = {name: node for node, name in fx_graph.node_names(model).items()}
-    calls = Counter(str(node.target) for node in model.graph.nodes if node.op == "call_module")
-    for op in graph.nodes:
-        producer = graph.producer(op.inputs[0]) if op.inputs else None
-        if op.kind != "BatchNormalization" or producer is None or producer.kind != "Conv":
-            continue
-        if graph.only_reader(producer.outputs[0]) is None:
-            continue
-        conv_node, bn_node = by_name[producer.name], by_name[op.name]
-        if any(node.op != "call_module" or calls[str(node.target)] > 1 for node in (conv_node, bn_node)):
-            continue  # a module that is called twice keeps its own BatchNorms
-        _fold(model.get_submodule(str(conv_node.target)), model.get_submodule(str(bn_node.target)))
-        bn_node.replace_all_uses_with(conv_node)
-        model.graph.erase_node(bn_node)
-    model.delete_all_unused_submodules()
-    model.recompile()
+def _visible(node: fx.Node, names: dict[fx.Node, str]) -> fx.Node:
+    return node if node in names else _visible(node.all_input_nodes[0], names)
 
 
-def _fold(conv: Any, bn: Any) -> None:
-    factor = bn.weight.detach() * torch.rsqrt(bn.running_var + bn.eps)
-    conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
-    )
-    quantizer = getattr(conv, WEIGHT_QUANTIZER, None)
-    if quantizer is not None:
-        quantizer.set_amax(quantizer.amax.detach().abs() * factor.abs(), quantizer.origin)
+def _output_values(model: fx.GraphModule) -> list[fx.Node]:
+    result = next(node for node in model.graph.nodes if node.op == "output")
+    return list(dict.fromkeys(result.all_input_nodes))
 
 
-def _name_scopes(model: fx.GraphModule) -> None:
-    """Make every operation a module at the root that is called as in `fx_graph.view`.
+class _Recorder(fx.Interpreter):
+    """Notes which values are a tensor of their own; dropout in eval mode, for one, returns the tensor it gets."""
 
-    The exporter names ONNX nodes by the modules it enters: `layer1.0.conv1` becomes /layer1/layer1.0/conv1/Conv, the
-    function call `add_3` becomes /add_3/Add. A pattern of `placement.skip` so names the same in both graphs.
-    """
-    scopes: dict[str, nn.Module] = {}
-    for node, name in fx_graph.node_names(model).items():
-        flat = name.replace(".", "/")
-        if node.op == "call_module":
-            module = model.get_submodule(str(node.target))
-            # the exporter tells objects apart, not names: a module that is called twice has one for each call
-            scopes[flat] = module if name == node.target else copy.copy(module)
-        elif node.op in ("call_function", "call_method") and isinstance(node.meta.get("tensor_meta"), TensorMetadata):
-            scopes[flat] = _Call(node.target if callable(node.target) else getattr(Tensor, node.target))
-        else:
-            continue
-        with model.graph.inserting_before(node):
-            node.replace_all_uses_with(model.graph.create_node("call_module", flat, node.args, node.kwargs))
-        model.graph.erase_node(node)
-    for flat, module in scopes.items():
-        model.add_module(flat, module)
-    model.delete_all_unused_submodules()
-    model.recompile()
+    def __init__(self, model: fx.GraphModule) -> None:
+        super().__init__(model)
+        self.own: list[fx.Node] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor) and n.op in ("call_module", "call_function", "call_method"):
+            sources, _ = self.fetch_args_kwargs_from_env(n)
+            if not any(result is source for source in sources):
+                self.own.append(n)
+        return result
 
 
-class _Call(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = partial(function)  # a plain function the tracer would try to compile
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
-
-
-class _ConstantScale(nn.Module):
-    """A quantizer as the exporter needs it: the scale is a constant, and weights lie inside ±127 already."""
-
-    def __init__(self, quantizer: Quantizer) -> None:
-        super().__init__()
-        self.axis = quantizer.axis
-        self.register_buffer("scale", quantizer.scale.detach().float())
-        self.register_buffer("zero_point", torch.zeros(self.scale.shape, dtype=torch.int32))
-
-    scale: Tensor
-    zero_point: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.axis is None:
-            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, -QMAX - 1, QMAX)
-        return torch.fake_quantize_per_channel_affine(x, self.scale, self.zero_point, self.axis, -QMAX - 1, QMAX)
-
-
-def _freeze_quantizers(model: fx.GraphModule) -> None:
-    for name, quantizer in quantizers(model).items():
-        parent = model.get_submodule(name.rpartition(".")[0])
-        if name.endswith(f".{WEIGHT_QUANTIZER}"):
-            _clip_weight(parent, quantizer)
-        setattr(parent, name.rpartition(".")[2], _ConstantScale(quantizer))
-
-
-def _clip_weight(layer: Any, quantizer: Quantizer) -> None:
-    """The exporter knows only the range [-128, 127]; a weight inside ±amax never reaches -128."""
-    shape = [1] * layer.weight.ndim
-    shape[quantizer.axis or 0] = -1
-    limit = (quantizer.scale * QMAX).reshape(shape)
+def _distinct_values(model: fx.GraphModule, example: Inputs) -> list[fx.Node]:
+    recorder = _Recorder(model)
+    recorder.garbage_collect_values = False
     with torch.no_grad():
-        layer.weight.copy_(torch.minimum(torch.maximum(layer.weight, -limit), limit))
+        recorder.run(*in_order(model, example))
+    return recorder.own
 
 
-def _exporter_choice(export: Callable[..., Any]) -> dict[str, Any]:
-    """The TorchScript exporter writes fake quantizers as Q/DQ; before torch 2.5 there was no other to choose."""
-    return {"dynamo": False} if "dynamo" in inspect.signature(export).parameters else {}
+def _name_nodes(graph: gs.Graph, values: dict[str, str]) -> None:
+    """Name each node after the operation of the traced network that it belongs to; further ones `operation/Op`.
+
+    `values` has the operation that makes each named tensor.
+    """
+    owner: dict[int, str] = {}
+    graph.toposort()
+    for position, node in reversed(list(enumerate(graph.nodes))):
+        made = next((values[tensor.name] for tensor in node.outputs if tensor.name in values), None)
+        readers = (owner[id(reader)] for tensor in node.outputs for reader in tensor.outputs if id(reader) in owner)
+        owner[id(node)] = made or next(readers, "")
+        node.name = made or f"{owner[id(node)]}/{node.op}_{position}"
+
+
+def _on_cpu(inputs: Inputs) -> Inputs:
+    if isinstance(inputs, Tensor):
+        return inputs.cpu()
+    if isinstance(inputs, dict):
+        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    return tuple(value.cpu() if isinstance(value, Tensor) else value for value in inputs)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns and logs about packages that are not there and about itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

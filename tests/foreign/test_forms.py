@@ -6,16 +6,16 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import TensorProto
 
-from deploy.apply.place import place
 from deploy.graph import onnx_graph
 from deploy.graph.value_range import non_negative
+from deploy.importing.foreign import to_pairs
+from deploy.importing.strip import strip
+from deploy.importing.weight_layout import carry_to_folded
 from deploy.placement.rule_sets import select
-from deploy.plan.foreign import to_pairs
-from deploy.plan.strip import strip
-from deploy.plan.weight_layout import carry_to_folded
 from tests.foreign.builder import BIASES, WEIGHTS, Builder, per_channel
 from tests.foreign.test_toolkits import image, placed_file
 from tests.nets.exported import reference
+from tests.nets.placing import place
 
 INT8, UINT8 = np.int8(0), np.uint8(0)
 CONV = {"output": "c1", "shape": (1, 4, 8, 8)}
@@ -45,7 +45,7 @@ def test_max_pool_and_reshapes_between_q_and_dq_move_behind_it(tmp_path):
     b.conv(b.add("DequantizeLinear", ["back", *parameters], "xd"), weight(b), "c1")
     result, error = placed(b, tmp_path, **CONV)
     assert error < 1e-6
-    assert len(result.placement.weights) == 1
+    assert len(result.plan.weights) == 1
 
 
 def test_one_q_that_feeds_dqs_before_and_behind_a_copy(tmp_path):
@@ -59,7 +59,8 @@ def test_one_q_that_feeds_dqs_before_and_behind_a_copy(tmp_path):
     b.add("Add", [left, right], "c1")
     result, error = placed(b, tmp_path, **CONV)
     assert error < 1e-6
-    assert len(result.placement.weights) == 2
+    (weights,) = result.plan.weights.values()
+    assert len(weights.uses) == 2
 
 
 # two pairs on one tensor
@@ -101,7 +102,7 @@ def test_quantized_output_keeps_its_name_and_its_tensor_the_other_readers_scale(
     onnx.save(model, tmp_path / "m.onnx")
     result = placed_file(tmp_path / "m.onnx", tmp_path / "placed.onnx")
     assert [tensor.name for tensor in result.graph.outputs] == ["features", "c2"]
-    assert len(result.placement.weights) == 2
+    assert len(result.plan.weights) == 2
 
 
 def test_quantized_input_that_is_an_output_too_goes_through_an_identity(tmp_path):
@@ -125,7 +126,7 @@ def test_scale_before_a_relu_is_the_one_behind_it(tmp_path):
     b.conv("r", b.pair(b.const("w2", WEIGHTS["c2"]), 0.02, INT8, "w2d"), "c2")
     result, error = placed(b, tmp_path, output="c2", shape=(1, 4, 8, 8))
     assert error < 1e-5
-    assert len(result.placement.weights) == 2
+    assert len(result.plan.weights) == 2
 
 
 @pytest.mark.parametrize(
@@ -150,9 +151,9 @@ def test_what_has_no_scale_stays_float_and_is_named(tmp_path):
     b.conv("c1", b.const("w2", WEIGHTS["c2"]), "c2")
     source = b.save(tmp_path / "m.onnx", output="c2", shape=(1, 4, 8, 8))
     result = place(source, select())
-    (skip,) = [skip for skip in result.placement.skips if skip.rule == "scales"]
+    (skip,) = [skip for skip in result.plan.skips if skip.rule == "scales"]
     assert skip.node == "c2_Conv"
-    assert len(result.placement.weights) == 1
+    assert len(result.plan.weights) == 1
 
 
 # half precision, old opsets
@@ -177,7 +178,7 @@ def test_half_precision_around_the_pairs_becomes_float32(tmp_path, half):
     kinds = [node.op for node in result.graph.nodes]
     assert "Cast" not in kinds
     assert result.graph.outputs[0].name == "y"
-    assert len(result.placement.weights) == 1
+    assert len(result.plan.weights) == 1
     model = onnx.load(tmp_path / "placed.onnx")
     assert {item.data_type for item in model.graph.initializer} == {TensorProto.FLOAT, TensorProto.INT8}
 

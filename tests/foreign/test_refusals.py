@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from core.errors import UserError
-from deploy.apply.place import place
 from deploy.placement.rule_sets import select
 from tests.foreign.builder import WEIGHTS, Builder, per_channel
+from tests.nets.placing import place
 
 INT8 = np.int8(0)
 ZEROS = np.zeros(4, np.int8)

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
 from tests.foreign.builder import SIDE
 from tests.foreign.toolkits import OPSETS, TOOLKITS
 from tests.nets.exported import reference
+from tests.nets.placing import place
 
 # Shares of the largest logit. Symmetric int8 in is the same out; of an unsigned or asymmetric range one bit goes.
 EXACT, COVERED = 0.002, 0.03
@@ -37,7 +37,7 @@ def source(toolkit, tmp_path):
 def placed_file(source, target, **options):
     placed = place(source, select(), **options)
     onnx_graph.save(placed.graph, target)
-    verify(target, placed.placement)
+    verify(target, placed.plan)
     return placed
 
 
@@ -57,8 +57,8 @@ def test_it_computes_what_the_toolkit_exported(toolkit, source, tmp_path, weight
 
 def test_every_conv_and_the_residual_are_int8(source, tmp_path):
     placed = placed_file(source, tmp_path / "placed.onnx")
-    assert len(placed.placement.weights) == 3
-    assert [skip for skip in placed.placement.skips if skip.rule == "scales"] == []
+    assert len(placed.plan.weights) == 3
+    assert [skip for skip in placed.plan.skips if skip.rule == "scales"] == []
     graph = onnx_graph.load(tmp_path / "placed.onnx")
     above = {node.op: [behind_copies(tensor) for tensor in node.inputs] for node in graph.nodes if node.op == "Add"}
     assert above["Add"].count("DequantizeLinear") == 1

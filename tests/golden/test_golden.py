@@ -12,9 +12,9 @@ from deploy.graph import onnx_graph
 from deploy.graph.opgraph import Edge, commutes
 from deploy.placement.decide import Placement, placement
 from deploy.placement.rules import RULES
+from qat.export import export_onnx
 from qat.models.pidnet import SIZES, PIDNet
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 from tests.golden.canonical import facts
 from tests.nets.resnet import resnet18, resnet50
 

@@ -11,39 +11,39 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from deploy.apply.dialects import DIALECTS
 from deploy.apply.fp16 import to_fp16
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
-from deploy.placement.decide import Placement
 from deploy.placement.rule_sets import select
 from deploy.placement.rules import RULES
+from deploy.plan.plan import QuantizationPlan
+from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, set_modes
+from qat.export import export_onnx
 from qat.quantization.insert import insert
 from qat.quantization.quantizers import Mode
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
+from tests.nets.placing import place
 from tests.nets.residual import residual_net
 
 SHAPE = (1, 3, 32, 32)
-OPSET = 17
+OPSET = 18
 
 
 @dataclass(frozen=True)
 class Exported:
-    """`fp32`, `fp16`, `qdq` (as trained) and `placed` (as built) are files; `placement` belongs to `placed`."""
+    """`fp32`, `fp16`, `qdq` (as trained) and `placed` (as built) are files; `plan` belongs to `placed`."""
 
     fp32: Path
     fp16: Path
     qdq: Path
     placed: Path
-    placement: Placement
-    dialects: Mapping[str, Path]
+    plan: QuantizationPlan
+    targets: Mapping[str, Path]
 
-    def source(self, precision: str, dialect: str) -> Path:
+    def source(self, precision: str, target: str) -> Path:
         """What an engine of `precision` is built from."""
-        return {"int8": self.dialects[dialect], "fp16": self.fp16}.get(precision, self.fp32)
+        return {"int8": self.targets[target], "fp16": self.fp16}.get(precision, self.fp32)
 
 
 def export(folder: Path) -> Exported:
@@ -62,26 +62,26 @@ def export(folder: Path) -> Exported:
     model(torch.randn(4, *SHAPE[1:]))
     finish(model)
     export_onnx(model, example, folder / "qdq.onnx", OPSET)
-    placed = place(folder / "qdq.onnx", RULES)
+    placed = place(folder / "qdq.onnx")
     onnx_graph.save(placed.graph, folder / "placed.onnx")
     np.save(folder / "calibration.npy", image())
-    dialects = {name: _in_dialect(folder, name) for name in DIALECTS}
+    targets = {name: _for_target(folder, name) for name in TARGETS}
     return Exported(
         fp32=folder / "fp32.onnx",
         fp16=folder / "fp16.onnx",
         qdq=folder / "qdq.onnx",
         placed=folder / "placed.onnx",
-        placement=placed.placement,
-        dialects=dialects,
+        plan=placed.plan,
+        targets=targets,
     )
 
 
-def _in_dialect(folder: Path, name: str) -> Path:
-    target = folder / f"placed-{name}.onnx"
-    placed = place(folder / "qdq.onnx", select(name), dialect=DIALECTS[name], calibration=folder / "calibration.npy")
-    onnx_graph.save(placed.graph, target)
-    verify(target, placed.placement, DIALECTS[name].unsigned)
-    return target
+def _for_target(folder: Path, name: str) -> Path:
+    path, target = folder / f"placed-{name}.onnx", TARGETS[name]
+    placed = place(folder / "qdq.onnx", select(target.rule_set), target=target, calibration=folder / "calibration.npy")
+    onnx_graph.save(placed.graph, path)
+    verify(path, placed.plan, target.unsigned)
+    return path
 
 
 def image(seed: int = 2) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 SHAPE = (1, 3, 8, 8)
-OPSET = 17
+OPSET = 18
 INT8_ZERO = np.int8(0)
 
 

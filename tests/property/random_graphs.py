@@ -80,7 +80,7 @@ class Builder:
     def graph(self) -> gs.Graph:
         """What nobody reads is an output."""
         outputs = [tensor for tensor in self.tensors if not tensor.outputs]
-        return gs.Graph(self.nodes, [self.x], outputs, opset=17, name="random", ir_version=8).toposort()
+        return gs.Graph(self.nodes, [self.x], outputs, opset=18, name="random", ir_version=8).toposort()
 
 
 @st.composite

@@ -11,11 +11,11 @@ import onnx_graphsurgeon as gs
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from deploy.apply.dialects import DIALECTS
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
-from deploy.placement.rule_sets import PROFILES, select
+from deploy.placement.rule_sets import RULE_SETS, select
+from deploy.targets import TARGETS
+from tests.nets.placing import place
 from tests.property.random_graphs import networks, quantize_everything, run
 
 ERROR = 0.15  # of the output's RMS: a dozen layers, each rounding to 1/127 of its range
@@ -29,7 +29,7 @@ def feeds():
 def placed_file(source: Path, target: Path, rules):
     placed = place(source, rules)
     onnx_graph.save(placed.graph, target)
-    verify(target, placed.placement)
+    verify(target, placed.plan)
     return placed
 
 
@@ -40,7 +40,7 @@ def test_a_few_networks(graph):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", RULE_SETS)
 @settings(REPEATABLE, max_examples=200)
 @given(graph=networks())
 def test_many_networks(profile, graph):
@@ -49,28 +49,28 @@ def test_many_networks(profile, graph):
 
 @settings(REPEATABLE, max_examples=12)
 @given(graph=networks())
-def test_a_few_networks_in_the_dialects_of_cpu_engines(graph):
+def test_a_few_networks_for_the_targets_of_cpu_engines(graph):
     for name in ("openvino", "onnxruntime"):
-        check_dialect(graph, name)
+        check_target(graph, name)
 
 
 @pytest.mark.slow
 @settings(REPEATABLE, max_examples=200)
 @given(graph=networks())
-def test_many_networks_in_the_dialects_of_cpu_engines(graph):
+def test_many_networks_for_the_targets_of_cpu_engines(graph):
     for name in ("openvino", "onnxruntime"):
-        check_dialect(graph, name)
+        check_target(graph, name)
 
 
-def check_dialect(graph, name):
-    dialect = DIALECTS[name]
+def check_target(graph, name):
+    wanted = TARGETS[name]
     with tempfile.TemporaryDirectory() as folder:
         source, target, calibration = (Path(folder) / name for name in ("source.onnx", "placed.onnx", "c.npy"))
         onnx.save(gs.export_onnx(quantize_everything(graph, feeds())), str(source))
         np.save(calibration, feeds()["x"])
-        placed = place(source, select(name), dialect=dialect, calibration=calibration)
+        placed = place(source, select(name), target=wanted, calibration=calibration)
         onnx_graph.save(placed.graph, target)
-        verify(target, placed.placement, dialect.unsigned)
+        verify(target, placed.plan, wanted.unsigned)
         close(run(graph, feeds()), run(onnx_graph.load(target), feeds()))
 
 
@@ -89,6 +89,6 @@ def check(graph, rules):
         assert once.read_bytes() == twice.read_bytes()
         assert again.unused == again.widened == ()
         close(run(graph, feeds()), run(onnx_graph.load(once), feeds()))
-    narrow = {skip.node for skip in placed.placement.skips if skip.rule == "small-groups"}
+    narrow = {skip.node for skip in placed.plan.skips if skip.rule == "small-groups"}
     weighted = {node.name for node in graph.nodes if node.op in ("Conv", "Gemm")}
-    assert {item.use.node for item in placed.placement.weights} == weighted - narrow
+    assert {use.node for item in placed.plan.weights.values() for use in item.uses} == weighted - narrow

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from deploy.placement.rule_sets import PROFILES
+from deploy.placement.rule_sets import RULE_SETS
 from deploy.placement.rules import OTHERS, RULES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
@@ -18,4 +18,4 @@ def test_every_profile_has_a_row_that_names_its_rules() -> None:
     table = PAGE.partition("## Profiles and dialects")[2].partition("\n| dialect |")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
     listed = {name: re.findall(r"`([\w-]+)`", cell) for name, cell in rows}
-    assert listed == {name: [rule.name for rule in rules] for name, rules in PROFILES.items()}
+    assert listed == {name: [rule.name for rule in rules] for name, rules in RULE_SETS.items()}

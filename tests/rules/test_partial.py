@@ -5,19 +5,19 @@ import pytest
 import torch
 
 from core.config import LayerSpec, PlacementConfig
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
-from deploy.placement.decide import module_path, placement
+from deploy.placement.decide import placement
 from deploy.placement.partial import restricted
 from deploy.placement.rule_sets import known_rules, rules_of
 from deploy.placement.rules import RULES
+from deploy.targets.tuned import Scheme
 from deploy.tuning.choices import global_choices
-from deploy.tuning.scheme import Scheme
 from qat import api
 from qat.quantization.insert import insert
 from qat.tracing import fx_graph
 from tests.nets.exported import reference
+from tests.nets.placing import place
 from tests.nets.residual import residual_net
 from tests.rules.notation import net, quantized, whys
 
@@ -122,9 +122,9 @@ def test_what_is_trained_is_what_is_placed(tmp_path, settings):
     api.export(model, image, tmp_path / "qdq.onnx")
     placed = place(tmp_path / "qdq.onnx", rules_of(config), config.skip)
     onnx_graph.save(placed.graph, tmp_path / "placed.onnx")
-    verify(tmp_path / "placed.onnx", placed.placement)
-    assert {module_path(name) for name in weights(placed.placement)} == weights(trained)
-    assert len(placed.placement.by_tensor) == len(trained.by_tensor)
+    verify(tmp_path / "placed.onnx", placed.plan)
+    assert {use.node for item in placed.plan.weights.values() for use in item.uses} == weights(trained)
+    assert placed.plan.activations.keys() == trained.by_tensor.keys()
     assert placed.unused == ()
     with torch.no_grad():
         expected = model(image).numpy()

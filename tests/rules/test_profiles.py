@@ -4,7 +4,7 @@ import pytest
 
 from core.config import PlacementConfig
 from core.errors import UserError
-from deploy.placement.rule_sets import PROFILES, rules_of, select
+from deploy.placement.rule_sets import RULE_SETS, rules_of, select
 from deploy.placement.rules import OTHERS, RULES
 from tests.rules.notation import net, quantized, whys
 
@@ -17,25 +17,25 @@ def names(rules):
 
 
 def test_the_default_profile_holds_every_rule():
-    assert select() == RULES == PROFILES["tensorrt"]
+    assert select() == RULES == RULE_SETS["tensorrt"]
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", RULE_SETS)
 def test_profiles_are_subsets_that_keep_convolutions_int8_and_biases_float(profile):
-    assert set(PROFILES[profile]) <= set(RULES + OTHERS)
-    assert {"weighted-ops", "never-bias"} <= set(names(PROFILES[profile]))
+    assert set(RULE_SETS[profile]) <= set(RULES + OTHERS)
+    assert {"weighted-ops", "never-bias"} <= set(names(RULE_SETS[profile]))
 
 
 def test_auto_trains_as_tensorrt_and_builds_as_the_engine_likes():
     assert rules_of(PlacementConfig()) == RULES
-    assert rules_of(PlacementConfig(), "onnxruntime") == PROFILES["onnxruntime"]
+    assert rules_of(PlacementConfig(), "onnxruntime") == RULE_SETS["onnxruntime"]
     fixed = PlacementConfig(profile="openvino")
-    assert rules_of(fixed) == rules_of(fixed, "onnxruntime") == PROFILES["openvino"]
+    assert rules_of(fixed) == rules_of(fixed, "onnxruntime") == RULE_SETS["openvino"]
 
 
 def test_a_rule_outside_the_profile_may_be_named_in_disable():
-    outside = next(rule.name for rule in RULES if rule not in PROFILES["openvino"])
-    assert select("openvino", [outside]) == PROFILES["openvino"]
+    outside = next(rule.name for rule in RULES if rule not in RULE_SETS["openvino"])
+    assert select("openvino", [outside]) == RULE_SETS["openvino"]
 
 
 def test_unknown_profile_is_refused_with_the_known_ones():
@@ -46,7 +46,7 @@ def test_unknown_profile_is_refused_with_the_known_ones():
 
 def test_config_selects():
     chosen = rules_of(PlacementConfig(profile="openvino", custom=(EXAMPLE,), disable=("gates",)))
-    assert names(chosen) == [n for n in names(PROFILES["openvino"]) if n != "gates"] + ["attention-products"]
+    assert names(chosen) == [n for n in names(RULE_SETS["openvino"]) if n != "gates"] + ["attention-products"]
 
 
 def test_the_example_rule_fires_and_can_be_disabled():

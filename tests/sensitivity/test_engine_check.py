@@ -11,12 +11,12 @@ from torch import nn
 from core.config import BenchConfig
 from core.errors import UnsupportedEnvironment
 from deploy.placement.rule_sets import select
+from qat.export import export_onnx
 from qat.quantization.insert import insert
 from qat.quantization.quantizers import Mode, quantizers
 from qat.sensitivity.decide.engine_check import engine_check
 from qat.sensitivity.decide.engines import Engines
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 
 pytest.importorskip("openvino")
 QUICK = BenchConfig(rounds=2, runs_per_round=2, warmup_ms=0)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from core.errors import UserError
+from qat.export import export_onnx
 from qat.quantization.quantizers import quantizers
 from qat.sensitivity.measure.distance import distance, scores
 from qat.sensitivity.network.adopted import adopted
@@ -22,7 +23,6 @@ from qat.sensitivity.network.weights import load_weights
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.report.charts import axis_over
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 from tests.sensitivity.users import PLAIN, RESIDUAL, UNTRACEABLE, write_user
 
 FUNCTIONAL = """

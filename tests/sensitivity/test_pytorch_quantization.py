@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from core.errors import UserError
+from qat.export import export_onnx
 from qat.sensitivity.finish import finish
 from qat.sensitivity.network.adopted import adopted
 from qat.sensitivity.network.foreign import range_of, settings_of
@@ -16,7 +17,6 @@ from qat.sensitivity.network.subject import make_subject
 from qat.sensitivity.network.switches import switches
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.report.results import ranges_of
-from qat.tracing.export import export_onnx
 from tests.sensitivity.pytorch_quantization_double import (
     QuantConv2d,
     QuantConvTranspose2d,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from core.config import PlacementConfig
-from deploy.apply.place import place
 from deploy.graph import onnx_graph
 from deploy.placement.decide import Placement, module_path
 from deploy.placement.rule_sets import rules_of
+from qat.export import export_onnx
 from qat.quantization.insert import insert_configured
 from qat.quantization.quantizers import Mode, quantizers
 from qat.sensitivity.decide.search import layers_of
@@ -21,7 +21,7 @@ from qat.sensitivity.network.switches import switches
 from qat.sensitivity.network.units import units_of
 from qat.sensitivity.types import Unit
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
+from tests.nets.placing import place
 
 IMAGE = torch.randn(1, 3, 16, 16)
 

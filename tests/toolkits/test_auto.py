@@ -65,8 +65,8 @@ def test_the_default_line_writes_the_builtin_files_and_names_its_toolkit(config)
     files, recorded = {}, {}
     for name in (AUTO, "builtin"):
         pipeline.ensure(config.model_copy(update={"qat": config.qat.model_copy(update={"toolkit": name})}))
-        files[name] = [sha256(path.read_bytes()).hexdigest() for path in (paths.fp32_onnx, paths.qdq_onnx)]
-        recorded[name] = read_json(paths.quantizers)["toolkit"]
+        files[name] = [sha256(path.read_bytes()).hexdigest() for path in (paths.float_onnx, paths.qdq_onnx)]
+        recorded[name] = read_json(paths.simulated_score)["toolkit"]
     assert recorded["builtin"] == "builtin"
     if "pytorch-quantization" not in recorded[AUTO]:  # on CPUs the other two compute the same bits, in training too
         assert files[AUTO] == files["builtin"]

@@ -8,17 +8,17 @@ import torch
 
 from core.config import QatConfig, TrainConfig
 from core.errors import UnsupportedEnvironment
-from deploy.apply.place import place
 from deploy.placement.rules import RULES
 from qat.calibration.approaches import finish, prepare
+from qat.export import export_onnx
 from qat.quantization.insert import insert
 from qat.quantization.quantizers import Quantizer, quantizers
 from qat.quantization.toolkits import with_modelopt, with_pytorch_quantization
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 from qat.training.losses import PIDNetLoss
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
+from tests.nets.placing import place
 from tests.nets.residual import residual_net
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)

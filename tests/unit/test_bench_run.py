@@ -37,7 +37,7 @@ def line(tmp_path, monkeypatch):
     """A run whose ONNX and engines are already there; returns its INT8 session, to be made slower or worse."""
     monkeypatch.chdir(tmp_path)
     paths, int8 = RunPaths("squares"), FakeSession(clock=(10.0,))
-    for path in (paths.fp32_onnx, paths.qdq_onnx):
+    for path in (paths.float_onnx, paths.qdq_onnx):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"onnx")
     np.savez(paths.simulated, labels=np.stack([Squares()[index].label for index in range(5)]))

@@ -14,7 +14,7 @@ def test_the_layer_with_a_wrong_scale_comes_first(exported, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     paths = RunPaths("r")
     paths.dir.mkdir(parents=True)
-    shutil.copy(exported.fp32, paths.fp32_onnx)
+    shutil.copy(exported.fp32, paths.float_onnx)
     graph = onnx_graph.load(exported.placed)
     last = [node for node in graph.nodes if node.op == "Conv"][-1]
     last.inputs[1].inputs[0].inputs[1].values *= np.float32(1.5)

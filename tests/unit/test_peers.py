@@ -112,14 +112,14 @@ def run_config(tmp_path, monkeypatch, exported):
     monkeypatch.chdir(tmp_path)
     paths = RunPaths("squares")
     paths.dir.mkdir(parents=True)
-    paths.fp32_onnx.write_bytes(exported.fp32.read_bytes())
+    paths.float_onnx.write_bytes(exported.fp32.read_bytes())
     monkeypatch.setattr(peer_build, "build_dataset", lambda data, split, *, seed: Squares())
     return Config.model_validate({**CONFIG, "deploy": {"backends": ["onnxruntime"]}})
 
 
 def copies_float_graph(peer, paths, folder):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / peer.file).write_bytes(paths.fp32_onnx.read_bytes())
+    (folder / peer.file).write_bytes(paths.float_onnx.read_bytes())
 
 
 def test_a_quantized_peer_is_a_stage(run_config, monkeypatch):

@@ -12,17 +12,8 @@ weight, so there is no per-channel scale to store).
 
 from __future__ import annotations
 
-from deploy.graph.opgraph import WEIGHTED, Node, OpGraph
+from deploy.graph.opgraph import WEIGHTED, Node, OpGraph, weight_axis
 from deploy.placement.rules.base import Match, Rule, Skip, Verdict, WeightUse, input_edge
-
-
-def weight_axis(node: Node) -> int:
-    """The output-channel axis of a weighted op's weight, in ONNX layout."""
-    if node.kind == "ConvTranspose":
-        return 1  # (C_in, C_out / groups, kH, kW)
-    if node.kind == "Gemm":
-        return 0 if node.attrs.get("transB", 0) else 1
-    return 0
 
 
 def _match(graph: OpGraph, node: Node) -> Verdict:

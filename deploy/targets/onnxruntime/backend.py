@@ -33,7 +33,7 @@ class ONNXRuntimeBackend:
     """The engine file is the ONNX itself: sessions optimise it when they open it."""
 
     name = "onnxruntime"
-    dialect = "onnxruntime"
+    target = "onnxruntime"
     precisions: tuple[Precision, ...] = ("fp32", "int8")
 
     def version(self) -> str:

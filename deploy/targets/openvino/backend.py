@@ -29,7 +29,7 @@ class OpenVINOBackend:
     """Engines are OpenVINO IR; the manifest holds the properties that they are compiled with."""
 
     name = "openvino"
-    dialect = "openvino"
+    target = "openvino"
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
     def version(self) -> str:

@@ -33,7 +33,7 @@ class TRTBackend:
     """The engine file is TensorRT's plan; the builder's verbose log beside it holds the layer proof."""
 
     name = "trt"
-    dialect = "tensorrt"
+    target = "tensorrt"
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
     def version(self) -> str:

@@ -35,7 +35,9 @@ def vendor_version() -> str:
 
 
 def strongly_typed() -> bool:
-    """Whether the installed builder takes precision from the graph; TensorRT 8.6 takes it from flags."""
+    """Whether the builder takes precision from the graph, as all but TensorRT 8.6 do, which takes it from flags."""
+    if vendor_package() is None:
+        return True
     package, version = vendor_version().split(" ")
     return package == "tensorrt_rtx" or int(version.split(".")[0]) >= STRONGLY_TYPED_SINCE
 

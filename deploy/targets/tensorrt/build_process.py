@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.apply.fp16 import rest_to_fp16
 from deploy.targets.base import BuildOptions
 from deploy.targets.child import serve
-from deploy.targets.tensorrt.build import build_engine, strongly_typed
+from deploy.targets.tensorrt.build import build_engine
 
 ENGINE, LOG, TIMING = "model.engine", "build.log", "timing.cache"
 
@@ -17,9 +16,6 @@ ENGINE, LOG, TIMING = "model.engine", "build.log", "timing.cache"
 def _build(request: Mapping[str, Any], folder: Path) -> None:
     options = BuildOptions(**request["options"])
     onnx = Path(request["onnx"])
-    if options.precision == "int8" and options.rest == "fp16" and strongly_typed():
-        onnx = folder / f"{onnx.stem}-fp16.onnx"
-        rest_to_fp16(Path(request["onnx"]), onnx)
     with open(folder / LOG, "w", encoding="utf-8") as log:
         cache = folder / TIMING if request["timing_cache"] else None
         engine = build_engine(onnx, options, lambda line: print(line, file=log, flush=True), cache)

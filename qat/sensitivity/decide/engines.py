@@ -13,13 +13,13 @@ from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import track
 from core.errors import UnsupportedEnvironment
-from deploy.apply.dialects import dialect_of
-from deploy.apply.place import place
+from deploy.apply.apply import apply
+from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
-from deploy.checks.verify import verify
-from deploy.graph import onnx_graph
+from deploy.checks.write import write_verified
+from deploy.importing.import_plan import import_plan
 from deploy.placement.rule_sets import select
-from deploy.targets import get_backend
+from deploy.targets import get_backend, target_for
 from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from deploy.tuning.timing import Samples, time_in_turns
 
@@ -56,12 +56,10 @@ class Engines:
         """The engine whose layers `skip` are float and all others INT8 where the rules place it."""
         folder = self._folder / sha256_json([self.key, sorted(skip)])[:16]
         if not (folder / "manifest.json").is_file():
-            dialect = dialect_of(self.backend.dialect)
-            placed = place(self._qdq, select(self.backend.dialect), skip, dialect=dialect)
+            target = target_for(self.backend.target)
+            goal = TargetConfig(target, select(target.rule_set), skip)
             graph = folder.with_suffix(".onnx")
-            graph.parent.mkdir(parents=True, exist_ok=True)
-            onnx_graph.save(placed.graph, graph)
-            verify(graph, placed.placement, dialect.unsigned)
+            write_verified(apply(*import_plan(self._qdq), goal), target, graph)
             precision: Precision = "fp32" if skip == ALL_FLOAT else "int8"
             self.backend.build(graph, folder, BuildOptions(precision, threads=self.bench.threads))
             graph.unlink()

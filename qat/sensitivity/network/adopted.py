@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from core.errors import UserError
-from deploy.graph.opgraph import Node
-from deploy.placement.rules.weighted import weight_axis
+from deploy.graph.opgraph import Node, weight_axis
 from qat.quantization.fake_quant import broadcast
 from qat.quantization.insert import QUANTIZERS
 from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, known_type, quantize_layer

@@ -21,9 +21,8 @@ from torch import Tensor, fx, nn
 from core.config import PlacementConfig
 from core.console import say
 from core.errors import UserError
-from deploy.graph.opgraph import Node
+from deploy.graph.opgraph import Node, weight_axis
 from deploy.placement.rule_sets import rules_of
-from deploy.placement.rules.weighted import weight_axis
 from qat.calibration.statistics import calibrate, collect
 from qat.quantization.insert import insert
 from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 
 from core.config import ModelConfig, load_config
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
 from deploy.placement.rules import RULES
 from qat.calibration.approaches import finish, prepare
+from qat.export import export_onnx
 from qat.models import build_model
 from qat.quantization.insert import insert
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 from tests.nets.exported import reference
+from tests.nets.placing import place
 
 ROOT = Path(__file__).parents[3]
 

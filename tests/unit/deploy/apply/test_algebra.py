@@ -4,10 +4,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from deploy.apply.insert import Scale, quantize_array
-from deploy.apply.rewrites.bn_as_conv import bn_as_conv
-from deploy.apply.rewrites.fold_bn_through_add import fold_bn_through_add
 from deploy.graph.onnx_graph import op_node
+from deploy.plan.plan import QuantizationPlan
+from deploy.plan.scale import Scale, quantize_array
+from deploy.rewrites.bn_as_conv import bn_as_conv
+from deploy.rewrites.fold_bn_through_add import fold_bn_through_add
 from tests.property.random_graphs import run
 
 SIDES = (1, 4, 6, 6)
@@ -42,7 +43,7 @@ class Net:
 
     def graph(self, *outputs):
         return gs.Graph(
-            list(self.nodes), inputs=[self.x, self.z], outputs=list(outputs), opset=17, ir_version=8
+            list(self.nodes), inputs=[self.x, self.z], outputs=list(outputs), opset=18, ir_version=8
         ).toposort()
 
 
@@ -72,7 +73,7 @@ def test_batchnorm_behind_an_add_is_folded_into_both_convolutions():
     net, result = head()
     graph = net.graph(result)
     expected = run(graph, FEEDS)
-    fold_bn_through_add(graph, {})
+    fold_bn_through_add(graph, QuantizationPlan())
     assert sorted(kinds(graph)) == ["Add", "Conv", "Conv", "Relu"]
     outputs = {node.outputs[0].name for node in graph.nodes if node.op == "Conv"}
     assert outputs == {"Conv0_folded", "Conv1_folded"}, "values that changed are not taken for those of the old name"
@@ -88,7 +89,8 @@ def test_weights_keep_their_integers_and_tensors_that_changed_lose_their_scales(
     one = Scale(np.float32(0.1))
     total = graph.nodes[2].outputs[0].name
     scales = dict.fromkeys(before, weight_scale) | dict.fromkeys(["x", first.outputs[0].name, total, "Relu4"], one)
-    kept = fold_bn_through_add(graph, scales)
+    _, plan = fold_bn_through_add(graph, QuantizationPlan().with_scales(scales, "test"))
+    kept = plan.scales()
     assert kept.keys() == {*before, "x", "Relu4"}
     for conv in (first, second):
         name = conv.inputs[1].name
@@ -142,7 +144,7 @@ LOOK_ALIKES = [
 def test_look_alikes_stay(make):
     graph = make()
     before = kinds(graph)
-    fold_bn_through_add(graph, {})
+    fold_bn_through_add(graph, QuantizationPlan())
     assert kinds(graph) == before and "BatchNormalization" in before
 
 
@@ -150,7 +152,8 @@ def test_batchnorm_becomes_a_depthwise_convolution_whose_weight_is_exact():
     net, result = pyramid()
     graph = net.graph(result)
     expected = run(graph, FEEDS)
-    scales = bn_as_conv(graph, {})
+    _, plan = bn_as_conv(graph, QuantizationPlan())
+    scales = plan.scales()
     assert "BatchNormalization" not in kinds(graph)
     same(expected, run(graph, FEEDS))
     (conv,) = (node for node in graph.nodes if op_node(node).attrs["groups"] == 4)
@@ -165,5 +168,5 @@ def test_batchnorm_of_vectors_stays():
     constants = [gs.Constant(f"c{i}", np.float32([1, 2, 3, 4])) for i in range(4)]
     result = gs.Variable("y", np.float32, (2, 4))
     node = gs.Node("BatchNormalization", "bn", inputs=[source, *constants], outputs=[result])
-    graph = gs.Graph([node], inputs=[source], outputs=[result], opset=17, ir_version=8)
-    assert bn_as_conv(graph, {}) == {} and kinds(graph) == ["BatchNormalization"]
+    graph = gs.Graph([node], inputs=[source], outputs=[result], opset=18, ir_version=8)
+    assert bn_as_conv(graph, QuantizationPlan())[1].tensors == {} and kinds(graph) == ["BatchNormalization"]

@@ -4,9 +4,10 @@ import onnxruntime
 import pytest
 import torch
 
-from deploy.apply.fp16 import rest_to_fp16, to_fp16
+from deploy.apply.fp16 import cast_float_part, to_fp16
+from deploy.graph import onnx_graph
+from qat.export import export_onnx
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 from tests.nets.exported import image, reference
 from tests.nets.residual import residual_net
 
@@ -16,7 +17,7 @@ EXAMPLE = torch.zeros(1, 3, 32, 32)
 @pytest.fixture
 def graphs(tmp_path):
     source, target = tmp_path / "fp32.onnx", tmp_path / "fp16.onnx"
-    export_onnx(fx_graph.trace(residual_net(), EXAMPLE), EXAMPLE, source, 17)
+    export_onnx(fx_graph.trace(residual_net(), EXAMPLE), EXAMPLE, source, 18)
     to_fp16(source, target)
     return source, target
 
@@ -38,12 +39,12 @@ def test_fp16_computes_nearly_the_same(graphs):
 
 @pytest.fixture
 def placed(exported, tmp_path):
-    """The placed graph and its form with FP16 for the rest."""
-    rest_to_fp16(exported.placed, tmp_path / "placed-fp16.onnx")
+    """The placed graph and its form with fallback precision FP16."""
+    onnx_graph.save(cast_float_part(onnx_graph.load(exported.placed)), tmp_path / "placed-fp16.onnx")
     return exported.placed, tmp_path / "placed-fp16.onnx"
 
 
-def test_rest_of_an_int8_graph_becomes_fp16_and_the_pairs_stay(placed):
+def test_float_part_of_an_int8_graph_becomes_fp16_and_the_pairs_stay(placed):
     before, after = (onnx.load(path).graph for path in placed)
     kinds = [sorted(node.op_type for node in graph.node if node.op_type != "Cast") for graph in (before, after)]
     assert kinds[0] == kinds[1]
@@ -56,7 +57,7 @@ def test_rest_of_an_int8_graph_becomes_fp16_and_the_pairs_stay(placed):
     assert {value.type.tensor_type.elem_type for value in interface} == {onnx.TensorProto.FLOAT}
 
 
-def test_rest_in_fp16_computes_nearly_the_same(placed):
+def test_float_part_in_fp16_computes_nearly_the_same(placed):
     feeds = {"image": image()}
     full, half = (reference(path, feeds) for path in placed)
     assert 0 < np.abs(full - half).mean() < 0.02 * np.abs(full).max()

@@ -9,12 +9,12 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from core.errors import UserError
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
 from deploy.placement.rules import RULES
 from tests.nets import qdq_graphs as graphs
 from tests.nets.exported import image, reference
+from tests.nets.placing import place
 
 INT8 = np.int8(0)
 
@@ -32,8 +32,8 @@ def test_placing_our_own_export_computes_the_same(exported):
 def test_our_own_export_has_a_scale_for_everything_and_none_too_many(exported):
     placed = place(exported.qdq, RULES)
     assert placed.unused == ()
-    assert [skip for skip in placed.placement.skips if skip.rule == "scales"] == []
-    assert len(placed.placement.weights) == 6
+    assert [skip for skip in placed.plan.skips if skip.rule == "scales"] == []
+    assert len(placed.plan.weights) == 6
 
 
 def test_placing_twice_changes_nothing(exported, tmp_path):
@@ -56,7 +56,7 @@ def test_uint8_export_is_placed_as_the_int8_one_of_the_same_range(tmp_path):
     x = {"x": np.abs(image())[..., :8, :8]}
     results = [reference(placed_file(path, tmp_path / f"placed_{path.name}"), x) for path in (unsigned, signed)]
     np.testing.assert_allclose(*results, rtol=0, atol=1e-4)
-    verify(tmp_path / "placed_unsigned.onnx", place(unsigned, RULES).placement)
+    verify(tmp_path / "placed_unsigned.onnx", place(unsigned, RULES).plan)
 
 
 class Images(CalibrationDataReader):
@@ -82,8 +82,8 @@ def test_graph_quantized_by_onnx_runtime_is_placed_and_stays_close(exported, tmp
     )
     placed = place(tmp_path / "foreign.onnx", RULES)
     onnx_graph.save(placed.graph, tmp_path / "placed.onnx")
-    verify(tmp_path / "placed.onnx", placed.placement)
-    assert len(placed.placement.weights) == 6
+    verify(tmp_path / "placed.onnx", placed.plan)
+    assert len(placed.plan.weights) == 6
     feeds = {"image": image()}
     expected, result = reference(exported.fp32, feeds), reference(tmp_path / "placed.onnx", feeds)
     assert np.abs(result - expected).mean() < 0.02 * np.abs(expected).max()
@@ -123,9 +123,9 @@ def conv_chain(quantize_second_input, quantize_second_weight):
 @pytest.mark.parametrize(("with_input", "with_weight"), [(True, False), (False, True)])
 def test_without_both_trained_scales_a_conv_stays_float_and_says_so(tmp_path, with_input, with_weight):
     placed = place(graphs.save(conv_chain(with_input, with_weight), tmp_path / "m.onnx"), RULES)
-    assert placed.placement.by_tensor.keys() == {"x"}
-    assert [item.use.tensor for item in placed.placement.weights] == ["w1"]
-    (skip,) = (skip for skip in placed.placement.skips if skip.rule == "scales")
+    assert set(placed.plan.activations) == {"x"}
+    assert list(placed.plan.weights) == ["w1"]
+    (skip,) = (skip for skip in placed.plan.skips if skip.rule == "scales")
     assert skip.node == "y_Conv"
     assert "no trained scale" in skip.why
     assert placed.unused == (("c",) if with_input else ("w2",))
@@ -136,13 +136,13 @@ def test_without_both_trained_scales_a_conv_stays_float_and_says_so(tmp_path, wi
 
 def test_with_both_scales_the_same_conv_is_quantized(tmp_path):
     placed = place(graphs.save(conv_chain(True, True), tmp_path / "m.onnx"), RULES)
-    assert placed.placement.by_tensor.keys() == {"x", "c"}
+    assert set(placed.plan.activations) == {"x", "c"}
     assert placed.unused == ()
 
 
 def test_skip_pattern_leaves_a_conv_float(exported):
     placed = place(exported.qdq, RULES, skip=("head",))
-    (head,) = (node for node in placed.graph.nodes if node.name == "/head/Conv")
+    (head,) = (node for node in placed.graph.nodes if node.name == "head")
     assert isinstance(head.inputs[1], gs.Constant)
     assert head.inputs[1].values.dtype == np.float32
     assert "head.weight" in placed.unused
@@ -184,9 +184,9 @@ def test_a_scale_behind_a_pool_is_carried_to_the_pair_before_it(tmp_path):
     conv = graphs.conv(pairs[1].outputs[0], pairs[3].outputs[0])
     source = graphs.save(graphs.graph([relu, pool, *pairs, conv], x, conv.outputs[0]), tmp_path / "m.onnx")
     placed = place(source, RULES)
-    assert list(placed.placement.by_tensor) == ["r"] and placed.unused == ()
+    assert list(placed.plan.activations) == ["r"] and placed.unused == ()
     moved = placed_file(source, tmp_path / "placed.onnx")
-    verify(moved, placed.placement)
+    verify(moved, placed.plan)
     feeds = {"x": np.random.default_rng(3).standard_normal(graphs.SHAPE, dtype=np.float32) * 3}
     np.testing.assert_allclose(reference(moved, feeds), reference(source, feeds), rtol=0, atol=1e-5)
 
@@ -194,8 +194,8 @@ def test_a_scale_behind_a_pool_is_carried_to_the_pair_before_it(tmp_path):
 def test_commands_take_profile_and_custom_rules(exported, tmp_path):
     example = Path(__file__).parents[4] / "examples" / "custom_rule.py"
     command = [sys.executable, "-m", "deploy", "place", str(exported.qdq), str(tmp_path / "m.onnx")]
-    done = subprocess.run([*command, "--profile", "openvino", "--custom", str(example)], capture_output=True, text=True)
+    done = subprocess.run([*command, "--target", "openvino", "--custom", str(example)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "6 activations and 6 weights" in done.stdout and "1 scales of the source are not used" in done.stdout
-    refused = subprocess.run([*command, "--profile", "tpu"], capture_output=True, text=True)
-    assert refused.returncode == 2 and "no placement profile 'tpu'" in refused.stderr + refused.stdout
+    refused = subprocess.run([*command, "--target", "tpu"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "no target 'tpu'" in refused.stderr + refused.stdout

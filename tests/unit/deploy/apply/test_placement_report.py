@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from deploy.apps.dot import to_dot
 from deploy.checks.layer_snr import layer_snr
 from deploy.checks.parity import HIGHEST_SNR_DB
 from deploy.graph import onnx_graph
-from deploy.graph.dot import to_dot
 from tests.nets.exported import image
 
 
@@ -28,7 +28,7 @@ def run_place(exported, tmp_path, *options):
 def written(exported, tmp_path_factory):
     """(target, stdout) of one call with everything on."""
     folder = tmp_path_factory.mktemp("place")
-    options = ["--profile", "onnxruntime", "--calibration", folder / "c.npy", "--report", "--dot", folder / "o.dot"]
+    options = ["--target", "onnxruntime", "--calibration", folder / "c.npy", "--report", "--dot", folder / "o.dot"]
     return run_place(exported, folder, *options)
 
 
@@ -40,9 +40,10 @@ def test_report_on_paper(written):
 def test_report_for_machines(written):
     target, _ = written
     report = json.loads(target.with_suffix(".placement.json").read_text())
-    tensors = {edge["tensor"] for edge in report["edges"]} | {weight["tensor"] for weight in report["weights"]}
-    assert report["scales"].keys() == tensors and min(report["scales"].values()) > 0
-    assert set(report["observed_scales"]) <= tensors and report["observed_scales"]
+    used = {name: tensor for name, tensor in report["tensors"].items() if tensor["uses"]}
+    assert all(np.min(tensor["scale"]) > 0 and tensor["origin"] for tensor in used.values())
+    assert {use["rule"] for tensor in used.values() for use in tensor["uses"]} >= {"weighted-ops"}
+    assert "observed" in {tensor["origin"] for tensor in used.values()}
     assert all(skip["why"] for skip in report["skips"])
 
 
@@ -62,7 +63,7 @@ def test_dot_is_read_by_graphviz(exported, tmp_path):
     if shutil.which("dot") is None:
         pytest.skip("Graphviz is not installed")
     source = tmp_path / "g.dot"
-    source.write_text(to_dot(onnx_graph.load(exported.placed), exported.placement))
+    source.write_text(to_dot(onnx_graph.load(exported.placed), exported.plan))
     subprocess.run(["dot", "-Tsvg", source, "-o", tmp_path / "g.svg"], check=True)
 
 
@@ -73,11 +74,11 @@ def test_layers_of_the_same_graph_are_equal(exported):
 
 def test_a_wrong_scale_shows_first_in_its_own_layer(exported, tmp_path):
     graph = onnx_graph.load(exported.placed)
-    (conv,) = (node for node in graph.nodes if node.name == "/blocks/1/conv1/Conv")
+    (conv,) = (node for node in graph.nodes if node.name == "blocks.1.conv1")
     conv.inputs[1].inputs[0].inputs[1].values *= np.float32(1.5)
     onnx_graph.save(graph, tmp_path / "wrong.onnx")
     layers = layer_snr(exported.placed, tmp_path / "wrong.onnx", [image()])
     low = [layer.node for layer in layers if layer.snr_db < 30]
-    assert low[0] == "/blocks/1/conv1/Conv"
+    assert low[0] == "blocks.1.conv1"
     before = layers[: [layer.node for layer in layers].index(low[0])]
     assert before and {layer.snr_db for layer in before} == {HIGHEST_SNR_DB}

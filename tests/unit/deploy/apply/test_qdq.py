@@ -3,12 +3,13 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from core.errors import UserError
-from deploy.apply import insert as qdq
-from deploy.apply.insert import Scale, quantize_array
+from deploy.apply.insert import insert
 from deploy.graph import onnx_graph
-from deploy.placement.decide import placement
+from deploy.importing.strip import strip
+from deploy.placement.planning import decide
 from deploy.placement.rules import RULES
-from deploy.plan.strip import strip
+from deploy.plan.plan import QuantizationPlan
+from deploy.plan.scale import Scale, quantize_array
 from tests.nets import qdq_graphs as graphs
 from tests.nets.exported import image, reference
 
@@ -216,7 +217,8 @@ def test_round_trip_keeps_the_numerics(exported, tmp_path):
     graph = onnx_graph.load(exported.qdq)
     scales = strip(graph)
     graph = onnx_graph.clean(graph)
-    qdq.insert(graph, placement(onnx_graph.view(graph), RULES), scales)
+    plan, _ = decide(onnx_graph.view(graph), QuantizationPlan().with_scales(scales, "test"), RULES)
+    insert(graph, plan)
     onnx_graph.save(graph, tmp_path / "again.onnx")
     feeds = {"image": image()}
     np.testing.assert_allclose(
@@ -233,4 +235,4 @@ def test_insert_stores_weights_as_int8_and_shares_one_pair_per_tensor(exported):
         assert integers.values.dtype == np.int8
         assert node.inputs[1].inputs[0].inputs[1].values.shape == (node.inputs[1].shape[0],)
     sources = [node.inputs[0].name for node in graph.nodes if node.op == "QuantizeLinear"]
-    assert len(sources) == len(set(sources)) == len(exported.placement.by_tensor)
+    assert len(sources) == len(set(sources)) == len(exported.plan.activations)

@@ -2,9 +2,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from deploy.apply.insert import DEQUANTIZE, QUANTIZE
-from deploy.apply.number_formats import respell
-from deploy.plan.strip import strip
+from deploy.apply.number_formats import as_unsigned
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
+from deploy.importing.strip import strip
 from tests.property.random_graphs import run
 
 SCALE = np.float32(0.05)
@@ -24,7 +24,7 @@ def two_pairs():
     """A pair on the input and one on its Relu."""
     x = gs.Variable("x", np.float32, (1, 4))
     positive = gs.Variable("r", np.float32, (1, 4))
-    graph = gs.Graph([gs.Node("Relu", "relu", inputs=[x], outputs=[positive])], inputs=[x], opset=17, ir_version=8)
+    graph = gs.Graph([gs.Node("Relu", "relu", inputs=[x], outputs=[positive])], inputs=[x], opset=18, ir_version=8)
     graph.outputs = [pair(graph, "signed", x), pair(graph, "positive", positive)]
     return graph.toposort()
 
@@ -43,7 +43,7 @@ def types(graph):
 )
 def test_types(unsigned, signed, positive):
     graph = two_pairs()
-    respell(graph, unsigned)
+    as_unsigned(graph, unsigned)
     found = types(graph)
     assert found["signed_Q"] == found["signed_D"] == signed
     assert found["positive_Q"] == found["positive_D"] == positive
@@ -52,7 +52,7 @@ def test_types(unsigned, signed, positive):
 @pytest.mark.parametrize("unsigned", ["non-negative", "always"])
 def test_values_stay_within_one_trained_step(unsigned):
     plain, other = two_pairs(), two_pairs()
-    respell(other, unsigned)
+    as_unsigned(other, unsigned)
     x = {"x": np.linspace(-9, 9, 4000, dtype=np.float32).reshape(1000, 4)}
     for graph in (plain, other):
         graph.inputs[0].shape = ("n", 4)
@@ -68,7 +68,7 @@ def test_values_stay_within_one_trained_step(unsigned):
 @pytest.mark.parametrize("unsigned", ["never", "non-negative", "always"])
 def test_stripping_gives_the_trained_scales_back(unsigned):
     graph = two_pairs()
-    respell(graph, unsigned)
+    as_unsigned(graph, unsigned)
     scales = strip(graph)
     found = [float(scale.values) for scale in scales.values()]  # the outputs' names stand for what the pairs were on
     assert len(scales) == 2 and found == pytest.approx([SCALE, SCALE])

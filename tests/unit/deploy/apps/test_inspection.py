@@ -48,7 +48,7 @@ def test_gate_names_what_missed_it():
 def test_reasons_come_from_the_run(tmp_path, monkeypatch):
     (tmp_path / "runs" / "r").mkdir(parents=True)
     skips = {"skips": [{"node": "/c/Conv", "rule": "small_groups", "why": "1 channel"}]}
-    (tmp_path / "runs" / "r" / "placement-openvino.json").write_text(json.dumps(skips))
+    (tmp_path / "runs" / "r" / "openvino.placement.json").write_text(json.dumps(skips))
     monkeypatch.setattr("deploy.targets.openvino.backend.OpenVINOBackend.layers", lambda self, bundle: LAYERS[3:4])
     bundle = Bundle(tmp_path / "engines" / "r" / "openvino-int8", "openvino", "int8")
     assert inspect_bundle(bundle).float_convolutions[0].why == "small_groups: 1 channel"

@@ -25,7 +25,7 @@ def engines(exported, tmp_path_factory):
     for name, precision in (("openvino", "fp32"), ("openvino", "int8"), ("onnxruntime", "fp32")):
         backend = get_backend(name)
         baked = root.parent / f"{name}-{precision}.onnx"
-        bake(exported.source(precision, backend.dialect), baked, NORMALIZATION, "bands")
+        bake(exported.source(precision, backend.target), baked, NORMALIZATION, "bands")
         meaning = {"kind": "mask", "input": {"height_px": 32, "width_px": 32}, "classes": CLASSES}
         backend.build(baked, root / f"{name}-{precision}-mask", BuildOptions(precision, meaning=meaning))
     return root

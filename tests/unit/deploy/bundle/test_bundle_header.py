@@ -17,14 +17,14 @@ MEANING = {
     "output": "score of each class",
     "classes": [{"name": name, "color": [0, 0, 0]} for name in ("road", "car")],
 }
-PLACEMENT = {"dialect": "onnxruntime", "tuned": True, "rule_set_version": 2, "skips": {"resize": 3, "gates": 1}}
+PLACEMENT = {"target": "onnxruntime", "tuned": True, "skips": {"resize": 3, "gates": 1}}
 
 
 @pytest.fixture(scope="module")
 def built(exported, tmp_path_factory):
     options = BuildOptions("int8", meaning=MEANING, placement=PLACEMENT)
     out = tmp_path_factory.mktemp("engines") / "onnxruntime-int8"
-    return ONNXRuntimeBackend().build(exported.dialects["onnxruntime"], out, options)
+    return ONNXRuntimeBackend().build(exported.targets["onnxruntime"], out, options)
 
 
 def test_every_fact_has_its_line(built):
@@ -37,7 +37,7 @@ def test_every_fact_has_its_line(built):
     assert lines["output"].endswith("NCHW, score of each class")
     assert lines["pixels"] == "x → (x / 255 - mean) / std, before the engine; mean 0.5, std 0.2"
     assert lines["classes"] == "2: road, car"
-    assert lines["placement"].startswith("onnxruntime, tuned, rule set 2: ")
+    assert lines["placement"].startswith("onnxruntime, tuned: ")
     assert lines["placement"].endswith("convolutions quantized; skips by rule: resize 3, gates 1")
 
 

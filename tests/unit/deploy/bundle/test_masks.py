@@ -25,8 +25,8 @@ def run(exported, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = RunPaths("demo")
     paths.dir.mkdir(parents=True)
-    shutil.copy(exported.fp32, paths.fp32_onnx)
-    shutil.copy(exported.dialects["openvino"], paths.placed("openvino"))
+    shutil.copy(exported.fp32, paths.float_onnx)
+    shutil.copy(exported.targets["openvino"], paths.placed("openvino"))
     write_classes(paths.classes, NAMES, COLORS)
     config = Config.model_validate(
         {
@@ -38,7 +38,8 @@ def run(exported, tmp_path, monkeypatch):
             "deploy": {"backends": ["openvino"]},
         }
     )
-    monkeypatch.setattr(pipeline, "ensure_placed", lambda *_: None)
+    monkeypatch.setattr(pipeline, "ensure_placed", lambda config, paths, target: paths.placed(target))
+    monkeypatch.setattr(pipeline, "require_trained", lambda paths: None)
     return paths, config
 
 
@@ -93,7 +94,7 @@ def test_the_manifest_says_what_goes_in_and_what_comes_out(run):
 def test_the_network_s_own_manifest_says_as_much(run):
     paths, config = run
     skips = [{"node": "a", "rule": "resize", "why": "w"}, {"node": "b", "rule": "resize", "why": "w"}]
-    write_json(paths.placement("openvino"), {"rule_set_version": 7, "skips": skips})
+    write_json(paths.placement("openvino"), {"skips": skips})
     bundles = {outcome.precision: outcome.bundle for outcome in pipeline.ensure(config) if outcome.bundle}
     for bundle in bundles.values():
         meaning = read_json(bundle.dir / "manifest.json")["meaning"]
@@ -106,11 +107,11 @@ def test_the_network_s_own_manifest_says_as_much(run):
         (image,) = bundle.manifest["tensors"]["inputs"]
         assert image == {"name": "image", "dtype": "float32", "shape": [1, 3, 32, 32], "layout": "NCHW"}
     placement = bundles["int8"].manifest["placement"]
-    assert (placement["dialect"], placement["tuned"], placement["rule_set_version"]) == ("openvino", False, 7)
+    assert (placement["target"], placement["tuned"]) == ("openvino", False)
     assert placement["skips"] == {"resize": 2}
     assert placement["quantized_convolutions"] == placement["convolutions"] == 6
     assert bundles["fp32"].manifest["placement"]["activations"] == 0
-    assert "dialect" not in bundles["fp32"].manifest["placement"]
+    assert "target" not in bundles["fp32"].manifest["placement"]
 
 
 def test_no_masks_where_none_are_wanted_and_a_failed_one_does_not_hide_the_network(run, monkeypatch):

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
@@ -15,7 +13,7 @@ def first(graph, op):
 
 
 def conv(graph):
-    return next(node for node in graph.nodes if node.name == "/blocks/0/conv1/Conv")
+    return next(node for node in graph.nodes if node.name == "blocks.0.conv1")
 
 
 def write(graph, path):
@@ -49,7 +47,7 @@ def no_zero_point(graph):
 
 
 def second_pair(graph):
-    (dq,) = (node for node in graph.nodes if node.name == "/stem/Conv_output_0_DequantizeLinear")
+    (dq,) = (node for node in graph.nodes if node.name == "stem_DequantizeLinear")
     q = dq.inputs[0].inputs[0]
     integers, floats = gs.Variable("twice_q", np.int8), gs.Variable("twice_dq", np.float32)
     graph.nodes.append(gs.Node("QuantizeLinear", "twice", inputs=list(q.inputs), outputs=[integers]))
@@ -154,7 +152,7 @@ BREAKS = {
 
 def test_placed_graph_breaks_nothing(exported, graph):
     assert list(violations(graph)) == []
-    verify(exported.placed, exported.placement)
+    verify(exported.placed, exported.plan)
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -169,7 +167,7 @@ def test_verify_refuses_the_file_and_names_the_invariant(exported, graph, tmp_pa
     breaks, invariant = BREAKS[name]
     breaks(graph)
     with pytest.raises(UserError, match="Q/DQ invariants") as caught:
-        verify(write(graph, tmp_path / "m.onnx"), exported.placement)
+        verify(write(graph, tmp_path / "m.onnx"), exported.plan)
     assert invariant in caught.value.why
 
 
@@ -200,24 +198,24 @@ def test_unsigned_type_of_a_relu(graph):
 def test_violation_names_its_node(graph):
     widest_weight(graph)
     (found,) = violations(graph)
-    assert found.node == "blocks/0/conv1.weight_DequantizeLinear"
+    assert found.node == "blocks.0.conv1.weight_DequantizeLinear"
     assert "-128" in found.detail
 
 
 def test_lost_pair_is_noticed_though_every_invariant_holds(exported, graph, tmp_path):
-    head = next(node for node in graph.nodes if node.name == "/head/Conv")
+    head = next(node for node in graph.nodes if node.name == "head")
     head.inputs[0] = head.inputs[0].inputs[0].inputs[0].inputs[0].inputs[0]
     head.inputs[1] = gs.Constant("head_float", np.zeros(head.inputs[1].shape, np.float32))
     graph.cleanup()
     assert list(violations(graph)) == []
     with pytest.raises(UserError, match="breaks 1 Q/DQ") as caught:
-        verify(write(graph, tmp_path / "m.onnx"), exported.placement)
+        verify(write(graph, tmp_path / "m.onnx"), exported.plan)
     assert "no Q/DQ pair goes missing" in caught.value.why
     assert "13 placed, 11 in the file" in caught.value.why
 
 
 def test_pair_too_many_is_noticed_too(exported):
-    fewer = replace(exported.placement, weights=exported.placement.weights[1:])
+    fewer = exported.plan.without(["head.weight"])
     with pytest.raises(UserError, match="breaks 1 Q/DQ"):
         verify(exported.placed, fewer)
 
@@ -227,13 +225,15 @@ def test_long_lists_are_cut(exported, graph, tmp_path):
         if node.op == "QuantizeLinear":
             node.inputs = node.inputs[:2]
     with pytest.raises(UserError, match="breaks 7 Q/DQ") as caught:
-        verify(write(graph, tmp_path / "m.onnx"), exported.placement)
+        verify(write(graph, tmp_path / "m.onnx"), exported.plan)
     assert caught.value.why.count("symmetric INT8") == 5
 
 
 def test_unequal_scales_in_a_group_are_noticed(exported):
-    first, second, *_ = exported.placement.by_tensor
-    tied = replace(exported.placement, groups=((first, second),))
+    tensors = dict(exported.plan.tensors)
+    for name in list(exported.plan.activations)[:2]:
+        tensors[name] = tensors[name].model_copy(update={"group": "both"})
+    tied = exported.plan.model_copy(update={"tensors": tensors})
     with pytest.raises(UserError, match="breaks 1 Q/DQ") as caught:
         verify(exported.placed, tied)
     assert "a group has one range" in caught.value.why

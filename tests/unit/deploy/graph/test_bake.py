@@ -26,7 +26,7 @@ def logits_graph(path, shape=(1, 3, 24, 40), low=(3, 5), classes=4, dtype=np.flo
     weights = gs.Constant("w", rng.normal(size=(classes, shape[1], 1, 1)).astype(dtype))
     pool = gs.Node("AveragePool", "pool", {"kernel_shape": stride, "strides": stride}, [image], [pooled])
     head = gs.Node("Conv", "head", {}, [pooled, weights], [logits])
-    model = gs.export_onnx(gs.Graph([pool, head], [image], [logits], opset=17))
+    model = gs.export_onnx(gs.Graph([pool, head], [image], [logits], opset=18))
     model.ir_version = 8
     onnx.save(model, path)
     return path

@@ -40,7 +40,7 @@ def built(request, exported, tmp_path_factory) -> Built:
     missing = backend.available(precision)
     if missing is not None:
         pytest.skip(f"{name}-{precision}: {missing.why}; fix: {missing.fix}")
-    source = exported.source(precision, backend.dialect)
+    source = exported.source(precision, backend.target)
     out = tmp_path_factory.mktemp("engines") / f"{name}-{precision}"
     return Built(backend, precision, backend.build(source, out, BuildOptions(precision)), source)
 

@@ -14,7 +14,7 @@ def test_convolutions_are_those_of_the_layer_proof(name, precision, exported: Ex
     missing = backend.available(precision)
     if missing:
         pytest.skip(missing.why)
-    bundle = backend.build(exported.source(precision, backend.dialect), tmp_path / "engine", BuildOptions(precision))
+    bundle = backend.build(exported.source(precision, backend.target), tmp_path / "engine", BuildOptions(precision))
     layers = layer_times(bundle, {"image": image()}, runs=2)
     assert layers is not None and all(layer.ms >= 0 for layer in layers)
     assert [layer.ms for layer in layers] == sorted((layer.ms for layer in layers), reverse=True)

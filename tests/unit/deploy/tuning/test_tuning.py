@@ -8,21 +8,27 @@ import pytest
 from core.artifacts import write_json
 from core.config import BenchConfig
 from core.errors import UserError
-from deploy.apply.dialects import DIALECTS
+from deploy.apply.target import TargetConfig
 from deploy.checks.parity import Parity
+from deploy.graph import onnx_graph
+from deploy.importing.import_plan import import_plan
 from deploy.placement.decide import placement
+from deploy.placement.planning import record
 from deploy.placement.rule_sets import select
 from deploy.placement.rules import OTHERS, RULES
-from deploy.targets import get_backend
+from deploy.plan.plan import QuantizationPlan, write_plan
+from deploy.plan.scale import Scale
+from deploy.targets import TARGETS, get_backend
+from deploy.targets.tuned import Scheme, read_scheme, region_of, scheme_of
 from deploy.tuning.choices import REQUIRED, Choice, global_choices, regional_choices
 from deploy.tuning.compare import Comparer, Source
-from deploy.tuning.scheme import Scheme, read_scheme, region_of, scheme_of
 from deploy.tuning.search import search
 from deploy.tuning.timing import Ratio
 from tests.nets.exported import image, reference
 from tests.rules.notation import net
 
-START = scheme_of(select("openvino"), DIALECTS["openvino"])
+BASE = TargetConfig(TARGETS["openvino"], select("openvino"))
+START = scheme_of(BASE)
 KNOWN = RULES + OTHERS
 
 
@@ -69,7 +75,10 @@ def test_choices_toggle_every_rule_but_those_that_make_it_int8():
 def test_regions_are_silenced_one_by_one_and_vetoes_stay():
     graph = net("a = Conv(x, w)\ns = Add(a, x)\nu = Resize(s)\ny = Conv(u, w2)", "y", u={"mode": "linear"})
     placed = placement(graph, START.select(KNOWN))
-    names = {choice.name: choice.apply(START) for choice in regional_choices(START, placed)}
+    weights = [item.use.tensor for item in placed.weights]
+    scales = {name: Scale(np.float32(0.1)) for name in (*placed.by_tensor, *weights)}
+    plan, _ = record(placed, QuantizationPlan().with_scales(scales, "test"), graph.constants)
+    names = {choice.name: choice.apply(START) for choice in regional_choices(START, plan)}
     assert set(names) == {"without residual-add in s"}
     silent = placement(graph, names["without residual-add in s"].select(KNOWN))
     assert {edge.edge.node for edge in placed.edges} - {edge.edge.node for edge in silent.edges} == {"s"}
@@ -86,7 +95,7 @@ def test_region(node, region):
 
 def test_scheme_survives_its_file(tmp_path):
     scheme = Scheme(("a", "b"), frozenset({("a", "layer1")}), "always", ("bn_as_conv",))
-    write_json(tmp_path / "t.json", {"dialect": "openvino", "scheme": scheme.to_json()})
+    write_json(tmp_path / "t.json", {"target": "openvino", "scheme": scheme.to_json()})
     assert read_scheme(tmp_path / "t.json") == scheme
     (tmp_path / "no.json").write_text("[]")
     for name in ("no.json", "missing.json"):
@@ -98,7 +107,11 @@ def test_scheme_survives_its_file(tmp_path):
 def source(exported, tmp_path):
     np.save(tmp_path / "calibration.npy", image())
     np.savez(tmp_path / "parity.npz", images=image(), logits=reference(exported.qdq, {"image": image()}))
-    return Source(exported.qdq, tmp_path / "calibration.npy", tmp_path / "parity.npz", KNOWN)
+    graph, plan = import_plan(exported.qdq)
+    onnx_graph.save(graph, tmp_path / "trained.onnx")
+    write_plan(plan.of_graph(tmp_path / "trained.onnx"), tmp_path / "plan.json")
+    files = (tmp_path / name for name in ("trained.onnx", "plan.json", "calibration.npy", "parity.npz"))
+    return Source(*files, BASE, KNOWN)
 
 
 def comparer(source, folder):

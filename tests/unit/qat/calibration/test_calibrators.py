@@ -12,11 +12,11 @@ import torch
 from core.config import CalibrationConfig, QatConfig
 from core.errors import UserError
 from deploy.placement.rules import RULES
+from deploy.plan.histogram import Histogram, merged
+from deploy.plan.thresholds import amax_from
 from qat.calibration.approaches import finish, prepare
 from qat.calibration.calibrators import calibrate_weights, calibrator_of, least_squares_amax
-from qat.calibration.histogram import Histogram, merged
 from qat.calibration.statistics import activation_quantizers, calibrate, collect
-from qat.calibration.thresholds import amax_from
 from qat.quantization.insert import insert
 from qat.quantization.quantizer_names import names_of, quantized_weights
 from qat.quantization.quantizers import Mode, magnitude, quantizers

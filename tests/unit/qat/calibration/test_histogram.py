@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import UserError
-from qat.calibration.histogram import BINS, CHUNK, Histogram
+from deploy.plan.histogram import BINS
+from qat.calibration.histogram import CHUNK
+from qat.calibration.histogram import TensorHistogram as Histogram
 
 magnitudes = st.one_of(st.just(0.0), st.floats(2**-13, 2**13, width=32))
 parts = st.lists(st.lists(magnitudes, max_size=6), min_size=1, max_size=5)
@@ -22,7 +24,7 @@ def histogram(*batches):
 
 def assert_equal(one, other):
     assert (one.limit, one.zeros, one.amax) == (other.limit, other.zeros, other.amax)
-    assert torch.equal(one.counts, other.counts)
+    assert np.array_equal(one.counts, other.counts)
 
 
 def test_counts_equal_numpy():
@@ -32,7 +34,7 @@ def test_counts_equal_numpy():
     assert found.limit == 4.0
     assert found.amax == np.abs(values).max()
     assert found.bin_width == 4.0 / BINS
-    assert np.array_equal(found.counts.numpy(), expected)
+    assert np.array_equal(found.counts, expected)
 
 
 @pytest.mark.parametrize("largest", [0.3, 0.5, 1.0, 1.5, 2.0, 3e-5, 7e4])
@@ -100,18 +102,8 @@ def test_merging_in_any_order_equals_a_single_pass(batches, random):
     while len(waiting) > 1:
         random.shuffle(waiting)
         other = waiting.pop()
-        before = other.state_dict()
+        counts, limit = other.counts.copy(), other.limit
         waiting[0].merge(other)
-        assert torch.equal(other.counts, before["counts"]) and other.limit == before["limit"]
+        assert np.array_equal(other.counts, counts) and other.limit == limit
     assert_equal(waiting[0], expected)
     assert_equal(histogram(*batches), expected)
-
-
-def test_state_dict_restores_everything_and_shares_nothing():
-    first = histogram([0.0, 1.0, 5.0])
-    second = Histogram()
-    state = first.state_dict()
-    second.load_state_dict(state)
-    assert_equal(second, first)
-    second.update(torch.tensor([0.1]))
-    assert first.counts.sum() == state["counts"].sum() == 3

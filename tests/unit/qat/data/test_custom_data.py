@@ -183,7 +183,7 @@ def test_examples_my_data_and_my_model_through_the_line(tmp_path, monkeypatch, c
     ]
     pipeline.ensure(load_config(CONFIG, own))
     paths = RunPaths("mine")
-    simulated = json.loads(paths.quantizers.read_text())["simulated"]
+    simulated = json.loads(paths.simulated_score.read_text())["simulated"]
     assert simulated["per_class"].keys() == {"ground", "obstacle", "sky"} and simulated["images"] == 2
     assert json.loads(paths.classes.read_text())
     words = [word for override in [*own, "data.root=elsewhere"] for word in ("--set", override)]

@@ -2,16 +2,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
 from deploy.placement.rules import RULES
 from qat.calibration.approaches import finish
+from qat.export import export_onnx
 from qat.quantization.insert import insert
 from qat.quantization.quantizers import Mode, quantizers
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
+from tests.nets.placing import place
 from tests.nets.residual import residual_net
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)

@@ -90,6 +90,6 @@ def test_the_whole_line_in_two_processes(tmp_path):
     done = launch(2, "-m", "qat", "run", "--config", CONFIG, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     paths = RunPaths("small")
-    assert all((tmp_path / path).is_file() for path in (paths.qat_checkpoint, paths.qdq_onnx, paths.quantizers))
+    assert all((tmp_path / path).is_file() for path in (paths.qat_checkpoint, paths.qdq_onnx, paths.simulated_score))
     again = launch(2, "-m", "qat", "run", "--config", CONFIG, *words, cwd=tmp_path)
     assert again.returncode == 0 and "running" not in again.stderr

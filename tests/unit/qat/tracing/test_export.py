@@ -11,10 +11,10 @@ from torch import nn
 from core.errors import UserError
 from deploy.placement.rules import RULES
 from qat.calibration.approaches import finish, set_modes
+from qat.export import export_onnx
 from qat.quantization.insert import insert
 from qat.quantization.quantizers import Mode, quantizers
 from qat.tracing import fx_graph
-from qat.tracing.export import export_onnx
 from tests.nets.residual import residual_net
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deploy.apply.dialects import DIALECTS
-from deploy.apply.place import place
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
+from deploy.targets import TARGETS
 from qat.api import calibrate, export, quantize
 from qat.quantization.quantizers import quantizers
 from tests.nets.exported import reference
+from tests.nets.placing import place
 
 
 class Mobile(nn.Module):
@@ -77,7 +77,7 @@ def test_network_goes_through(tmp_path, network, weights):
     assert difference(simulated, expected) < 0.05
     export(model, image, tmp_path / "qdq.onnx")
     np.save(tmp_path / "images.npy", image.numpy())
-    for name, dialect in DIALECTS.items():
+    for name, dialect in TARGETS.items():
         target = tmp_path / f"{name}.onnx"
         placed = place(tmp_path / "qdq.onnx", select(name), dialect=dialect, calibration=tmp_path / "images.npy")
         onnx_graph.save(placed.graph, target)

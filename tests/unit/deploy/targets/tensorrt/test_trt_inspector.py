@@ -234,7 +234,7 @@ def test_reasons_for_a_list_come_from_the_placement_it_was_built_with(tmp_path):
     report.write_text('{"skips": []}', encoding="utf-8")
     assert inspect_layer_list(path, report).float_convolutions[0].why == ENGINES_CHOICE
     for wrong in (path, tmp_path / "absent.json"):
-        with pytest.raises(UserError, match="no placement report"):
+        with pytest.raises(UserError, match="not a placement report"):
             inspect_layer_list(path, wrong)
 
 

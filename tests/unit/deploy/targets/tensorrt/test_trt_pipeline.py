@@ -35,11 +35,12 @@ def config_with(trt):
 def run(exported, tmp_path, monkeypatch):
     """A run folder as the QAT stage and `place` leave it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pipeline, "ensure_placed", lambda *_: None)
+    monkeypatch.setattr(pipeline, "ensure_placed", lambda config, paths, target: paths.placed(target))
+    monkeypatch.setattr(pipeline, "require_trained", lambda paths: None)
     paths = RunPaths("demo")
     paths.dir.mkdir(parents=True)
-    shutil.copy(exported.fp32, paths.fp32_onnx)
-    shutil.copy(exported.dialects["tensorrt"], paths.placed("tensorrt"))
+    shutil.copy(exported.fp32, paths.float_onnx)
+    shutil.copy(exported.targets["tensorrt"], paths.placed("tensorrt"))
     write_classes(paths.classes, NAMES, COLORS)
     return paths
 
@@ -72,22 +73,22 @@ def ensure(config):
 def test_batch_of_the_export_by_default(run, built):
     ensure(config_with({}))
     assert {source for source, _, _ in built} == {
-        "fp32.onnx",
+        "float.onnx",
         "fp16.onnx",
-        "placed-tensorrt.onnx",
-        "fp32-mask-resize.onnx",
-        "placed-tensorrt-mask-resize.onnx",
+        "tensorrt.onnx",
+        "float-mask-resize.onnx",
+        "tensorrt-mask-resize.onnx",
     }
 
 
 def test_dynamic_batch_reaches_every_engine_and_what_manifests_say_of_masks(run, built):
     outcomes = ensure(config_with(DYNAMIC))
     assert {source for source, _, _ in built} == {
-        "fp32-dynamic.onnx",
+        "float-dynamic.onnx",
         "fp16-dynamic.onnx",
-        "placed-tensorrt-dynamic.onnx",
-        "fp32-dynamic-mask-resize.onnx",
-        "placed-tensorrt-dynamic-mask-resize.onnx",
+        "tensorrt-dynamic.onnx",
+        "float-dynamic-mask-resize.onnx",
+        "tensorrt-dynamic-mask-resize.onnx",
     }
     (entry,) = outcomes["int8"].mask.manifest["tensors"]["inputs"]
     assert entry["shape"] == ["batch", 32, 32, 3]
@@ -113,11 +114,11 @@ def test_changed_option_builds_again_and_is_in_the_manifest(run, built, monkeypa
 
 
 def test_options_of_tensorrt_are_no_business_of_other_engines(run, exported):
-    shutil.copy(exported.dialects["onnxruntime"], run.placed("onnxruntime"))
+    shutil.copy(exported.targets["onnxruntime"], run.placed("onnxruntime"))
     config = config_with(DYNAMIC)
     outcome = pipeline.ensure_engine(config, run, get_backend("onnxruntime"), "int8")
     assert outcome.bundle.manifest["options"]["trt"] == {}
-    assert outcome.bundle.manifest["source"]["name"] == "placed-onnxruntime.onnx"
+    assert outcome.bundle.manifest["source"]["name"] == "onnxruntime.onnx"
 
 
 @pytest.mark.slow

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 
 import onnx_graphsurgeon as gs
 
-from deploy.apply.insert import DEQUANTIZE, QUANTIZE
-from deploy.placement.decide import Placement
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
+from deploy.plan.plan import QuantizationPlan
 
 INT8, FLOAT, PAIR = "#b7e1cd", "#f4f4f4", "#cfe2f3"
 
 
-def to_dot(graph: gs.Graph, where: Placement) -> str:
+def to_dot(graph: gs.Graph, plan: QuantizationPlan) -> str:
     """The whole text; operators green when their first operand arrives through Q/DQ, pairs blue with their scale."""
-    rules = {item.edge.tensor: item.rule for item in reversed(where.edges)}
+    rules = {name: tensor.uses[0].rule for name, tensor in plan.quantized.items()}
     return "\n".join(
         ["digraph placed {", "  node [shape=box, style=filled, fontname=sans];", *_lines(graph, rules), "}", ""]
     )

@@ -16,21 +16,19 @@ Look-alikes left alone: an Add with an input that is no convolution, or whose in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from deploy.apply.insert import Scale
-from deploy.apply.rewrites.affine import affine, is_affine, scalable_conv, scale_channels
 from deploy.graph.onnx_graph import replace_uses
+from deploy.plan.plan import QuantizationPlan
+from deploy.rewrites.affine import affine, is_affine, scalable_conv, scale_channels
 
 FOLDED = "_folded"  # a name that stayed would be compared with the tensor it no longer is
 
 
-def fold_bn_through_add(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
-    """Fold every BatchNorm that can be, in place, and return the scales that still hold."""
-    kept = dict(scales)
+def fold_bn_through_add(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
+    """Fold every BatchNorm that can be, in place; scales that no longer hold leave the plan."""
+    kept = plan.scales()
     for norm in [node for node in graph.nodes if is_affine(node)]:
         convs = _summed_convs(graph, norm.inputs[0])
         if not convs:
@@ -45,7 +43,7 @@ def fold_bn_through_add(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[st
         replace_uses(graph, norm.outputs[0], norm.inputs[0])
         norm.outputs.clear()
     graph.cleanup()
-    return kept
+    return graph, plan.with_scales(kept)
 
 
 def _summed_convs(graph: gs.Graph, tensor: gs.Tensor) -> list[gs.Node]:

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from core.errors import UserError
 from deploy.apply.bake import Normalization, bake
-from deploy.graph.graph_facts import quantized_in, read_graph, tensors_of
+from deploy.bundle.graph_facts import quantized_in, read_graph, tensors_of
 
 VALUE = helper.make_tensor_value_info
 
@@ -70,8 +70,8 @@ def test_one_activation_in_two_forms_counts_once():
 def test_counts_are_those_of_the_placement(exported):
     graph = read_graph(exported.placed)
     found = quantized_in(graph)
-    assert found["activations"] == len(exported.placement.by_tensor)
-    assert found["weights"] == len({item.use.tensor for item in exported.placement.weights})
+    assert found["activations"] == len(exported.plan.activations)
+    assert found["weights"] == len(exported.plan.weights)
     assert quantized_in(read_graph(exported.fp32))["quantized_convolutions"] == 0
 
 

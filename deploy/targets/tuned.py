@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from core.artifacts import read_json
 from core.errors import UserError
-from deploy.apply.dialects import Dialect, Rewrite
 from deploy.apply.number_formats import Unsigned
-from deploy.apply.rewrites.bn_as_conv import bn_as_conv
-from deploy.apply.rewrites.fold_bn_through_add import fold_bn_through_add
+from deploy.apply.passes import Pass
+from deploy.apply.target import Target, TargetConfig
 from deploy.graph.opgraph import Node, OpGraph
 from deploy.placement.decide import module_path
 from deploy.placement.partial import CONFIGURED
 from deploy.placement.rules.base import Keep, Rule, Skip, Verdict
+from deploy.targets.onnxruntime import target as onnxruntime
 
-REWRITES: dict[str, Rewrite] = {"fold_bn_through_add": fold_bn_through_add, "bn_as_conv": bn_as_conv}
+REWRITES: dict[str, Pass] = {step.name: step for step in onnxruntime.REWRITES}
 SLOWER = "slower with it here: see the tuning file"
 
 
@@ -42,9 +42,9 @@ class Scheme:
         """The rules of the scheme among `known`, silenced where the scheme says so."""
         return tuple(_silenced(rule, self.without) for rule in known if rule.name in {*self.rules, *CONFIGURED})
 
-    def dialect(self) -> Dialect:
-        """The form that the scheme asks for."""
-        return Dialect(tuple(REWRITES[name] for name in self.rewrites), self.unsigned)
+    def target(self, base: Target) -> Target:
+        """`base` with the rewrites and number formats of the scheme."""
+        return replace(base, rewrites=tuple(REWRITES[name] for name in self.rewrites), unsigned=self.unsigned)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values in a fixed order."""
@@ -56,11 +56,10 @@ class Scheme:
         }
 
 
-def scheme_of(rules: Sequence[Rule], dialect: Dialect) -> Scheme:
-    """Where the search starts: a profile and its dialect."""
-    names = {rewrite: name for name, rewrite in REWRITES.items()}
-    rewrites = tuple(names[rewrite] for rewrite in dialect.rewrites)
-    return Scheme(tuple(rule.name for rule in rules), unsigned=dialect.unsigned, rewrites=rewrites)
+def scheme_of(goal: TargetConfig) -> Scheme:
+    """The start of the search: a target's own rules, rewrites and number formats."""
+    rewrites = tuple(step.name for step in goal.target.rewrites)
+    return Scheme(tuple(rule.name for rule in goal.rules or ()), unsigned=goal.target.unsigned, rewrites=rewrites)
 
 
 def read_scheme(path: Path) -> Scheme:
@@ -77,9 +76,9 @@ def read_scheme(path: Path) -> Scheme:
         raise _no_tuning_file(path, error) from error
 
 
-def tuned_dialect(path: Path) -> str:
-    """The dialect whose place a tuning file takes; raises as `read_scheme` does."""
-    return str(_read(path, "dialect"))
+def tuned_target(path: Path) -> str:
+    """The target that a tuning file is for; raises as `read_scheme` does."""
+    return str(_read(path, "target"))
 
 
 def _read(path: Path, key: str) -> Any:

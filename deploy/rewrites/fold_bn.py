@@ -12,17 +12,15 @@ a channel with f = 0, whose weight would have no scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import onnx_graphsurgeon as gs
 
-from deploy.apply.insert import Scale
-from deploy.apply.rewrites.affine import affine, is_affine, scalable_conv, scale_channels
+from deploy.plan.plan import QuantizationPlan
+from deploy.rewrites.affine import affine, is_affine, scalable_conv, scale_channels
 
 
-def fold_bn(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
-    """Fold every BatchNorm that can be, in place, and return the scales that belong to the folded weights."""
-    folded = dict(scales)
+def fold_bn(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
+    """Fold every BatchNorm that can be, in place; the scales of folded weights follow."""
+    folded = plan.scales()
     for norm in [node for node in graph.nodes if is_affine(node)]:
         conv = scalable_conv(graph, norm.inputs[0])
         if conv is not None:
@@ -30,4 +28,4 @@ def fold_bn(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
             conv.outputs = [norm.outputs[0]]
             norm.outputs.clear()
     graph.cleanup()
-    return folded
+    return graph, plan.with_scales(folded)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import onnx_graphsurgeon as gs
 
-from deploy.apply.insert import Scale
+from deploy.plan.scale import Scale
 
 RESHAPES = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qat.calibration.histogram import Histogram
-from qat.calibration.thresholds import CANDIDATES, LEVELS, amax_from, divergences, squared_errors
-from tests.unit.qat.calibration import threshold_oracle
+from deploy.plan.histogram import Histogram
+from deploy.plan.thresholds import CANDIDATES, LEVELS, amax_from, divergences, squared_errors
+from tests.unit.deploy.plan import threshold_oracle
 
 SAMPLES = 100_000
 METHODS = ("max", "percentile", "entropy", "mse")
@@ -29,7 +28,7 @@ def draw(name, scale=1.0):
 def histogram(values):
     found = Histogram()
     for part in np.array_split(values, 4):
-        found.update(torch.from_numpy(part))
+        found.update(part)
     return found
 
 
@@ -117,23 +116,23 @@ SPREADS = st.sampled_from([5.0, 40.0, 400.0, 1e4])  # bins over which counts fal
 @settings(max_examples=25, deadline=None)
 @given(st.integers(128, 2048), SPREADS, st.floats(0.01, 1), st.integers(0, 2**31))
 def test_costs_of_all_candidates_equal_those_of_each(bins, spread, filled, seed):
-    generator = torch.Generator().manual_seed(seed)
-    counts = torch.poisson(1e4 * torch.exp(-torch.arange(bins) / spread), generator=generator).double()
-    counts *= torch.rand(bins, generator=generator) < filled
+    random = np.random.default_rng(seed)
+    counts = random.poisson(1e4 * np.exp(-np.arange(bins) / spread)).astype(np.float64)
+    counts *= random.random(bins) < filled
     counts[-1] = 1
-    ends = torch.tensor([LEVELS, LEVELS + 1, *torch.randint(LEVELS, bins + 1, (8,), generator=generator), bins])
-    ends = ends.clamp_max(bins)
+    ends = np.array([LEVELS, LEVELS + 1, *random.integers(LEVELS, bins + 1, 8), bins])
+    ends = np.minimum(ends, bins)
     for fast, slow in ((squared_errors, "squared_error"), (divergences, "divergence")):
-        expected = torch.tensor([getattr(threshold_oracle, slow)(counts, int(end)) for end in ends]).double()
-        torch.testing.assert_close(fast(counts, ends), expected, rtol=1e-5, atol=1e-6)
+        expected = [getattr(threshold_oracle, slow)(counts, int(end)) for end in ends]
+        np.testing.assert_allclose(fast(counts, ends), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "laplace", "student", "relu", "uniform"])
 @pytest.mark.parametrize("method", ["mse", "entropy"])
 def test_ranges_are_those_of_one_candidate_at_a_time(name, method):
     found = histogram(draw(name))
-    used = int(found.counts.nonzero().max()) + 1
-    ends = sorted({int(end) for end in torch.linspace(LEVELS, used, CANDIDATES).round().tolist()})
+    used = int(np.flatnonzero(found.counts).max()) + 1
+    ends = sorted({int(end) for end in np.linspace(LEVELS, used, CANDIDATES, dtype=np.float32).round()})
     cost = threshold_oracle.squared_error if method == "mse" else threshold_oracle.divergence
     costs = [cost(found.counts[:used], end) for end in ends]
     expected = min(ends[costs.index(min(costs))] * found.bin_width, found.amax)

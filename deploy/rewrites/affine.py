@@ -8,9 +8,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from deploy.apply.insert import Scale, broadcast
 from deploy.graph.onnx_graph import op_node
-from deploy.placement.rules.weighted import weight_axis
+from deploy.graph.opgraph import weight_axis
+from deploy.plan.scale import Scale, broadcast
 
 DEFAULT_EPSILON = 1e-5
 FloatArray = NDArray[np.float64]

@@ -8,11 +8,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from core.errors import UserError
-from deploy.apply.insert import DEQUANTIZE, QMAX, QUANTIZE, Scale, broadcast
-from deploy.apply.number_formats import UINT8_MIDDLE
 from deploy.graph.onnx_graph import become_output, replace_uses
-from deploy.graph.opgraph import WEIGHTED
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE, WEIGHTED
 from deploy.graph.value_range import non_negative
+from deploy.plan.scale import QMAX, UINT8_MIDDLE, Scale, broadcast
 
 SUPPORTED_ZERO_POINTS = {np.dtype(np.int8), np.dtype(np.uint8)}
 SAME = 0.01  # scales of one tensor this close are one scale, calibrated twice

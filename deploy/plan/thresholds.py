@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from core.config import ActivationCalibrator
-from qat.calibration.histogram import Histogram
+from deploy.plan.histogram import Histogram
 
+Counts = NDArray[np.float64]
+Ends = NDArray[np.int64]
 LEVELS = 128  # magnitudes an int8 value can have
 CANDIDATES = 256  # thresholds that mse and entropy try
 
@@ -37,6 +39,11 @@ def amax_from(
     return min(_cheapest(histogram, costs), histogram.amax)
 
 
+def origin_of(method: ActivationCalibrator) -> str:
+    """The origin of a range by `method`, as plans record it."""
+    return "moving-average" if method == "moving_average" else f"histogram-{method}"
+
+
 def _moving_average(peaks: Sequence[float], momentum: float) -> float:
     average = peaks[0]
     for peak in peaks[1:]:
@@ -46,38 +53,39 @@ def _moving_average(peaks: Sequence[float], momentum: float) -> float:
 
 def _percentile(histogram: Histogram, percentile: float) -> float:
     counts = histogram.counts
-    cumulative = counts.cumsum(0)
+    cumulative = counts.cumsum()
     target = cumulative[-1] * (percentile / 100)
-    index = int(torch.searchsorted(cumulative, target).clamp_max(counts.numel() - 1))
+    index = min(int(np.searchsorted(cumulative, target)), counts.size - 1)
     before = cumulative[index] - counts[index]
-    inside = (target - before) / counts[index] if counts[index] > 0 else torch.tensor(1.0)
+    inside = (target - before) / counts[index] if counts[index] > 0 else 1.0
     return float((index + inside) * histogram.bin_width)
 
 
-def _cheapest(histogram: Histogram, costs: Callable[[Tensor, Tensor], Tensor]) -> float:
+def _cheapest(histogram: Histogram, costs: Callable[[Counts, Ends], Counts]) -> float:
     """The range with the least cost among `CANDIDATES` evenly spaced ones, at least `LEVELS` bins wide.
 
     The largest value lies in the upper half of the bins, since the limit only doubles when it must.
     """
-    used = int(histogram.counts.nonzero().max()) + 1
-    ends = torch.linspace(LEVELS, used, CANDIDATES).round().long().unique()
+    used = int(np.flatnonzero(histogram.counts).max()) + 1
+    ends = np.unique(np.linspace(LEVELS, used, CANDIDATES, dtype=np.float32).round().astype(np.int64))
     return int(ends[costs(histogram.counts[:used], ends).argmin()]) * histogram.bin_width
 
 
-def squared_errors(counts: Tensor, ends: Tensor) -> Tensor:
+def squared_errors(counts: Counts, ends: Ends) -> Counts:
     """Summed squared error, in bins, of quantizing bin centres with amax at each of `ends`.
 
     Args:
         counts: float64, one count a bin.
         ends: int64; a range of `end` covers the bins before that index.
     """
-    centres = torch.arange(counts.numel(), dtype=counts.dtype) + 0.5
-    steps = ends.to(counts.dtype).unsqueeze(1) / (LEVELS - 1)
-    quantized = (centres / steps).round_().clamp_max_(LEVELS - 1).mul_(steps)
-    return quantized.sub_(centres).square_() @ counts
+    centres = np.arange(counts.size) + 0.5
+    steps = ends[:, np.newaxis] / (LEVELS - 1)
+    quantized = np.minimum(np.rint(centres / steps), LEVELS - 1) * steps
+    costs: Counts = np.square(quantized - centres) @ counts
+    return costs
 
 
-def divergences(counts: Tensor, ends: Tensor) -> Tensor:
+def divergences(counts: Counts, ends: Ends) -> Counts:
     """KL divergence of the distribution clipped at each of `ends` from its `LEVELS`-level version.
 
     What is clipped counts for the last bin inside. The first bin is left out, as ReLU fills it with zeros, which every
@@ -89,26 +97,31 @@ def divergences(counts: Tensor, ends: Tensor) -> Tensor:
         ends: int64 index behind the last bin inside.
     """
     last, widths = ends - 1, ends - 1
-    tail = counts.sum() - counts.cumsum(0)[last]
+    tail = counts.sum() - counts.cumsum()[last]
     raised = counts[last] + tail
     added = (counts[last] == 0) & (tail > 0)  # the last bin holds nothing but what was clipped
-    edges = 1 + -(-torch.arange(LEVELS + 1) * widths.unsqueeze(1) // LEVELS)
+    edges = 1 + -(-np.arange(LEVELS + 1) * widths[:, np.newaxis] // LEVELS)
     mass = _between(counts, edges)
-    rows, clipped_level = torch.arange(ends.numel()), (widths - 1) * LEVELS // widths
-    members = _between((counts > 0).to(counts.dtype), edges)
+    rows, clipped_level = np.arange(ends.size), (widths - 1) * LEVELS // widths
+    members = _between((counts > 0).astype(np.float64), edges)
     members[rows, clipped_level] += added
-    true_mass = mass.clone()
+    true_mass = mass.copy()
     true_mass[rows, clipped_level] += tail
-    total = mass.sum(1, keepdim=True)
-    level = (mass / members.clamp_min(1) / total).clamp_min(1e-12)
+    total = mass.sum(1, keepdims=True)
+    level = np.maximum(mass / np.maximum(members, 1) / np.maximum(total, np.finfo(np.float64).tiny), 1e-12)
     true_total = true_mass.sum(1)
-    entropies = _between(torch.xlogy(counts, counts), torch.stack([torch.ones_like(last), last], 1))[:, 0]
-    entropies = (entropies + torch.xlogy(raised, raised)) / true_total - true_total.log()
-    cost = entropies - (true_mass * level.log()).sum(1) / true_total
-    return cost.where(total[:, 0] > 0, torch.inf)
+    entropies = _between(_xlogx(counts), np.stack([np.ones_like(last), last], 1))[:, 0]
+    entropies = (entropies + _xlogx(raised)) / true_total - np.log(true_total)
+    cost = entropies - (true_mass * np.log(level)).sum(1) / true_total
+    return np.where(total[:, 0] > 0, cost, np.inf)
 
 
-def _between(values: Tensor, edges: Tensor) -> Tensor:
+def _xlogx(values: Counts) -> Counts:
+    result: Counts = values * np.log(np.where(values > 0, values, 1.0))
+    return result
+
+
+def _between(values: Counts, edges: Ends) -> Counts:
     """Sums of `values` from each of `edges` (rows of indices) to the next."""
-    prefix = torch.cat([values.new_zeros(1), values.cumsum(0)])
-    return prefix[edges].diff(dim=1)
+    prefix = np.concatenate([[0.0], values.cumsum()])
+    return np.diff(prefix[edges], axis=1)

@@ -17,9 +17,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from core.errors import UserError
-from deploy.apply.insert import DEQUANTIZE, QUANTIZE
 from deploy.graph.onnx_graph import FOLD_LIMIT_BYTES, op_node, quiet_runtime
-from deploy.graph.opgraph import commutes
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE, commutes
 from deploy.graph.widen import widen
 
 PAIR = (QUANTIZE, DEQUANTIZE)

@@ -9,7 +9,7 @@ import onnx
 
 from core.errors import UserError
 from deploy.apply.bake import INPUT_NAME, OUTPUT_NAME
-from deploy.apply.insert import DEQUANTIZE, QUANTIZE
+from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 _BAKED_LAYOUTS = {INPUT_NAME: "NHWC", OUTPUT_NAME: "NHW"}

@@ -11,21 +11,20 @@ Look-alikes left alone: a BatchNorm of anything but N×C×H×W maps, and one wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from deploy.apply.insert import QMAX, Scale
-from deploy.apply.rewrites.affine import affine, is_affine
 from deploy.graph.onnx_graph import sort_nodes
+from deploy.plan.plan import QuantizationPlan
+from deploy.plan.scale import QMAX, Scale
+from deploy.rewrites.affine import affine, is_affine
 
 MAP_RANK = 4
 
 
-def bn_as_conv(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
-    """Rewrite every BatchNorm left in `graph`, in place, and return `scales` with those of the new weights."""
-    extended = dict(scales)
+def bn_as_conv(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
+    """Rewrite every BatchNorm left in `graph`, in place; the scales of the new weights join the plan."""
+    extended = plan.scales()
     for norm in [node for node in graph.nodes if is_affine(node)]:
         source, result = norm.inputs[0], norm.outputs[0]
         if source.shape is None or len(source.shape) != MAP_RANK:
@@ -39,4 +38,4 @@ def bn_as_conv(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]
         attrs = {"group": len(factor), "kernel_shape": [1, 1]}
         graph.nodes.append(gs.Node("Conv", norm.name, attrs, [source, weight, bias], [result]))
     sort_nodes(graph.cleanup())
-    return extended
+    return graph, plan.with_scales(extended)

@@ -1,0 +1,58 @@
+"""A target: how one engine family wants its Q/DQ graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deploy.apply.insert import StoredAs
+from deploy.apply.number_formats import Unsigned
+from deploy.apply.passes import Pass
+from deploy.placement.rules.base import Rule
+
+Fallback = Literal["fp16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Rules, rewrites and number formats of one engine family.
+
+    Attributes:
+        name: of the graph's file and of its report.
+        rule_set: key of `deploy.placement.rule_sets.RULE_SETS`.
+        rewrites: exact passes before placement.
+        unsigned: which activations are uint8 (see `deploy.apply.number_formats`).
+        fallback: precision, in the graph, of everything that is not INT8.
+    """
+
+    name: str
+    rule_set: str
+    rewrites: tuple[Pass, ...] = ()
+    unsigned: Unsigned = "never"
+    fallback: Fallback = "fp32"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for hashes."""
+        return {**vars(self), "rewrites": [step.name for step in self.rewrites]}
+
+
+# Plain int8 pairs where TensorRT fuses: the graph that is trained and handed to other toolkits.
+PORTABLE = Target("qdq", "tensorrt")
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """A target under the user's restrictions.
+
+    Attributes:
+        target: the engine family.
+        rules: its rules, restricted (see `deploy.placement.rule_sets.rules_of`); None for the uses of the plan.
+        skip: patterns of nodes that stay in float.
+        weights: how weights are stored.
+    """
+
+    target: Target
+    rules: Sequence[Rule] | None
+    skip: tuple[str, ...] = ()
+    weights: StoredAs = "int8"

@@ -1,0 +1,120 @@
+"""`python -m deploy place | calibrate | apply`: plans and Q/DQ graphs from files, without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.artifacts import write_json, write_text
+from core.config import CalibrationConfig, PlacementConfig
+from core.errors import UserError
+from deploy.apply.apply import Applied, apply
+from deploy.apply.calibrate import calibrate, complete
+from deploy.apply.insert import StoredAs
+from deploy.apply.target import PORTABLE, TargetConfig
+from deploy.apps.dot import to_dot
+from deploy.checks.write import write_verified
+from deploy.graph import onnx_graph
+from deploy.importing.import_plan import import_plan
+from deploy.placement.partial import restricted
+from deploy.placement.patterns import require_named
+from deploy.placement.rule_sets import select
+from deploy.plan.images import read_images
+from deploy.plan.plan import read_plan, write_plan
+from deploy.targets import TARGETS, target_for
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user may restrict on the command line; see `python -m deploy place --help`."""
+
+    target: str = "tensorrt"
+    custom: Sequence[Path] = ()
+    disable: Sequence[str] = ()
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    weights: StoredAs = "int8"
+
+    def goal(self, target: str | None = None) -> TargetConfig:
+        """The chosen target, or another one, under the same restrictions."""
+        found = target_for(target or self.target)
+        rules = restricted(select(found.rule_set, self.disable, self.custom), self.only)
+        return TargetConfig(found, rules, tuple(self.skip), self.weights)
+
+    @property
+    def named(self) -> PlacementConfig:
+        """The patterns, for checking that they name something."""
+        return PlacementConfig(skip=tuple(self.skip), only=tuple(self.only))
+
+
+def place(
+    source: Path, out: Path, choices: Choices, calibration: Path | None = None, dot: Path | None = None
+) -> Applied:
+    """Bring any ONNX graph to the placement of a target; also writes OUT.placement.json beside it.
+
+    Args:
+        source: a Q/DQ graph of any toolkit; or, with `calibration`, a float graph.
+        calibration: images for scales that the source lacks (see `deploy.plan.images`).
+        dot: file for the graph as Graphviz text.
+
+    Raises:
+        UserError: no Q/DQ in the graph and no images, nothing to quantize, or pairs that have no plain form.
+    """
+    goal = choices.goal()
+    graph, plan = import_plan(source)
+    if calibration is not None:
+        images = list(read_images(calibration))
+        if plan.tensors:
+            plan = complete(plan, graph, images, [goal])
+        else:
+            plan = calibrate(graph, images, goal, CalibrationConfig(method="max"))
+    elif not plan.tensors:
+        raise UserError(
+            f"{source} has no Q/DQ nodes",
+            why="there are no scales to place",
+            fix="run `make qat` first, or give calibration images",
+        )
+    require_named(onnx_graph.view(graph), choices.named)
+    applied = apply(graph, plan, goal)
+    _write(applied, goal, out, dot)
+    return applied
+
+
+def make_plan(source: Path, images: Path, folder: Path, choices: Choices, config: CalibrationConfig) -> Path:
+    """Calibrate a float ONNX file: writes `float.onnx`, clean and BatchNorm folded, and its `plan.json` to `folder`.
+
+    Raises:
+        UserError: the file is already quantized, the images do not fit, or there is nothing to quantize.
+    """
+    graph, plan = import_plan(source)
+    if plan.tensors:
+        raise UserError(f"{source} has Q/DQ nodes already", fix="give the float model, or use `python -m deploy place`")
+    require_named(onnx_graph.view(graph), choices.named)
+    others = [choices.goal(name) for name in TARGETS if name not in (PORTABLE.name, choices.target)]
+    made = calibrate(graph, list(read_images(images)), choices.goal(), config, others)
+    clean, target = folder / "float.onnx", folder / "plan.json"
+    onnx_graph.save(graph, clean)
+    write_plan(made.of_graph(clean), target)
+    return target
+
+
+def apply_plan(source: Path, plan: Path, out: Path, choices: Choices, dot: Path | None = None) -> Applied:
+    """Write the Q/DQ graph of a float ONNX file and its plan for a target; also writes OUT.placement.json.
+
+    Raises:
+        UserError: the plan belongs to another file.
+    """
+    goal = choices.goal()
+    applied = apply(onnx_graph.load(source), read_plan(plan, source), goal)
+    _write(applied, goal, out, dot)
+    return applied
+
+
+def _write(applied: Applied, goal: TargetConfig, out: Path, dot: Path | None) -> None:
+    if not applied.plan.quantized:
+        raise UserError("nothing would be quantized", why="no rule found a tensor with a scale", fix="see --report")
+    write_verified(applied, goal.target, out)
+    write_json(out.with_suffix(".placement.json"), applied.plan.to_json())
+    if dot:
+        write_text(dot, to_dot(applied.graph, applied.plan))

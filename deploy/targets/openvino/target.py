@@ -1,0 +1,7 @@
+"""The Q/DQ graph that OpenVINO's CPU plugin likes best; the measurements that decided are in docs/placement.md."""
+
+from __future__ import annotations
+
+from deploy.apply.target import Target
+
+TARGET = Target("openvino", "openvino", unsigned="non-negative")

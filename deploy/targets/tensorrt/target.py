@@ -1,0 +1,7 @@
+"""The Q/DQ graph of TensorRT and TensorRT-RTX: signed int8, pairs where kernels fuse."""
+
+from __future__ import annotations
+
+from deploy.apply.target import Target
+
+TARGET = Target("tensorrt", "tensorrt")
