@@ -1,7 +1,8 @@
-"""Talking to the person at the terminal: rich on a terminal, plain lines elsewhere."""
+"""Messages and progress: library code logs them; a command shows them, rich on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -11,21 +12,36 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
+LOGGER = "pidnet_int8"
 PLAIN_PERIOD_S = 10.0
 
 console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+logger = logging.getLogger(LOGGER)
 
 
 def say(message: str) -> None:
-    """One line of progress, on stderr so that `--json` output stays clean."""
-    console.print(message, markup=False)
+    """Log one line of progress, at level INFO."""
+    logger.info("%s", message)
+
+
+def show_messages() -> None:
+    """Print logged messages on stderr, so that `--json` output stays clean. Commands call this, libraries do not."""
+    if not any(isinstance(handler, _Printer) for handler in logger.handlers):
+        logger.addHandler(_Printer())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class _Printer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print(record.getMessage(), markup=False)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Iterate with progress and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if console.is_terminal:
+    if console.is_terminal and logger.handlers:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             yield from progress.track(items, total=total, description=what)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from core.console import show_messages
+
 EXIT_OK = 0
 EXIT_GATE_MISSED = 1
 EXIT_USER_ERROR = 2
@@ -48,6 +50,7 @@ def run_cli(main: Callable[[], int | None], *, debug: bool) -> int:
         main: the command; None counts as success.
         debug: re-raise `UserError` too, so that its traceback is shown.
     """
+    show_messages()
     try:
         return main() or EXIT_OK
     except UserError as error:

@@ -6,6 +6,8 @@ from functools import cache
 
 import pytest
 
+from core.console import show_messages
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_exporter_registry():
@@ -16,6 +18,12 @@ def one_exporter_registry():
     patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def messages():
+    """Tests see messages as a command's user does."""
+    show_messages()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from deploy.graph.canonical import canonical
 from deploy.graph.opgraph import Node, OpGraph
 from deploy.graph.opset import raise_opset
 
-ERRORS_ONLY = 3
+ERRORS_ONLY, WARNINGS = 3, 2  # ONNX Runtime's severities; the second is its default
 FOLD_LIMIT_BYTES = 64 << 20  # constants larger than this are left to the engine
 
 
@@ -41,11 +43,12 @@ def clean(graph: gs.Graph) -> gs.Graph:
 
     Must not see Q/DQ nodes: folding would compute the weights' Q/DQ away (see `deploy.importing.strip`).
     """
-    quiet_runtime()
     model = onnx.shape_inference.infer_shapes(raise_opset(gs.export_onnx(graph)), data_prop=True)
     folded = gs.import_onnx(model)
+    _resolve_constants(folded)
     _resolve_partial_shapes(folded)
-    folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
+    with quiet_runtime():
+        folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
     _resolve_constants(folded)
     canonical(folded)
     sort_nodes(folded.cleanup())
@@ -53,9 +56,14 @@ def clean(graph: gs.Graph) -> gs.Graph:
     return folded
 
 
-def quiet_runtime() -> None:
-    """Graphsurgeon folds constants with ONNX Runtime, which warns of its own passes."""
+@contextmanager
+def quiet_runtime() -> Iterator[None]:
+    """Within the context ONNX Runtime, with which graphsurgeon folds constants, does not warn of its own passes."""
     onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(WARNINGS)
 
 
 def save(graph: gs.Graph, target: Path) -> None:
@@ -101,13 +109,20 @@ def _pad_value(node: gs.Node) -> float | None:
 def _resolve_constants(graph: gs.Graph) -> None:
     """Make constants of Constant nodes and read past Identities, so that scales are found where they are used."""
     for node in graph.nodes:
-        if node.op == "Constant" and "value" in node.attrs:
+        if node.op == "Constant" and (values := _constant_values(node)) is not None:
             constant = node.outputs[0]
             node.outputs.clear()
-            constant.to_constant(node.attrs["value"].values)
+            constant.to_constant(values)
         elif node.op == "Identity":
             _remove_identity(graph, node)
     graph.cleanup()
+
+
+def _constant_values(node: gs.Node) -> Any:
+    """The array of a Constant node; None for a string or sparse one. Graphsurgeon would read lists as float64."""
+    types = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    listed = next((np.asarray(node.attrs[key], kind) for key, kind in types.items() if key in node.attrs), None)
+    return node.attrs["value"].values if "value" in node.attrs else listed
 
 
 def _resolve_partial_shapes(graph: gs.Graph) -> None:

@@ -35,9 +35,9 @@ def to_pairs(graph: gs.Graph) -> gs.Graph:
         UserError: quantizers without such a form, by name.
     """
     graph = widen(graph)
-    quiet_runtime()
     graph = gs.import_onnx(onnx.shape_inference.infer_shapes(gs.export_onnx(graph)))
-    graph.fold_constants(size_threshold=FOLD_LIMIT_BYTES, should_exclude_node=lambda node: node.op in PAIR)
+    with quiet_runtime():
+        graph.fold_constants(size_threshold=FOLD_LIMIT_BYTES, should_exclude_node=lambda node: node.op in PAIR)
     graph.cleanup().toposort()
     for fault, why, fix in FAULTS:
         names = [node.name or node.outputs[0].name for node in graph.nodes if fault(node)]

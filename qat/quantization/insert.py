@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import onnx_graphsurgeon as gs
@@ -15,7 +15,7 @@ from deploy.graph.opgraph import Edge, Node, OpGraph
 from deploy.placement.decide import Placement, placement
 from deploy.placement.patterns import require_named
 from deploy.placement.rule_sets import rules_of
-from deploy.placement.rules.base import Match, Rule, Skip, Verdict, WeightUse
+from deploy.placement.rules.base import Match, Move, Rule, Skip, Verdict, WeightUse
 from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
 from qat.quantization.quantizers import Quantizer, activation_quantizer, weight_quantizer
 from qat.tracing import fx_graph
@@ -67,7 +67,7 @@ def insert(
         UserError: nothing to quantize, or a planned tensor that the traced network does not have.
     """
     inserter = _Inserter(model, graph or float_graph(model, example_of(model), OPSET)[0], kind)
-    where = placement(onnx_graph.view(inserter.graph), inserter.visible(rules), skip)
+    where = inserter.decide(tuple(rules), tuple(skip))
     if not where.edges and not where.weights:
         raise UserError(
             "no placement rule found anything to quantize",
@@ -88,20 +88,16 @@ class _Inserter:
         self.by_node = {name: node for node, name in fx_graph.node_names(model).items()}
         self.by_node |= {name: node for node, name in self.names.items()}
 
-    def visible(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-        """`rules`, silent where an operator stands inside a module that torch.fx does not open."""
-        return tuple(replace(rule, match=self._only_visible(rule)) for rule in rules)
-
-    def _only_visible(self, rule: Rule) -> Callable[[OpGraph, Node], Verdict]:
-        def match(graph: OpGraph, node: Node) -> Verdict:
-            verdict = rule.match(graph, node)
-            if not isinstance(verdict, Match):
-                return verdict
-            hidden = [edge.tensor for edge in verdict.edges if edge.tensor not in self.by_tensor]
-            hidden += [use.tensor for use in verdict.weights if self._weighted(use) is None]
-            return Skip(f"torch.fx does not see {hidden[0]}, so it cannot be trained") if hidden else verdict
-
-        return match
+    def decide(self, rules: Sequence[Rule], skip: Iterable[str]) -> Placement:
+        """The placement by `rules`, silent where an operator stands inside a module that torch.fx does not open."""
+        view, hidden = onnx_graph.view(self.graph), dict[str, str]()
+        while True:
+            where = placement(view, _silenced(rules, hidden), skip)
+            found = {item.edge.node: item.edge.tensor for item in where.edges if item.edge.tensor not in self.by_tensor}
+            found |= {item.use.node: item.use.tensor for item in where.weights if self._weighted(item.use) is None}
+            if not found:
+                return where
+            hidden |= found
 
     def apply(self, where: Placement) -> None:
         """Add the quantizers."""
@@ -172,6 +168,20 @@ class _Inserter:
                 self.model.graph.call_module(target, (source,))
         quantized = next(reader for reader in source.users if reader.target == target)
         node.replace_input_with(source, quantized)
+
+
+def _silenced(rules: Sequence[Rule], hidden: Mapping[str, str]) -> tuple[Rule, ...]:
+    """`rules` that decline the nodes of `hidden`, which has the tensor of each that torch.fx does not see."""
+
+    def silenced(rule: Rule) -> Callable[[OpGraph, Node], Verdict]:
+        def match(graph: OpGraph, node: Node) -> Verdict:
+            verdict = rule.match(graph, node)
+            declined = isinstance(verdict, Match | Move) and node.name in hidden
+            return Skip(f"torch.fx does not see {hidden[node.name]}, so it cannot be trained") if declined else verdict
+
+        return match
+
+    return tuple(replace(rule, match=silenced(rule)) for rule in rules)
 
 
 def _holders(where: Placement) -> dict[str, str]:

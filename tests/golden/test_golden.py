@@ -59,7 +59,7 @@ def test_placement_is_the_golden_one(network):
 @pytest.mark.parametrize("network", ["pidnet_s", "resnet18", *LARGE], indirect=True)
 def test_onnx_view_gives_the_same_placement(network, tmp_path):
     _, model = network
-    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
+    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 18)
     onnx_view = onnx_graph.view(onnx_graph.load(tmp_path / "m.onnx"))
     fx_view = fx_graph.view(model)
     assert facts(onnx_view, placement(onnx_view, RULES)) == facts(fx_view, placement(fx_view, RULES))

@@ -32,7 +32,7 @@ def test_the_engine_scores_like_its_simulation_and_the_named_layer_is_float(tmp_
         quantizer.set_mode(Mode.QUANTIZE)
         if quantizer.axis is None:
             quantizer.set_amax(4.0, "test")
-    export_onnx(model, image, tmp_path / "qdq.onnx", 17)
+    export_onnx(model, image, tmp_path / "qdq.onnx", 18)
     engines = Engines(tmp_path / "qdq.onnx", "openvino", {"image": image.numpy()}, tmp_path, QUICK)
     batch = torch.randn(3, 3, 16, 16)
     expected = net(batch).detach()

@@ -113,7 +113,7 @@ def test_it_is_exported_with_its_own_ranges(up, config, tmp_path) -> None:
     subject = subject_of(calibrated(up, IMAGES), config)
     ours = adopted(subject.graph, IMAGES[:1])
     assert torch.allclose(ours.up.weight_quantizer.amax, up.up._weight_quantizer.amax.flatten())
-    export_onnx(ours, IMAGES[:1], tmp_path / "qdq.onnx", 17)
+    export_onnx(ours, IMAGES[:1], tmp_path / "qdq.onnx", 18)
     kinds = [node.op_type for node in onnx.load(str(tmp_path / "qdq.onnx")).graph.node]
     assert kinds.count("QuantizeLinear") == 3 + 3
 

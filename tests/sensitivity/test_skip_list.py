@@ -74,7 +74,7 @@ def units() -> tuple[Unit, ...]:
 def exported(skip: tuple[str, ...], file: Path) -> Placement:
     """What `make qat` and `make engine` leave in INT8 of the exported graph."""
     model, _ = quantized(skip)
-    export_onnx(model, IMAGE, file, 17)
+    export_onnx(model, IMAGE, file, 18)
     found = place(file, rules_of(PlacementConfig()), skip)
     assert found.unnamed == ()
     return found.placement
@@ -88,8 +88,8 @@ def names(where: Placement) -> set[str]:
 def test_operations_have_one_name_in_both_graphs(tmp_path: Path) -> None:
     model, _ = quantized()
     float_model = fx_graph.trace(Net().eval(), IMAGE)
-    export_onnx(model, IMAGE, tmp_path / "qdq.onnx", 17)
-    export_onnx(float_model, IMAGE, tmp_path / "fp32.onnx", 17)
+    export_onnx(model, IMAGE, tmp_path / "qdq.onnx", 18)
+    export_onnx(float_model, IMAGE, tmp_path / "fp32.onnx", 18)
     wanted = {name for name in fx_graph.node_names(float_model).values() if not name.endswith("norm")} - {"x", "output"}
     for file in ("qdq.onnx", "fp32.onnx"):
         found = {module_path(node.name) for node in onnx_graph.clean(onnx_graph.load(tmp_path / file)).nodes}

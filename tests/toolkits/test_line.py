@@ -55,7 +55,7 @@ def trained(kind, folder, **settings):
 
 
 def exported(model, target):
-    export_onnx(model, EXAMPLE, target, 17)
+    export_onnx(model, EXAMPLE, target, 18)
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 

@@ -31,7 +31,7 @@ def test_my_model_becomes_a_placed_int8_graph(tmp_path):
     insert(traced, RULES)
     prepare(traced, load_config(ROOT / "configs/pidnet_s_streets.yaml").qat, images)
     finish(traced)
-    export_onnx(traced, images[0][:1], tmp_path / "qdq.onnx", 17)
+    export_onnx(traced, images[0][:1], tmp_path / "qdq.onnx", 18)
     placed = place(tmp_path / "qdq.onnx", RULES)
     onnx_graph.save(placed.graph, tmp_path / "placed.onnx")
     verify(tmp_path / "placed.onnx", placed.placement)

@@ -111,10 +111,10 @@ def test_tied_tensors_share_one_quantizer_and_so_one_range(tmp_path):
         each.set_mode(Mode.TRACK)
     model.train()(torch.randn(2, 3, 8, 8))
     finish(model)
-    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 17)
+    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 18)
     placed = place(tmp_path / "m.onnx", RULES)
     onnx_graph.save(placed.graph, tmp_path / "placed.onnx")
-    verify(tmp_path / "placed.onnx", placed.placement)
-    assert len(placed.placement.groups) == 1 and placed.widened == () == placed.unused
+    verify(tmp_path / "placed.onnx", placed.plan)
+    assert len(placed.plan.groups) == 1 and placed.widened == () == placed.unused
     steps = {float(node.inputs[1].values) for node in placed.graph.nodes if node.op == "QuantizeLinear"}
     assert len(steps) == 2 and any(abs(step - float(quantizer.scale)) < 1e-9 for step in steps)

@@ -64,7 +64,7 @@ class Shared(nn.Module):
         return self.head(self.up(F.max_pool2d(joined, 2)))
 
 
-@pytest.mark.parametrize(("network", "weights"), [(Mobile, 5), (Attention, 5), (Shared, 4)])
+@pytest.mark.parametrize(("network", "weights"), [(Mobile, 5), (Attention, 2), (Shared, 4)])
 def test_network_goes_through(tmp_path, network, weights):
     torch.manual_seed(0)
     net, image = network().eval(), torch.randn(1, 3, 32, 48)
@@ -77,11 +77,13 @@ def test_network_goes_through(tmp_path, network, weights):
     assert difference(simulated, expected) < 0.05
     export(model, image, tmp_path / "qdq.onnx")
     np.save(tmp_path / "images.npy", image.numpy())
-    for name, dialect in TARGETS.items():
+    for name, wanted in TARGETS.items():
         target = tmp_path / f"{name}.onnx"
-        placed = place(tmp_path / "qdq.onnx", select(name), dialect=dialect, calibration=tmp_path / "images.npy")
+        placed = place(
+            tmp_path / "qdq.onnx", select(wanted.rule_set), target=wanted, calibration=tmp_path / "images.npy"
+        )
         onnx_graph.save(placed.graph, target)
-        verify(target, placed.placement, dialect.unsigned)
+        verify(target, placed.plan, wanted.unsigned)
         assert difference(reference(target, {"image": image.numpy()}), simulated) < 0.05, name
 
 
