@@ -25,12 +25,13 @@ from deploy.checks.layer_snr import layer_snr
 from deploy.checks.parity import parity, require_parity
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
+from deploy.hardware.machine import require_threads
 from deploy.placement.decide import RULE_SET_VERSION
 from deploy.placement.rule_sets import DEFAULT as TRAINED
 from deploy.placement.rule_sets import known_rules, rules_of
 from deploy.placement.rules.base import Rule
 from deploy.plan.observe import read_images
-from deploy.targets import get_backend
+from deploy.targets import get_backend, title_of
 from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from deploy.tuning.scheme import read_scheme, tuned_dialect
 
@@ -39,7 +40,8 @@ from deploy.tuning.scheme import read_scheme, tuned_dialect
 class BuildOutcome:
     """What became of one backend at one precision; `reason` says why when there is no bundle.
 
-    `mask` is the engine of the same from image to mask, if the config wants it and it could be built.
+    `mask` is the engine of the same from image to mask, if the config wants it and it could be built; else
+    `mask_reason` says why its build failed.
     """
 
     backend: str
@@ -48,13 +50,23 @@ class BuildOutcome:
     status: Literal["ok", "failed", "unavailable"]
     reason: str = ""
     mask: Bundle | None = None
+    mask_reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """An engine that this machine should have built is not there."""
+        return self.status == "failed" or bool(self.mask_reason)
 
 
 def ensure(config: Config) -> list[BuildOutcome]:
     """Place and verify `qdq.onnx` of the run, then build what the config's backends can build here.
 
     A backend that is not available or fails to build is an outcome like any other: it never stops the rest.
+
+    Raises:
+        UserError: the QAT stage has not run, its graph cannot be placed, or `bench.threads` exceeds the CPUs.
     """
+    require_threads(config.bench.threads, "bench.threads", "set it to the CPUs that the engine may use")
     paths = RunPaths(config.run)
     backends = [get_backend(name) for name in config.deploy.backends]
     ensure_placed(config, paths, [backend.dialect for backend in backends])
@@ -140,9 +152,8 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
     """Build one engine from the run's graph of that precision if it is missing or stale; failing is an outcome, too."""
     missing = backend.available(precision)
     if missing is not None:
-        say(f"engine {backend.name}-{precision}: unavailable: {missing.why}")
-        reason = f"{missing.why}; fix: {missing.fix}" if missing.fix else missing.why
-        return BuildOutcome(backend.name, precision, None, "unavailable", reason)
+        say(f"{title_of(backend.name)} {precision}: unavailable: {missing}")
+        return BuildOutcome(backend.name, precision, None, "unavailable", str(missing))
     out = paths.bundle(backend.name, precision)
     try:
         source = _source(config, paths, backend, precision)
@@ -164,7 +175,7 @@ def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildO
         bundle = _ensure_bundle(config, paths, backend, source, out, precision, "mask")
     except Exception as error:  # as above: the engine of the network alone is there and can be measured
         say(f"engine {out.name}: failed: {error}")
-        return outcome
+        return replace(outcome, mask_reason=f"{type(error).__name__}: {error}")
     return replace(outcome, mask=bundle)
 
 

@@ -1,7 +1,7 @@
 """How INT8 is spelled for an engine: rewrites of the float graph before placement, element types after it.
 
-A profile says where pairs go (`deploy.placement.rule_sets`); the dialect of the same name says in which form. Trained
-scales are kept; what a tensor loses by a dialect is at most one trained step (see `deploy.apply.number_formats`).
+A profile says where pairs go (`deploy.placement.rule_sets`); the dialect of the same name says in which form. Trained scales are
+kept; what a tensor loses by a dialect is at most one trained step (see `deploy.apply.number_formats`).
 """
 
 from __future__ import annotations

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from core.errors import UserError
 from deploy.targets.base import Backend
+from deploy.targets.tensorrt.build import vendor_title
 
 BACKEND_NAMES = ("openvino", "onnxruntime", "trt")
+
+
+def title_of(name: str) -> str:
+    """A backend's name in tables and messages: `trt` is the product that is installed, TensorRT or TensorRT-RTX."""
+    return vendor_title() if name == "trt" else name
 
 
 def get_backend(name: str) -> Backend:

@@ -14,7 +14,7 @@ from deploy.apply.dialects import dialect_of
 from deploy.hardware.cpu import cpu_flags, cpu_model
 from deploy.placement.decide import RULE_SET_VERSION
 from deploy.placement.rule_sets import known_rules, rules_of
-from deploy.targets import get_backend
+from deploy.targets import get_backend, title_of
 from deploy.targets.base import Backend
 from deploy.tuning.choices import global_choices, regional_choices
 from deploy.tuning.compare import Comparer, Source
@@ -34,7 +34,9 @@ def autotune(config: Config, backend_name: str) -> Path:
     paths, backend = RunPaths(config.run), get_backend(backend_name)
     missing = backend.available("int8") or backend.runnable("int8")
     if missing is not None:
-        raise UnsupportedEnvironment(f"{backend_name} engines cannot be timed here", why=missing.why, fix=missing.fix)
+        raise UnsupportedEnvironment(
+            f"{title_of(backend_name)} engines cannot be timed here", why=missing.why, fix=missing.fix
+        )
     if not paths.qdq_onnx.is_file():
         raise UserError(f"no {paths.qdq_onnx}", why="the QAT stage has not run", fix="run `make qat`")
     known = known_rules(config.placement)

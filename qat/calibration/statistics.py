@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from core.config import CalibrationConfig
@@ -17,7 +18,7 @@ from qat.calibration.histogram import Histogram, merged
 from qat.calibration.thresholds import amax_from
 from qat.processes.distributed import gathered, rank, world_size
 from qat.quantization.quantizers import Mode, Quantizer, quantizers
-from qat.tracing.inputs import Inputs, apply
+from qat.tracing.inputs import Inputs, apply, device_of
 
 
 def activation_quantizers(model: nn.Module) -> dict[str, Quantizer]:
@@ -46,7 +47,7 @@ def collect(model: nn.Module, batches: Iterable[Inputs]) -> dict[str, Histogram]
     try:
         with torch.no_grad():
             for batch in track(islice(batches, rank(), None, world_size()), "calibrating"):
-                apply(model, batch)
+                apply(model, send_to_device(batch, device_of(model)))
     finally:
         for handle in handles:
             handle.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -42,12 +44,12 @@ def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
 
 
 def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:
-    """Write the first images of val (N, C, H, W) and their logits, for `deploy.checks.parity`."""
+    """Write the first images of val (N, C, H, W) and their logits, computed on the CPU, for `deploy.checks.parity`."""
     data = build_dataset(config.data, "val", seed=config.seed)
     count = min(PARITY_IMAGES, len(data))
     images = np.stack([normalize(data[index].image, config.data) for index in range(count)])
     with torch.inference_mode():
-        logits = model(torch.from_numpy(images)).numpy()
+        logits = copy.deepcopy(model).cpu()(torch.from_numpy(images)).numpy()
     with write_atomic(paths.parity) as temporary:
         np.savez(temporary, images=images, logits=logits)
 

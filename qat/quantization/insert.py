@@ -15,6 +15,7 @@ from deploy.placement.rules.base import Rule, WeightUse
 from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, quantize_layer
 from qat.quantization.quantizers import Quantizer, activation_quantizer, weight_quantizer
 from qat.tracing import fx_graph
+from qat.tracing.inputs import device_of
 
 QUANTIZERS = "quantizers"  # submodule of the model that holds the activation quantizers, by fx value name
 
@@ -59,7 +60,7 @@ def insert(
         source = by_value[tensor]
         target = _path(holders[tensor])
         if holders[tensor] == tensor:
-            model.add_submodule(target, activation_quantizer(kind))
+            model.add_submodule(target, activation_quantizer(kind).to(device_of(model)))
         with model.graph.inserting_after(source):
             quantized = model.graph.call_module(target, (source,))
         for edge in edges:

@@ -1,8 +1,7 @@
 """Fake quantizers: what a float tensor is after a trip through int8.
 
 Scales are amax / 127 and zero-points 0. Activations saturate at [-128, 127] as ONNX QuantizeLinear does; weights
-use the narrow range ±127, so that what is trained is what the engine computes. The arithmetic is in
-`qat.quantization.fake_quant`.
+use the narrow range ±127, so that what is trained is what the engine computes. The arithmetic is in `qat.quantization.fake_quant`.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Quantizer(nn.Module):
 
     def set_amax(self, amax: Tensor | float, origin: str) -> None:
         """Fix the range. Zero becomes the smallest positive range; `origin` is recorded for the report."""
-        value = torch.as_tensor(amax, dtype=self.amax.dtype, device=self.amax.device)
+        value = torch.as_tensor(amax, dtype=self.amax.dtype)
         with torch.no_grad():
             self.amax.copy_(value.clamp_min(_SMALLEST_AMAX))
         self.origin = origin

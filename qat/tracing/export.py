@@ -13,6 +13,7 @@ from typing import Any
 
 import onnx
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -41,6 +42,7 @@ def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int
     Raises:
         UserError: a quantizer without a finite amax, or an input that is no tensor.
     """
+    example = send_to_device(example, "cpu")
     inputs = named_inputs(model, example)
     exported = copy.deepcopy(model).cpu().eval()
     require_amax(exported)
