@@ -26,10 +26,14 @@ endif
 READY    := $(VENV)/.ready
 TOOLKITS := $(VENV)/.toolkits
 RUN      := $(VENV)/bin/python
-OPTIONS   = --config '$(CONFIG)' $(if $(DATA),--set 'data.root=$(DATA)') \
-           $(if $(CKPT),--set 'model.checkpoint=$(CKPT)') $(ARGS)
+# Paths may hold spaces, quotes and dollars: first they become a quoted YAML value, then a quoted shell word.
+yaml_text = '$(subst ','',$(1))'
+sh_word   = '$(subst ','\'',$(1))'
+OPTIONS   = --config $(call sh_word,$(value CONFIG)) \
+           $(if $(value DATA),--set $(call sh_word,data.root=$(call yaml_text,$(value DATA)))) \
+           $(if $(value CKPT),--set $(call sh_word,model.checkpoint=$(call yaml_text,$(value CKPT)))) $(ARGS)
 
-.PHONY: help setup qat engine bench peers report test test-slow lint doctor clean
+.PHONY: help setup qat engine bench peers report gpu-check test test-slow lint doctor clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +56,9 @@ peers: $(TOOLKITS) ## install NNCF and ModelOpt too, then compare their INT8, an
 
 report: $(READY) ## write report.html again from the last results
 	$(RUN) -m benchmarks.report $(OPTIONS)
+
+gpu-check: $(READY) ## what only a GPU can show, in five minutes: training, engines, GPU tests; writes a report
+	$(RUN) benchmarks/gpu_check.py
 
 test: $(READY) ## fast tests
 	$(RUN) -m pytest -m "not slow and not gpu" $(ARGS)

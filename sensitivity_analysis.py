@@ -1,4 +1,4 @@
-"""Which layers of a network suffer from INT8, and which must stay float to keep its accuracy.
+"""Find the layers of a network that suffer from INT8, and those that must stay float to keep its accuracy.
 
 python sensitivity_analysis.py --config config.yaml
 """
@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
     use_project_environment()
 
-from core.errors import run_cli
+from core.command import run_cli
 
 
 def main() -> int:

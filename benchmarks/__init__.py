@@ -1,1 +1,1 @@
-"""Latency, accuracy and INT8 proof of built engines, each against FP32."""
+"""Measurements of built engines, each against FP32: the scripts, and the packages that do their work."""

@@ -1,4 +1,4 @@
-"""Whether QAT earns its place: rows of FP32, PTQ and QAT trained one after another, judged by their engines.
+"""QAT against PTQ and FP32: rows trained one after another, compared by their engines.
 
 python benchmarks/qat_table.py --config FILE [--set a.b=c] --rows fp32,fp32_extra,ptq:mse,qat:calibrate --seeds 0,1,2
 
@@ -14,17 +14,18 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from core.bootstrap import use_project_environment
 
     use_project_environment()
 
-from benchmarks.qat_rows import FORMS, RowSpec, parse
+from benchmarks.studies.qat_rows import FORMS, RowSpec, parse
 from core.artifacts import write_json, write_text
 from core.cli import add_config_options
+from core.command import run_cli
 from core.config import load_config
 from core.console import say
-from core.errors import UserError, run_cli
+from core.errors import UserError
 from core.paths import RunPaths
 
 PTQ = "ptq:max,ptq:moving_average,ptq:percentile:99.99,ptq:entropy,ptq:mse"
@@ -38,9 +39,9 @@ def main() -> int:
     parser.add_argument("--rows", default=ROWS, help=f"comma-separated: {FORMS} (default: {ROWS})")
     parser.add_argument("--seeds", default="0", help="comma-separated; rows that train are run with each (default: 0)")
     parser.add_argument(
-        "--split", default="val", choices=("val", "train"), help="whose images the engines are scored on (default: val)"
+        "--split", default="val", choices=("val", "train"), help="images that the engines are scored on (default: val)"
     )
-    parser.add_argument("--backend", default="openvino", help="whose engines are scored (default: openvino)")
+    parser.add_argument("--backend", default="openvino", help="engines that are scored (default: openvino)")
     arguments = parser.parse_args()
     return run_cli(lambda: run(arguments), debug=arguments.debug)
 
@@ -53,10 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
     configs = [
         (spec, _overrides(spec, base.run, seed)) for spec in specs for seed in (seeds if spec.trains else seeds[:1])
     ]
-    for _, overrides in configs:  # a wrong row is told before hours of training
+    for _, overrides in configs:  # a wrong row is refused before hours of training
         load_config(arguments.config, [*arguments.overrides, *overrides])
-    from benchmarks.qat_measure import ensure_row  # brings torch
-    from benchmarks.qat_report import markdown
+    from benchmarks.studies.qat_markdown import markdown
+    from benchmarks.studies.qat_measure import ensure_row  # brings torch
     from qat import pipeline
 
     pipeline.ensure_fp32(base)

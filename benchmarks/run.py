@@ -1,4 +1,4 @@
-"""The whole line: make what is missing, then measure every engine against FP32.
+"""The whole pipeline: make the engines that are missing, then measure every engine against FP32.
 
 python benchmarks/run.py --config FILE [--set a.b=c] [--json] [--gate] [--debug]
 """
@@ -8,21 +8,23 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from core.bootstrap import use_project_environment
 
     use_project_environment()
 
 from rich.console import Console
 
-from benchmarks import gate
-from benchmarks.table import print_table
+from benchmarks.record import gate, traffic
+from benchmarks.record.rows import Row
+from benchmarks.record.table import ENGINES, notes, table_of
 from core.cli import add_config_options, config_from, reproducing
-from core.errors import GateMissed, run_cli
-from core.paths import RunPaths
+from core.command import run_cli
+from core.errors import GateMissed, UnsupportedEnvironment
 
 
 def main() -> int:
@@ -36,30 +38,43 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, print, and judge.
+    """Measure, write the report, print, and check the limits.
 
     Raises:
-        GateMissed: `--gate` was given and an INT8 engine misses a limit.
+        GateMissed: an engine failed, or `--gate` was given and an INT8 engine misses a limit.
+        UnsupportedEnvironment: no engine can be measured here.
     """
     config = config_from(arguments)
-    from benchmarks.pipeline import bench  # brings torch: a wrong option or config is told before that loads
+    from benchmarks.measure.pipeline import bench  # brings torch: a wrong option or config is refused before it loads
+    from benchmarks.report.page import write_report
 
     options = shlex.join(reproducing(arguments))
     found = bench(config, f"python benchmarks/run.py {options}")
     if config.bench.sweep.enabled:
-        from benchmarks.report import write_report
-        from benchmarks.sweep import sweep
+        from benchmarks.studies.cost_curves import sweep
 
         sweep(config, f"python benchmarks/sweep.py {options}")
-        write_report(found, RunPaths(config.run).results)
+    write_report(found)
     if arguments.json:
         print(found.model_dump_json(indent=2))
     else:
-        print_table(found.rows, Console(highlight=False), found.caveats)
+        table_of(found.rows, ENGINES).print(Console(), notes(found.rows, found.caveats))
+    _require_measured(found.rows)
     missed = gate.missed(found.rows, config.bench.gate_miou_drop, found.layers, found.noise)
+    missed += traffic.missed(found.rows, config.bench.gate_bytes_ratio)
     if arguments.gate and missed:
         fix = "find the layers that cost most with sensitivity_analysis.py, or set bench.gate_miou_drop"
         raise GateMissed("INT8 misses a limit", why="; ".join(missed), fix=fix)
+
+
+def _require_measured(rows: Sequence[Row]) -> None:
+    """Raise when an engine failed, or when there is nothing that could be measured here; the results are written."""
+    failed = [f"{row.name}: {row.reason}" for row in rows if row.status == "failed"]
+    if failed:
+        raise GateMissed(f"{len(failed)} engines failed", why="; ".join(failed), fix="see the table")
+    if not any(row.status == "ok" for row in rows):
+        why = "; ".join(f"{row.name}: {row.reason}" for row in rows)
+        raise UnsupportedEnvironment("no engine could be measured here", why, "see `python -m deploy doctor`")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a ranking costs: ours against one full evaluation for each unit, in turns in one run on one machine.
+"""What a ranking costs: ours against one full evaluation for each group, in turns in one run on one machine.
 
 python benchmarks/sensitivity_cost.py --config examples/sensitivity_pidnet/config.yaml [--rounds 3] [--debug]
 """
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
     from core.bootstrap import use_project_environment
 
     use_project_environment()
 
+from core.command import run_cli
 from core.console import track
-from core.errors import run_cli
 
 if TYPE_CHECKING:
     from qat.sensitivity.pipeline import Analysis
@@ -39,7 +39,7 @@ def main() -> int:
 def cost(path: Path, rounds: int) -> dict[str, Any]:
     """Seconds of both rankings; neither finds anything in a cache, and ours includes the baseline.
 
-    Each round makes one whole ranking of ours and evaluates one share of the units, so that a machine that becomes
+    Each round makes one whole ranking of ours and evaluates one share of the groups, so that a machine that becomes
     faster or slower does so for both.
     """
     import numpy as np
@@ -48,17 +48,17 @@ def cost(path: Path, rounds: int) -> dict[str, Any]:
     from qat.sensitivity.pipeline import analyse
 
     with tempfile.TemporaryDirectory() as folder:
-        config = load_sensitivity_config(path).model_copy(update={"cache": Path(folder) / "probes.jsonl"})
+        config = load_sensitivity_config(path).model_copy(update={"cache": Path(folder) / "trials.jsonl"})
         found = analyse(config)
-    units = [unit.name for unit in found.subject.units]
+    groups = [group.name for group in found.subject.groups]
     ours, naive, executed = list[float](), list[list[float]](), 0.0
     for number in range(rounds):
         seconds, executed = _ranking(found)
         ours.append(seconds)
-        naive.append([_evaluation(found, unit) for unit in track(units[number::rounds], "naive")])
+        naive.append([_evaluation(found, group) for group in track(groups[number::rounds], "naive")])
     return {
-        "units": len(units),
-        "images": len(found.judge.probes.images),
+        "groups": len(groups),
+        "images": len(found.evaluator.trials.images),
         "ours_s": ours,
         "naive_s": sum(map(sum, naive)),
         "ours_in_full_evaluations_by_time": [one / float(np.mean(many)) for one, many in zip(ours, naive, strict=True)],
@@ -68,30 +68,30 @@ def cost(path: Path, rounds: int) -> dict[str, Any]:
 
 def _ranking(found: Analysis) -> tuple[float, float]:
     """Seconds of the baseline and the ranking, and the share of the network that was computed, in full evaluations."""
-    from qat.sensitivity.measure.cache import ProbeCache
-    from qat.sensitivity.measure.judge import ImageJudge
-    from qat.sensitivity.measure.probes import Probes
-    from qat.sensitivity.measure.rank import rank_units
+    from qat.sensitivity.measure.cache import TrialCache
+    from qat.sensitivity.measure.evaluator import ImageEvaluator
+    from qat.sensitivity.measure.rank import rank_groups
+    from qat.sensitivity.measure.trials import Trials
 
-    known = found.judge.probes
+    known = found.evaluator.trials
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        cache = ProbeCache(Path(folder) / "probes.jsonl", "cost")
-        probes = Probes(found.subject, known.images, known.criterion, cache, known.evaluate)
-        rank_units(ImageJudge(probes, found.config), found.config)
-        return time.perf_counter() - started, probes.forwards / len(known.images)
+        cache = TrialCache(Path(folder) / "trials.jsonl", "cost")
+        trials = Trials(found.subject, known.images, known.criterion, cache, known.evaluate)
+        rank_groups(ImageEvaluator(trials, found.config))
+        return time.perf_counter() - started, trials.forwards / len(known.images)
 
 
-def _evaluation(found: Analysis, unit: str) -> float:
-    """Seconds for the loss on all images with only this unit quantized."""
+def _evaluation(found: Analysis, group: str) -> float:
+    """Seconds for the loss on all images with only this group quantized."""
     import torch
 
-    probes, subject = found.judge.probes, found.subject
+    trials, subject = found.evaluator.trials, found.subject
     started = time.perf_counter()
-    with torch.no_grad(), subject.only(frozenset({unit})):
-        for chunk in probes.images.chunks(range(len(probes.images))):
-            image, target = probes.inputs(chunk)
-            probes.criterion(subject.model(image), target)
+    with torch.no_grad(), subject.only(frozenset({group})):
+        for chunk in trials.images.chunks(range(len(trials.images))):
+            image, target = trials.inputs(chunk)
+            trials.criterion(subject.model(image), target)
     return time.perf_counter() - started
 
 

@@ -6,13 +6,18 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
+from core.errors import NO_SPACE, UserError, file_error
+
+PROBE_BYTES = 1 << 20  # a disk with less room is full
 
 
 @contextmanager
@@ -23,13 +28,16 @@ def write_atomic(target: Path) -> Iterator[Path]:
     The temporary name keeps the target's suffix, since several writers choose a format by it.
 
     Raises:
-        UserError: no file can be made there.
+        UserError: `target` is a folder, or no file can be made there.
+        UnsupportedEnvironment: the disk is full or read-only.
     """
+    if target.is_dir():
+        raise UserError(f"{target} cannot be written", why="it is a folder", fix="name a file in it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
     except OSError as error:  # a file where a folder is needed, no permission, no space
-        raise UserError(f"{target} cannot be written", why=str(error), fix="name a folder that is writable") from error
+        raise file_error(error, f"{target} cannot be written") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -38,8 +46,58 @@ def write_atomic(target: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
+    except Exception as error:
+        require_space(target, cause=error)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_atomic(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out` that becomes `out`, in place of an older one, when the block succeeds.
+
+    Raises:
+        UserError: `out` is a file, or no folder can be made there.
+        UnsupportedEnvironment: the disk is full or read-only.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise file_error(error, f"{out} cannot be written") from error
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if out.exists():
+            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
+            out.replace(old / out.name)
+            folder.replace(out)
+            shutil.rmtree(old)
+        else:
+            folder.replace(out)
+    except Exception as error:
+        require_space(out, cause=error)
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_space(target: Path, cause: Exception | None = None) -> None:
+    """Raise `UnsupportedEnvironment` when a file as large as `PROBE_BYTES` cannot be written beside `target`.
+
+    It is for failures of writers that do not say why (torch, OpenVINO and OpenCV give no errno); `cause` is one.
+    """
+    if isinstance(cause, UserError):
+        return
+    try:
+        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
+            raise cause
+        with tempfile.TemporaryFile(dir=target.parent) as probe:
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        raise file_error(error, f"{target} cannot be written") from cause
 
 
 def discard_unfinished(target: Path) -> None:
@@ -73,6 +131,22 @@ def sha256_file(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_content(paths: Iterable[Path]) -> list[str]:
+    """`sha256_file` of many files at once; one that is unchanged is read only once in a process."""
+    with ThreadPoolExecutor() as pool:  # hashing large blocks leaves Python's lock to others
+        return list(pool.map(_sha256_unchanged, paths))
+
+
+def _sha256_unchanged(path: Path) -> str:
+    stat = path.stat()
+    return _sha256_version(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256_version(path: Path, _size: int, _mtime_ns: int) -> str:
+    return sha256_file(path)
 
 
 def sha256_json(value: Any) -> str:

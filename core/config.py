@@ -5,20 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from core.config_data import DataConfig as DataConfig
-from core.config_section import Section
+from core.config_section import Device, Section, require_order
 from core.config_trt import TrtConfig
 from core.errors import UserError
+from core.schema_errors import blamed, problems, shortened
+from core.yaml_file import parse, read_mapping
+
+MOST_CLASSES = 255  # label maps are 8 bits, and 255 marks pixels without a class
 
 
 class ModelConfig(Section):
     """The network. `custom` calls `factory` ("file.py:function"), which returns an `nn.Module`."""
 
     name: Literal["pidnet_s", "pidnet_m", "pidnet_l", "custom"] = "pidnet_s"
-    num_classes: int = Field(default=11, ge=2)
+    num_classes: int = Field(default=11, ge=2, le=MOST_CLASSES)
     factory: str | None = None
     checkpoint: Path | None = None  # FP32 weights to start from; FP32 training is skipped when set
 
@@ -48,6 +51,11 @@ class TrainConfig(Section):
     ohem_min_kept: float = Field(default=0.125, ge=0, le=1)  # share of the batch's pixels
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where CPU (AMX/AVX512_BF16) or GPU has it
     checkpoint_every_steps: int = Field(default=200, gt=0)
+
+    @model_validator(mode="after")
+    def _scales_in_order(self) -> TrainConfig:
+        require_order(self.scale_min, self.scale_max)
+        return self
 
 
 ActivationCalibrator = Literal["max", "moving_average", "percentile", "entropy", "mse"]
@@ -107,12 +115,17 @@ class QatConfig(Section):
     early_stop_epochs: int | None = Field(default=None, gt=0)  # None: train to the end, keep the last epoch
     distill: DistillConfig = DistillConfig()
     calibration: CalibrationConfig = CalibrationConfig()
-    seed: int | None = None  # order and augmentation of the images; None: the run's
+    seed: int | None = Field(default=None, ge=0, lt=2**32)  # order and augmentation of the images; None: the run's
     learned_scales: bool = False  # LSQ for `calibrate`/`stats_only`; `direct` always learns
     freeze_last_epochs: float = Field(default=0.5, ge=0)  # stats_only: the EMA stops for these
     observe_steps: int = Field(default=20, gt=0)  # direct: steps whose EMA gives the first range
     scale_min: float = Field(default=0.75, gt=0)
     scale_max: float = Field(default=1.5, gt=0)
+
+    @model_validator(mode="after")
+    def _scales_in_order(self) -> QatConfig:
+        require_order(self.scale_min, self.scale_max)
+        return self
 
     @model_validator(mode="after")
     def _follows_before_it_freezes(self) -> QatConfig:
@@ -153,7 +166,9 @@ class PlacementConfig(Section):
 class DeployConfig(Section):
     """Which engines are built."""
 
-    backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = ("openvino", "onnxruntime", "trt")
+    backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = Field(
+        default=("openvino", "onnxruntime", "trt"), min_length=1
+    )
     opset: int = Field(default=18, ge=18, le=20)
     workspace_mib: int = Field(default=4096, gt=0)
     image_to_mask: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32", "int8")  # also built as image → mask
@@ -188,6 +203,7 @@ class BenchConfig(Section):
     threads: int = Field(default=1, gt=0)
     strip_images: int = Field(default=4, gt=0)
     gate_miou_drop: float = Field(default=1.0, ge=0)  # points below FP32 that --gate allows
+    gate_bytes_ratio: float | None = Field(default=None, gt=0)  # bytes that INT8 may move over BF16 or FP16; None: any
     sweep: SweepConfig = SweepConfig()
 
 
@@ -196,7 +212,8 @@ class Config(Section):
 
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: Literal["segmentation"] = "segmentation"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)  # as NumPy takes them
+    device: Device = "auto"  # of training, calibration and scoring in PyTorch; auto: CUDA where there is any
     model: ModelConfig
     data: DataConfig
     train: TrainConfig
@@ -234,19 +251,25 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     if not path.is_file():
         known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none here"
         raise UserError(f"no config file {path}", fix=f"give --config one of: {known}")
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML", why=str(error)) from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path} is not a mapping", fix="see configs/pidnet_s_streets.yaml")
+    raw = read_mapping(path, "configs/pidnet_s_streets.yaml")
+    of_file = _problems(raw) if overrides else []
     for override in overrides or []:
         _apply(raw, override)
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise UserError(f"{path} is not a valid config", why="; ".join(lines), fix="see docs/config.md") from error
+        found = problems(error, Config)
+        of_set = not set(found) & set(of_file)
+        what = f"{blamed(overrides, found)} is not valid" if overrides and of_set else f"{path} is not a valid config"
+        raise UserError(what, why="; ".join(found), fix="see docs/config.md") from error
+
+
+def _problems(raw: dict[str, Any]) -> list[str]:
+    try:
+        Config.model_validate(raw)
+    except ValidationError as error:
+        return problems(error, Config)
+    return []
 
 
 def section_dict(section: BaseModel) -> dict[str, Any]:
@@ -254,32 +277,15 @@ def section_dict(section: BaseModel) -> dict[str, Any]:
     return section.model_dump(mode="json")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader keeps the last of two equal keys; a config that says two things must not load."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.YAMLError(f"key {key!r} is not a name, line {key_node.start_mark.line + 1}")
-            if key in seen:
-                raise yaml.YAMLError(f"key {key!r} appears twice, line {key_node.start_mark.line + 1}")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def _apply(raw: dict[str, Any], override: str) -> None:
     dotted, separator, text = override.partition("=")
+    shown = f"--set {shortened(override)}"
     if not separator or not dotted:
-        raise UserError(f"--set {override}", why="not of the form a.b=c")
+        raise UserError(shown, why="not of the form a.b=c")
     *parents, leaf = dotted.split(".")
     section = raw
     for parent in parents:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
-            raise UserError(f"--set {override}", why=f"{parent} is a value, not a section")
-    try:
-        section[leaf] = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {override}", why=f"the value is not valid YAML: {error}") from error
+            raise UserError(shown, why=f"{parent} is a value, not a section")
+    section[leaf] = parse(text, f"{shown}: the value is not valid YAML")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from core.config_section import Section
+
+Spread = Annotated[float, Field(gt=0)]
 
 
 class DataConfig(Section):
@@ -25,7 +27,7 @@ class DataConfig(Section):
     val_images: int | None = Field(default=None, gt=0)
     train_masks: bool = True  # False: training images have no label maps
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of x/255
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)
 
     @model_validator(mode="after")
     def _factory_for_custom(self) -> DataConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -15,7 +14,7 @@ T = TypeVar("T")
 LOGGER = "pidnet_int8"
 PLAIN_PERIOD_S = 10.0
 
-console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger(LOGGER)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
-from core.console import show_messages
+import errno
 
 EXIT_OK = 0
 EXIT_GATE_MISSED = 1
 EXIT_USER_ERROR = 2
 EXIT_ENVIRONMENT = 3
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MACHINE = NO_SPACE | {errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class UserError(Exception):
@@ -32,7 +32,7 @@ class UserError(Exception):
 
 
 class UnsupportedEnvironment(UserError):
-    """The input is fine, but this machine lacks something (a package, a device, a driver)."""
+    """The input is fine, but this machine lacks something (a package, a device, a driver, space on a disk)."""
 
     exit_code = EXIT_ENVIRONMENT
 
@@ -43,21 +43,26 @@ class GateMissed(UserError):
     exit_code = EXIT_GATE_MISSED
 
 
-def run_cli(main: Callable[[], int | None], *, debug: bool) -> int:
-    """Run `main` and turn a `UserError` into its message and exit code; other errors keep their traceback.
+def one_line(error: Exception) -> str:
+    """`Type: message` without line breaks, for tables and lists of reasons."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def file_error(error: OSError, what: str = "") -> UserError:
+    """The message for an error of the file system: the machine's fault (exit code 3), or a wrong path (2).
 
     Args:
-        main: the command; None counts as success.
-        debug: re-raise `UserError` too, so that its traceback is shown.
+        what: the beginning of the message; empty takes the path that the system call was made with.
     """
-    show_messages()
-    try:
-        return main() or EXIT_OK
-    except UserError as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; finished stages are kept and will not run again", file=sys.stderr)
-        return 130
+    why = error.strerror or str(error) or type(error).__name__
+    what = what or (f"{error.filename} cannot be used" if error.filename else "a file cannot be used")
+    if error.errno not in _MACHINE:
+        return UserError(what, why, "check the path")
+    fix = "make room on that disk" if error.errno in NO_SPACE else "name a place that this user may read and write"
+    return UnsupportedEnvironment(what, why, fix)
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of an error's text, where vendors' libraries end up saying what is wrong; else its type."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

@@ -10,6 +10,7 @@ from typing import Any
 from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_json
 from core.console import say
 from core.errors import UserError
+from core.run_lock import claim
 
 SCHEMA_VERSION = 1
 LONGEST_VALUE = 80  # in messages, in characters
@@ -55,7 +56,13 @@ def stale_reasons(stage: Stage, manifest: Path) -> list[str]:
 
 
 def ensure(stage: Stage, manifest: Path, build: Callable[[], None]) -> bool:
-    """Run `build` if the stage is stale, then record hashes in `manifest`. Returns whether it ran."""
+    """Run `build` if the stage is stale, then record hashes in `manifest`. Returns whether it ran.
+
+    Raises:
+        UnsupportedEnvironment: another process works in the folder of `manifest`.
+        UserError: an input is missing, or `build` left an output out.
+    """
+    claim(manifest.parent)
     reasons = stale_reasons(stage, manifest)
     if not reasons:
         say(f"{stage.name}: up to date")
@@ -75,6 +82,9 @@ def discard_unfinished_outputs(stage: Stage, manifest: Path) -> None:
 
 def record(stage: Stage, manifest: Path) -> None:
     """Write down in `manifest` what `stage` has just made, and of what."""
+    lost = [str(path) for path in stage.outputs if not path.is_file()]
+    if lost:
+        raise UserError(f"{stage.name} ended without {', '.join(lost)}", fix="run the command again")
     content = _load(manifest)
     content["stages"][stage.name] = {
         "outputs": {str(path): sha256_file(path) for path in stage.outputs},
@@ -85,11 +95,20 @@ def record(stage: Stage, manifest: Path) -> None:
 
 
 def _load(manifest: Path) -> dict[str, Any]:
-    if manifest.exists():
-        content: dict[str, Any] = read_json(manifest)
-        if content.get("schema") == SCHEMA_VERSION:
+    """Records of earlier stages; none where the file is damaged or of another version: all stages run again then."""
+    try:
+        content = read_json(manifest)
+    except (FileNotFoundError, ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict) and content.get("schema") == SCHEMA_VERSION:
+        stages = content.get("stages")
+        if isinstance(stages, dict) and all(map(_is_record, stages.values())):
             return content
     return {"schema": SCHEMA_VERSION, "stages": {}}
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in ("inputs", "outputs", "params"))
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from core.errors import UserError
+from core.paths import ROOT
+
+_OURS = tuple(ROOT / name for name in ("benchmarks", "core", "deploy", "qat"))
+_START = ROOT / "core" / "command.py"  # calls every command, also those of scripts outside the project's folders
+_INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def load_module(path: Path, key: str, fix: str) -> ModuleType:
@@ -28,7 +35,9 @@ def load_module(path: Path, key: str, fix: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to read
-        raise UserError(f"{key}: {path} fails", why=f"{type(error).__name__}: {error}", fix=fix) from error
+        line = next((frame.lineno for frame in reversed(_frames(error)) if frame.filename == str(path)), None)
+        where = f", line {line}" if line else ""
+        raise UserError(f"{key}: {path} fails{where}", why=_reason(error), fix=fix) from error
     return module
 
 
@@ -65,3 +74,48 @@ def call_with(function: Callable[..., Any], offered: Mapping[str, Any], what: st
         fix = f"it gets {', '.join(offered)} by name; give its other arguments defaults"
         raise UserError(what, why=str(error), fix=fix) from error
     return function(**arguments)
+
+
+def fault_in_user_code(error: BaseException) -> UserError | None:
+    """The message for an exception that came out of the user's own Python code, with its file and line.
+
+    Code is the user's when the project called it and it is neither the project's nor an installed package: a factory,
+    `forward`, `__getitem__`, a rule's `match`, and everything that they import. None: no such code took part.
+    """
+    place = place_in_user_code(error)
+    if place is None:
+        return None
+    ended = isinstance(error, SystemExit)
+    return UserError(
+        f"{place}: {'the code ends the program' if ended else 'it fails'}",
+        why=_reason(error),
+        fix="mend that code, or see the whole traceback with --debug",
+    )
+
+
+def place_in_user_code(error: BaseException) -> str | None:
+    """ "file.py, line 3, in forward": the innermost line of the user's code that `error` came through, if any."""
+    frames = _frames(error)
+    first = next((index for index, frame in enumerate(frames) if _is_ours(frame.filename)), len(frames))
+    theirs = [frame for frame in frames[first:] if _is_users(frame.filename)]
+    return f"{theirs[-1].filename}, line {theirs[-1].lineno}, in {theirs[-1].name}" if theirs else None
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    return list(traceback.extract_tb(error.__traceback__))
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_ours(filename: str) -> bool:
+    path = Path(filename)
+    return path != _START and any(path.is_relative_to(folder) for folder in _OURS)
+
+
+def _is_users(filename: str) -> bool:
+    """A file that is there: generated code has names such as `<eval_with_key>.3`."""
+    path = Path(filename).absolute()
+    return path.is_file() and not any(path.is_relative_to(folder) for folder in (*_OURS, *_INSTALLED))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from core.cli import add_config_options, config_from, count, percent
+from core.command import run_cli
 from core.config import ActivationCalibrator
-from core.errors import EXIT_ENVIRONMENT, UserError, run_cli
+from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED, UserError
 from deploy.hardware.machine import cpu_threads
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "--placement", type=Path, metavar="FILE", help="report that says why nodes are in float; default: the run's"
     )
     inspect.add_argument("--fail-under", type=percent, metavar="PERCENT", help="exit 1 with fewer convolutions in INT8")
+    inspect.add_argument(
+        "--device", metavar="NAME", help='estimate the time on "RTX 4090", another of deploy/devices.yaml, or my.yaml'
+    )
     inspect.add_argument("--json", action="store_true", help="print everything found as JSON")
     inspect.add_argument("--debug", action="store_true")
     inspect.set_defaults(run=_inspect)
@@ -137,6 +141,8 @@ def _build(arguments: argparse.Namespace) -> int | None:
 
     outcomes = pipeline.ensure(config_from(arguments))
     print_outcomes(outcomes)
+    if any(outcome.failed for outcome in outcomes):
+        return EXIT_GATE_MISSED
     return None if any(outcome.bundle for outcome in outcomes) else EXIT_ENVIRONMENT
 
 
@@ -192,11 +198,14 @@ def _rules(_: argparse.Namespace) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from deploy.apps.inspection import inspect_bundle, inspect_layer_list
-    from deploy.apps.report import print_header, print_inspection
+    from deploy.apps.inspection import inspect_bundle, inspect_layer_list, layers_beside
+    from deploy.apps.report import print_estimates, print_header, print_inspection
+    from deploy.apps.roofline import estimate, find_device
+    from deploy.apps.roofline import to_json as estimates_json
     from deploy.bundle.header import header_json
     from deploy.bundle.plan_header import read_plan_header
     from deploy.bundle.store import read_bundle
+    from deploy.targets import get_backend
 
     listed = arguments.bundle.suffix == ".json" and arguments.bundle.is_file()
     if arguments.bundle.is_file() and not listed:
@@ -208,12 +217,21 @@ def _inspect(arguments: argparse.Namespace) -> None:
     bundle = None if listed else read_bundle(arguments.bundle)
     placement = arguments.placement
     found = inspect_layer_list(arguments.bundle, placement) if bundle is None else inspect_bundle(bundle, placement)
+    estimates = []
+    if arguments.device is not None:
+        name, device = find_device(arguments.device)
+        estimates = [estimate(found.layers, bundle.precision if bundle else "as listed", name, device)]
+        beside = layers_beside(bundle, get_backend(bundle.backend).precisions) if bundle else {}
+        estimates += [estimate(layers, precision, name, device) for precision, layers in beside.items()]
     if arguments.json:
-        print(json.dumps({"bundle": bundle and header_json(bundle), **found.to_json()}, indent=2))
+        told = {"estimate": estimates_json(estimates)} if estimates else {}
+        print(json.dumps({"bundle": bundle and header_json(bundle), **found.to_json(), **told}, indent=2))
     else:
         if bundle is not None:
             print_header(bundle)
         print_inspection(found)
+        if estimates:
+            print_estimates(estimates)
     if arguments.fail_under is not None:
         found.require(arguments.fail_under)
 

@@ -25,10 +25,11 @@ from deploy.checks.layer_snr import layer_snr
 from deploy.checks.parity import Parity, parity, require_parity
 from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
+from deploy.hardware.machine import require_threads
 from deploy.placement.rule_sets import known_rules, rules_of
 from deploy.plan.images import read_images
 from deploy.plan.plan import read_plan
-from deploy.targets import get_backend, target_for
+from deploy.targets import get_backend, target_for, title_of
 from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from deploy.targets.tuned import read_scheme, tuned_target
 
@@ -40,7 +41,8 @@ CODE = ("deploy.graph", "deploy.plan", "deploy.rewrites", "deploy.placement", "d
 class BuildOutcome:
     """The result of one backend at one precision; `reason` says why there is no bundle.
 
-    `mask` is the engine of the same from image to mask, if the config wants it and it could be built.
+    `mask` is the engine of the same from image to mask, if the config wants it and it could be built; else
+    `mask_reason` says why its build failed.
     """
 
     backend: str
@@ -49,6 +51,12 @@ class BuildOutcome:
     status: Literal["ok", "failed", "unavailable"]
     reason: str = ""
     mask: Bundle | None = None
+    mask_reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """An engine that this machine should have built is not there."""
+        return self.status == "failed" or bool(self.mask_reason)
 
 
 def ensure(config: Config) -> list[BuildOutcome]:
@@ -57,8 +65,9 @@ def ensure(config: Config) -> list[BuildOutcome]:
     A backend that is not available, or whose graph or engine fails, is an outcome like any other: the others go on.
 
     Raises:
-        UserError: the QAT stage has not run.
+        UserError: the QAT stage has not run, or `bench.threads` exceeds the CPUs.
     """
+    require_threads(config.bench.threads, "bench.threads", "set it to the CPUs that the engine may use")
     paths = RunPaths(config.run)
     require_trained(paths)
     backends = [get_backend(name) for name in config.deploy.backends]
@@ -136,9 +145,8 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
     """Build one engine from the run's graph of that precision if it is missing or stale; failing is an outcome, too."""
     missing = backend.available(precision)
     if missing is not None:
-        say(f"engine {backend.name}-{precision}: unavailable: {missing.why}")
-        reason = f"{missing.why}; fix: {missing.fix}" if missing.fix else missing.why
-        return BuildOutcome(backend.name, precision, None, "unavailable", reason)
+        say(f"{title_of(backend.name)} {precision}: unavailable: {missing}")
+        return BuildOutcome(backend.name, precision, None, "unavailable", str(missing))
     out = paths.bundle(backend.name, precision)
     try:
         source = _source(config, paths, backend, precision)
@@ -160,7 +168,7 @@ def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildO
         bundle = _ensure_bundle(config, paths, backend, source, out, precision, "mask")
     except Exception as error:  # as above: the engine of the network alone is there and can be measured
         say(f"engine {out.name}: failed: {error}")
-        return outcome
+        return replace(outcome, mask_reason=f"{type(error).__name__}: {error}")
     return replace(outcome, mask=bundle)
 
 

@@ -9,20 +9,23 @@ import sys
 from pathlib import Path
 
 import torch
-from deploy.apply.place import place
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.config import CalibrationConfig, CalibrationOverride, LayerSpec, PlacementConfig, QatConfig
-from deploy.checks.verify import verify
-from deploy.graph import onnx_graph
+from deploy.apply.apply import apply
+from deploy.apply.target import TargetConfig
+from deploy.checks.write import write_verified
 from deploy.graph.opgraph import Node, OpGraph
 from deploy.placement.rule_sets import rules_of
 from deploy.placement.rules.base import Match, Rule, Verdict, input_edge
+from deploy.targets import target_for
 from qat.api import export, prepare, quantize
+from qat.export import planned
 from qat.training.hooks import Hooks, NoHooks
 
 EPOCHS, STEPS = 2, 8
+OPSET = 18
 EXAMPLE = torch.zeros(1, 3, 64, 96)
 
 
@@ -91,11 +94,13 @@ def main(folder: Path) -> None:
     hooks = prepare(model, QAT, [batch(1000 + i)[0] for i in range(4)])
     print(f"fine-tuned: loss {train(model, EPOCHS, lr=1e-3, hooks=hooks):.3f}")
     export(model, EXAMPLE, folder / "qdq.onnx")
-    placed = place(folder / "qdq.onnx", rules_of(PLACEMENT, own=(MAXIMUM,)))
-    onnx_graph.save(placed.graph, folder / "placed.onnx")
-    verify(folder / "placed.onnx", placed.placement)
-    for item in placed.placement.edges:
-        print(f"{item.edge.tensor} → {item.edge.node} in INT8 by {item.rule}")
+    graph, plan = planned(model, EXAMPLE, OPSET)
+    goal = TargetConfig(target_for("tensorrt"), rules_of(PLACEMENT, own=(MAXIMUM,)), PLACEMENT.skip)
+    applied = apply(graph, plan, goal)
+    write_verified(applied, goal.target, folder / "placed.onnx")
+    for name, tensor in applied.plan.activations.items():
+        for use in tensor.uses:
+            print(f"{name} → {use.node} in INT8 by {use.rule}, range {tensor.origin}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from core.cli import add_config_options, config_from
+from core.command import run_cli
 from core.console import say
-from core.errors import run_cli
 from core.paths import RunPaths
 
 COMMANDS = {

@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from core.artifacts import discard_unfinished, write_text
 from core.config import Config, section_dict
 from core.paths import RunPaths
+from core.run_lock import claim
 from core.stages import Stage
 from core.versions import source_hash
 from deploy.apply.apply import apply
@@ -29,8 +30,10 @@ from deploy.plan.plan import write_plan
 from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
 from qat.data import SegmentationDataset, build_dataset
+from qat.data.check import require_classes, require_readable
 from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
+from qat.device import device_for, process_on
 from qat.evaluation.simulate import save_calibration, save_parity, save_predictions
 from qat.export import AS_PLANNED, export_onnx, planned
 from qat.models import build_model
@@ -57,11 +60,15 @@ def ensure(config: Config) -> None:
 def ensure_fp32(config: Config) -> None:
     """FP32 weights, trained or taken from `model.checkpoint`, and their ONNX export."""
     paths = RunPaths(config.run)
+    process_on(device_for(config.device))
     if is_main():
+        claim(paths.dir)
         for path in (paths.config, paths.classes, paths.metrics):
             discard_unfinished(path)
         write_text(paths.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     given = config.model.checkpoint
+    if not given:
+        require_classes(build_dataset(config.data, "train", seed=config.seed), config.model.num_classes)
     trained = {} if given else {"train": section_dict(config.train), **data_params(config, "train")}
     weights = Stage(
         name="fp32 weights",
@@ -83,6 +90,7 @@ def ensure_quantized(config: Config) -> None:
     """The fine-tuned fake-quantized model, its Q/DQ ONNX and its predictions on the validation split."""
     paths = RunPaths(config.run)
     dataset = build_dataset(config.data, "val", seed=config.seed)
+    require_classes(dataset, config.model.num_classes)
     if is_main():
         write_classes(paths.classes, dataset.class_names, dataset.colors)
     stage = Stage(
@@ -142,14 +150,16 @@ def _fp32_weights(config: Config, paths: RunPaths) -> None:
         if is_main():
             save_weights(paths.fp32_checkpoint, model)
         return
+    _require_data(config, trains=True)
     batches = TrainingBatches.of_fp32(build_dataset(config.data, "train", seed=config.seed), config)
     fit(model, batches, PIDNetLoss(config.train), TrainPlan.of_fp32(config, paths))
 
 
 def _quantize(config: Config, paths: RunPaths) -> None:
     config = with_toolkit_chosen(config)
+    _require_data(config, trains=config.qat.epochs > 0)
     train = build_dataset(config.data, "train", seed=config.seed)
-    model = quantized_model(config, paths)
+    model = quantized_model(config, paths).to(device_for(config.device))
     ranges = prepare(model, config.qat, calibration_images(config, train))
     plan = replace(TrainPlan.of_qat(config, paths), keeps_checkpoint=True)
     fine_tune(model, float_model(config, paths), ranges, config, plan)
@@ -162,6 +172,15 @@ def _quantize(config: Config, paths: RunPaths) -> None:
     save_calibration(config, paths)
     _save_plan(config, model, paths)
     plan.resume.unlink(missing_ok=True)
+
+
+def _require_data(config: Config, *, trains: bool) -> None:
+    """Read the validation images, and those of training if there is one, before hours are spent; `UserError` if bad."""
+    if not is_main() or config.data.name == "streets":  # made up on demand: there are no files that could be bad
+        return
+    if trains:
+        require_readable(build_dataset(config.data, "train"), "train", masks=config.data.train_masks)
+    require_readable(build_dataset(config.data, "val"), "val")
 
 
 def _export(config: Config, model: fx.GraphModule, target: Path) -> None:

@@ -15,6 +15,8 @@ from deploy.pipeline import CODE
 from qat import pipeline
 from qat.calibration.approaches import finish, prepare
 from qat.data import build_dataset
+from qat.data.check import require_classes
+from qat.device import device_for
 from qat.evaluation.evaluate import evaluate
 from qat.evaluation.metrics import SegmentationScore
 from qat.export import export_onnx
@@ -85,11 +87,13 @@ def score(config: Config, checkpoint: Path | None) -> SegmentationScore:
     else:
         model = load_quantized(config, checkpoint)
     data = build_dataset(config.data, "val", seed=config.seed)
-    return evaluate(model, data, config.data, config.model.num_classes)
+    require_classes(data, config.model.num_classes)
+    return evaluate(model.to(device_for(config.device)), data, config.data, config.model.num_classes)
 
 
 def _calibrate(config: Config, paths: RunPaths) -> None:
-    model = pipeline.quantized_model(config, paths)  # `auto` imports no toolkit: ranges are the same with each
+    # `auto` imports no toolkit: ranges are the same with each
+    model = pipeline.quantized_model(config, paths).to(device_for(config.device))
     train = build_dataset(config.data, "train", seed=config.seed)
     prepare(model, config.qat, pipeline.calibration_images(config, train))
     finish(model)

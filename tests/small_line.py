@@ -29,7 +29,6 @@ SETTINGS = [
     "train.crop_height_px=32",
     "train.crop_width_px=48",
     "train.precision=fp32",
-    "qat.toolkit=builtin",
     "qat.epochs=2",
     "qat.batch_size=2",
     "qat.observe_steps=2",

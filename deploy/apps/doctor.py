@@ -14,9 +14,10 @@ import yaml
 from rich.console import Console
 from rich.table import Column, Table
 
-from deploy.hardware import machine
+from deploy.hardware import cuda_driver, machine
 from deploy.hardware.cpu import cpu_flags, cpu_model
-from deploy.targets import BACKEND_NAMES, get_backend
+from deploy.targets import BACKEND_NAMES, get_backend, title_of
+from deploy.targets.tensorrt.build import vendor_package
 
 LOW_DISK_MIB = 10 << 10  # an environment with CUDA, a run and its engines take about this
 LOW_MEMORY_MIB = 4 << 10
@@ -71,7 +72,8 @@ def examine(folders: Sequence[Path], configs: Path = Path("configs")) -> Diagnos
         configs: folder of run configs.
     """
     engines = [finding for name in BACKEND_NAMES for finding in _backend(name)]
-    found = (*_system(), *_gpu(), *(finding for finding, _, _ in engines), *_data(folders, configs), *_tools())
+    built = (*(finding for finding, _, _ in engines), *_rtx_int8())
+    found = (*_system(), *_gpu(), *built, *_data(folders, configs), *_tools())
     return Diagnosis(
         found,
         tuple(finding.name for finding, build, _ in engines if build),
@@ -100,28 +102,37 @@ def _system() -> Iterable[Finding]:
 
 
 def _gpu() -> Iterable[Finding]:
-    found = machine.gpus()
-    if not found:
-        why = "nvidia-smi shows no device" if shutil.which("nvidia-smi") else "no nvidia-smi"
-        yield Finding("system", "GPU", "missing", why, "TensorRT engines need an NVIDIA GPU and driver to run")
-    for gpu in found:
-        about = f"{gpu.memory_mib} MiB, compute capability {gpu.compute_capability}, driver {gpu.driver}"
-        yield Finding("system", "GPU", "ok", f"{gpu.name}, {about}, CUDA up to {machine.cuda_version() or 'unknown'}")
+    driver = cuda_driver.look()
+    if driver.problem:
+        yield Finding("system", "GPU", "missing", driver.problem, driver.fix)
+    for gpu in driver.gpus:
+        about = f"{gpu.memory_mib} MiB, compute capability {gpu.compute_capability}, {driver}"
+        yield Finding("system", "GPU", "ok", f"{gpu.name}, {about}")
 
 
 def _backend(name: str) -> Iterable[tuple[Finding, bool, bool]]:
     """A finding for each precision, and whether it can be built and run."""
     backend = get_backend(name)
     for precision in backend.precisions:
+        engine = f"{title_of(name)} {precision}"
         build = backend.available(precision)
         missing = build or backend.runnable(precision)
         if missing is None:
-            finding = Finding("engine", f"{name} {precision}", "ok", f"builds and runs, {backend.version()}")
+            finding = Finding("engine", engine, "ok", f"builds and runs, {backend.version()}")
         else:
             state: State = "missing" if build else "warning"
-            detail = missing.why if build else f"builds, {backend.version()}; {missing.why}"
-            finding = Finding("engine", f"{name} {precision}", state, detail, missing.fix)
+            detail = missing.why if build else f"builds, {backend.version()}; cannot run here: {missing.why}"
+            finding = Finding("engine", engine, state, detail, missing.fix)
         yield finding, build is None, missing is None
+
+
+def _rtx_int8() -> Iterable[Finding]:
+    """Why INT8 does not pay on TensorRT-RTX, where that is the TensorRT of this machine; see docs/engines.md."""
+    if vendor_package() == "tensorrt_rtx":
+        why = (
+            "its INT8 convolutions write float: the INT8 engine of PIDNet-S moves 1.5 times the bytes of FP16 (RTX 1.7)"
+        )
+        yield Finding("engine", "TensorRT-RTX INT8", "warning", why, "ship trt fp16, or measure both on your GPU")
 
 
 def _data(folders: Sequence[Path], configs: Path) -> Iterable[Finding]:

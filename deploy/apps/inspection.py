@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.errors import GateMissed
+from core.errors import GateMissed, UserError
 from core.paths import RunPaths
+from deploy.bundle.store import MANIFEST, read_bundle
 from deploy.plan.plan import read_placement
 from deploy.targets import get_backend
-from deploy.targets.base import Bundle, LayerInfo
+from deploy.targets.base import Bundle, LayerInfo, Precision
+from deploy.targets.layer_work import HALF, EngineWork, caution, executed, is_conversion, work_of
 from deploy.targets.tensorrt.inspector import read_information
 
 ENGINES_CHOICE = "quantized in the graph; the engine has taken a float kernel"
 NOT_TOLD = "a list of layers does not tell"
-_CONVERSIONS = {"Reformat", "Reorder", "Convert", "FakeQuantize", "QuantizeLinear", "DequantizeLinear"}
-# RTX names the kernels that it makes after their operators: these scale, round and convert, and compute nothing.
-_CONVERSION_KERNEL = re.compile(r"__myl_(?:Mul|Min|Max|Roun|Cast|Tran|Repl|Move|Resh)+_myl")
 _ADD = re.compile(r"(?:.*[/._])?add(?:_\d+)?", re.IGNORECASE)  # exporters name a residual's node after its operator
 
 
@@ -37,26 +37,34 @@ class Inspection:
     """The layers of an engine and what they amount to.
 
     Attributes:
+        work: fused epilogues, bytes moved and multiply-adds per inference.
         int8_percent: share of the convolutions that compute in INT8; 100 for an engine without convolutions.
         conversions: layers that only change format or precision.
         fused_adds: convolutions that add a residual in the same kernel.
-        float_outputs: INT8 convolutions whose result is written in float, where the engine tells.
+        float_outputs: INT8 convolutions whose result is written in float, where the engine lists outputs.
+        caution: a sentence where this INT8 engine moves more bytes than the half-precision engine beside it.
     """
 
     layers: tuple[LayerInfo, ...]
+    work: EngineWork
     convolutions: int
     int8_percent: float
     conversions: tuple[str, ...]
     fused_adds: tuple[str, ...]
     float_outputs: tuple[str, ...]
     float_convolutions: tuple[FloatConvolution, ...]
+    caution: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         return asdict(self)
 
     def require(self, percent: float) -> None:
-        """Raise `GateMissed` when less than `percent` of the convolutions compute in INT8."""
+        """Raise `GateMissed` when less than `percent` of the convolutions compute in INT8, or there are none."""
+        if not self.convolutions:
+            raise GateMissed(
+                f"no convolution computes in INT8, not {percent:g} %", why="the list of layers has no convolution"
+            )
         if self.int8_percent < percent:
             first = [f"{conv.name} ({conv.why})" for conv in self.float_convolutions[:3]]
             raise GateMissed(
@@ -75,7 +83,25 @@ def inspect_bundle(bundle: Bundle, placement: Path | None = None) -> Inspection:
         UserError: the bundle is not what was built (see `deploy.bundle.store.check_bundle`).
     """
     layers = get_backend(bundle.backend).layers(bundle)
-    return summarize(layers, bundle.precision, _reasons(placement) if placement else _skips(bundle))
+    found = summarize(layers, bundle.precision, _reasons(placement) if placement else _skips(bundle))
+    half = layers_beside(bundle, HALF) if bundle.precision == "int8" else {}
+    cautions = (caution(found.work, work_of(layers), precision) for precision, layers in half.items())
+    return replace(found, caution="; ".join(filter(None, cautions)))
+
+
+def layers_beside(bundle: Bundle, precisions: Iterable[Precision]) -> dict[Precision, list[LayerInfo]]:
+    """Layers of other precisions of the same run, backend and kind of output.
+
+    A bundle that is not there, or that another version built, is left out.
+    """
+    kind = bundle.dir.name.removeprefix(f"{bundle.backend}-{bundle.precision}")
+    found = {}
+    for precision in precisions:
+        folder = bundle.dir.parent / f"{bundle.backend}-{precision}{kind}"
+        if precision != bundle.precision and (folder / MANIFEST).is_file():
+            with suppress(UserError):
+                found[precision] = get_backend(bundle.backend).layers(read_bundle(folder))
+    return found
 
 
 def inspect_layer_list(path: Path, placement: Path | None = None) -> Inspection:
@@ -104,19 +130,16 @@ def summarize(
     built = "" if precision == "int8" else f"the engine is built for {precision}"
     return Inspection(
         layers=tuple(layers),
+        work=work_of(layers),
         convolutions=len(convolutions),
         int8_percent=100 * len(int8) / len(convolutions) if convolutions else 100.0,
-        conversions=tuple(layer.name for layer in layers if _is_conversion(layer)),
+        conversions=tuple(layer.name for layer in executed(layers) if is_conversion(layer)),
         fused_adds=tuple(layer.name for layer in convolutions if any(map(_ADD.fullmatch, layer.origin))),
         float_outputs=tuple(layer.name for layer in int8 if layer.output not in ("", "int8", "unknown")),
         float_convolutions=tuple(
             FloatConvolution(layer.name, layer.precision, built or _why(layer, skips, otherwise)) for layer in others
         ),
     )
-
-
-def _is_conversion(layer: LayerInfo) -> bool:
-    return layer.kind in _CONVERSIONS or _CONVERSION_KERNEL.match(layer.name) is not None
 
 
 def _why(layer: LayerInfo, skips: Mapping[str, str], otherwise: str) -> str:

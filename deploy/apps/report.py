@@ -11,11 +11,13 @@ from rich.table import Column, Table
 from core.artifacts import read_json
 from deploy.apply.apply import Applied
 from deploy.apps.inspection import Inspection
+from deploy.apps.roofline import BOUNDS, IGNORED, Estimate
 from deploy.bundle.header import header_lines
 from deploy.pipeline import BuildOutcome
 from deploy.placement.rule_sets import RULE_SETS
 from deploy.placement.rules import OTHERS, RULES
 from deploy.plan.plan import OBSERVED, TensorPlan
+from deploy.targets import title_of
 from deploy.targets.base import Bundle
 
 _out = Console(soft_wrap=True, highlight=False)
@@ -27,7 +29,10 @@ def print_outcomes(outcomes: Sequence[BuildOutcome]) -> None:
     for outcome in outcomes:
         size = f"{outcome.bundle.size_bytes / 1e6:.1f} MB" if outcome.bundle else ""
         where = str(outcome.bundle.dir) if outcome.bundle else outcome.reason
-        table.add_row(f"{outcome.backend} {outcome.precision}", outcome.status, size, where)
+        name = f"{title_of(outcome.backend)} {outcome.precision}"
+        table.add_row(name, outcome.status, size, where)
+        if outcome.mask_reason:
+            table.add_row(f"{name} image → mask", "failed", "", outcome.mask_reason)
     _out.print(table)
 
 
@@ -109,5 +114,24 @@ def print_inspection(found: Inspection) -> None:
     in_int8 = found.convolutions - len(found.float_convolutions)
     print(f"convolutions: {in_int8} of {found.convolutions} in INT8 ({found.int8_percent:.1f} %)")
     print(f"of these, {len(found.float_outputs)} write their result in float")
+    work = found.work
+    print(f"convolutions that write INT8: {work.int8_outputs}, that write float: {work.float_outputs}")
+    print(f"pointwise kernels outside of convolutions: {work.pointwise}")
     print(f"residual additions inside a convolution: {len(found.fused_adds)}")
     print(f"layers that only change format or precision: {len(found.conversions)}")
+    if work.bytes_moved is not None:
+        print(f"per inference: {work.bytes_moved / 1e6:.2f} MB moved, {work.macs / 1e9:.3f} G multiply-adds")
+    if found.caution:
+        print(f"caution: {found.caution}")
+
+
+def print_estimates(estimates: Sequence[Estimate]) -> None:
+    """The roofline of each precision, fastest first; every line says that it is an estimate."""
+    fastest = min(each.us for each in estimates)
+    table = Table("estimate", "µs", "ratio", *(f"by {bound}" for bound in BOUNDS))
+    for each in sorted(estimates, key=lambda each: each.us):
+        counts = (str(each.bound_by(bound)) for bound in BOUNDS)
+        table.add_row(f"{each.device} {each.precision}", f"{each.us:.1f}", f"{each.us / fastest:.3f}", *counts)
+    _out.print(table)
+    print("time bound by: number of layers. Not measured: an estimate from public figures of the device")
+    print(f"ignored: {IGNORED}")

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_atomic, write_text
+from core.artifacts import folder_atomic, write_text
 from core.errors import UserError
-from deploy.bundle.store import check_files
+from deploy.bundle.store import check_bundle, check_files
 from deploy.targets.base import Bundle
 from deploy.targets.onnxruntime import backend as onnxruntime_backend
 from deploy.targets.openvino import backend as openvino_backend
+from deploy.targets.packages import package_version
 from deploy.targets.tensorrt import backend as trt_backend
 
-LABELS = "labels.txt"
+CONFIG, LABELS = "config.pbtxt", "labels.txt"
 QUEUE_DELAY_US = 2000  # how long a request may wait for others: little beside an inference on a CPU
 VERSION = "1"
 
@@ -56,7 +57,8 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
         max_batch: largest batch that Triton may form, where the engine's batch is dynamic.
 
     Raises:
-        UserError: the engine changed since it was built, Triton has no backend for it, or `name` is no name.
+        UserError: the engine changed since it was built or is of another version, Triton has no backend for it, `name`
+            is no name, or `out`/`name` holds files that this function did not write.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
@@ -68,15 +70,36 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
             why="its TensorRT backend loads plans of TensorRT, not of TensorRT-RTX",
             fix="build on the GPU machine with the TensorRT of its Triton container",
         )
-    check_files(bundle)
+    _check(bundle)
     target, folder = _TARGETS[bundle.backend], out / name
-    for source, served in target.files.items():
-        with write_atomic(folder / VERSION / served) as temporary:
-            shutil.copyfile(bundle.dir / source, temporary)
-    names = [entry["name"] for entry in bundle.manifest["meaning"]["classes"]]
-    write_text(folder / LABELS, "".join(f"{label}\n" for label in names))
-    write_text(folder / "config.pbtxt", config_text(bundle, name, max_batch))
+    _require_ours(folder)
+    names = [entry["name"] for entry in bundle.manifest["meaning"].get("classes", ())]
+    config = config_text(bundle, name, max_batch)
+    with folder_atomic(folder) as made:
+        (made / VERSION).mkdir()
+        for source, served in target.files.items():
+            shutil.copyfile(bundle.dir / source, made / VERSION / served)
+        write_text(made / LABELS, "".join(f"{label}\n" for label in names))
+        write_text(made / CONFIG, config)
     return folder
+
+
+def _check(bundle: Bundle) -> None:
+    """A plan of TensorRT is served where its version is; the engines of CPUs have the version that is here."""
+    if bundle.backend == "trt":
+        check_files(bundle)
+    else:
+        check_bundle(bundle, package_version(bundle.backend))
+
+
+def _require_ours(folder: Path) -> None:
+    """The whole folder is replaced, so that no file of another backend stays: raise if it holds anything else."""
+    written = {CONFIG, LABELS, VERSION}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in written) if folder.is_dir() else []
+    if others:
+        raise UserError(
+            f"{folder} is not replaced", f"it holds {', '.join(others[:5])}, which was not written here", "give --name"
+        )
 
 
 def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
@@ -87,7 +110,7 @@ def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
     """
     tensors, target = bundle.manifest["tensors"], _TARGETS[bundle.backend]
     every = [*tensors["inputs"], *tensors["outputs"]]
-    batched = all(not isinstance(tensor["shape"][0], int) for tensor in every)
+    batched = all(tensor["shape"] and not isinstance(tensor["shape"][0], int) for tensor in every)
     fields: list[tuple[str, Any]] = [
         ("name", name),
         ("backend", target.backend),
@@ -117,6 +140,8 @@ class _Word(str):
 
 def _tensor(tensor: Mapping[str, Any], batched: bool) -> list[tuple[str, Any]]:
     dims = [side if isinstance(side, int) else -1 for side in tensor["shape"][batched:]]
+    if tensor["dtype"] not in _TYPES:
+        raise UserError(f"Triton has no name here for tensor {tensor['name']} of {tensor['dtype']}")
     return [
         ("name", tensor["name"]),
         ("data_type", _Word(_TYPES[tensor["dtype"]])),

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import read_json, sha256_file, write_json
+from core.artifacts import folder_atomic, read_json, sha256_file, write_json
 from core.errors import UserError
 from core.versions import installed
 from deploy.bundle.graph_facts import quantized_in, read_graph, tensors_of
+from deploy.bundle.manifest import manifest_problems, threads_of
 from deploy.hardware.cpu import abilities, cpu_flags, cpu_model
+from deploy.hardware.machine import require_threads
 from deploy.targets.base import Backend, BuildOptions, Bundle
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
-_REQUIRED = (
-    "backend",
-    "version",
-    "precision",
-    "options",
-    "device",
-    "tensors",
-    "meaning",
-    "placement",
-    "source",
-    "files",
-)
+SHOWN_PROBLEMS = 5
 _ABOUT = ("meaning", "placement")
 _TOOLS = ("onnx", "onnx-graphsurgeon", "polygraphy", "numpy")
 
@@ -53,7 +41,7 @@ def write_bundle(
         fill: writes the files and returns what else belongs in the manifest (how they are to be opened).
     """
     graph = read_graph(source)
-    with _replacing(out) as folder:
+    with folder_atomic(out) as folder:
         extra = fill(folder)
         files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
         manifest = {
@@ -84,14 +72,14 @@ def read_bundle(folder: Path) -> Bundle:
         raise UserError(f"no engine bundle in {folder}", why=f"{MANIFEST} is missing", fix="run `make engine`")
     try:
         manifest = read_json(path)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged", why=f"it is no JSON: {error}", fix="run `make engine`") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA_VERSION:
-        raise UserError(f"{path} is of schema {schema}, not {SCHEMA_VERSION}", fix="run `make engine`")
-    lost = [key for key in _REQUIRED if key not in manifest]
-    if lost:
-        raise UserError(f"{path} is damaged", why=f"it lacks {', '.join(lost)}", fix="run `make engine`")
+        raise UserError(f"{path} is of schema {schema!r:.20}, not {SCHEMA_VERSION}", fix="run `make engine`")
+    found = manifest_problems(manifest)
+    if found:
+        raise UserError(f"{path} is damaged", why="; ".join(found[:SHOWN_PROBLEMS]), fix="run `make engine`")
     return Bundle(folder, manifest["backend"], manifest["precision"], manifest)
 
 
@@ -99,13 +87,14 @@ def check_bundle(bundle: Bundle, version: str) -> None:
     """Refuse a changed or foreign engine before a byte of it is deserialized: an engine is native code.
 
     Raises:
-        UserError: a file is missing, its hash differs, or it was built with another version than `version` or for a
-            CPU that has more than this one.
+        UserError: a file is missing, its hash differs, or it was built with another version than `version`, for a
+            CPU that has more than this one, or for more of them.
     """
     check_files(bundle)
     built = bundle.manifest["version"]
     if built != version:
         raise UserError(f"{bundle.dir}: built with {bundle.backend} {built}, have {version}", fix="run `make engine`")
+    require_threads(threads_of(bundle.manifest), str(bundle.dir), "run `make engine` with a lower bench.threads")
     lost = [name for name in bundle.manifest["device"].get("cpu", ()) if name not in abilities()]
     if lost:
         raise UserError(
@@ -123,22 +112,3 @@ def check_files(bundle: Bundle) -> None:
             raise UserError(
                 f"{path} is {what}", why="it is not loaded unless its hash matches", fix="run `make engine`"
             )
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out` that becomes `out` when the block succeeds."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        if out.exists():
-            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.old."))
-            out.replace(old / out.name)
-            folder.replace(out)
-            shutil.rmtree(old)
-        else:
-            folder.replace(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

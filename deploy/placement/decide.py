@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.errors import UserError
 from deploy.graph.opgraph import Edge, Node, OpGraph
 from deploy.placement.rules.base import Keep, Match, Move, Rule, Skip, WeightUse
 
@@ -74,6 +75,9 @@ def placement(
         skip: node-name patterns (fnmatch, module path with dots) whose inputs and weights stay float.
         steps: scale of every tensor that has one (its largest). A rule that needs another tensor does not fire, nor
             does one that ties scales too far apart. None: scales are still to come, and ties decide them.
+
+    Raises:
+        UserError: a rule's `match` returned something that is no verdict.
     """
     draft = _Draft(graph, steps)
     patterns = tuple(skip)
@@ -94,6 +98,12 @@ def placement(
                 granted.append((node, rule, verdict))
             elif isinstance(verdict, Match | Move):
                 waiting.append((node, rule, verdict))
+            elif verdict is not None and not isinstance(verdict, Skip):
+                raise UserError(
+                    f"placement rule {rule.name}: match({node.name}) returned {type(verdict).__name__} {verdict!r:.40}",
+                    why="a verdict is Match, Move, Keep, Skip or None",
+                    fix="see docs/placement.md",
+                )
     for node, rule, match in granted:
         draft.grant(node, rule, match)
     for node, rule, verdict in reversed(waiting):

@@ -14,12 +14,17 @@ from deploy.targets.base import Backend
 from deploy.targets.onnxruntime import target as _onnxruntime
 from deploy.targets.openvino import target as _openvino
 from deploy.targets.tensorrt import target as _tensorrt
-from deploy.targets.tensorrt.build import strongly_typed
+from deploy.targets.tensorrt.build import strongly_typed, vendor_title
 
 BACKEND_NAMES = ("openvino", "onnxruntime", "trt")
 TARGETS: dict[str, Target] = {
     item.name: item for item in (PORTABLE, _tensorrt.TARGET, _openvino.TARGET, _onnxruntime.TARGET)
 }
+
+
+def title_of(name: str) -> str:
+    """A backend's name in tables and messages: `trt` is the product that is installed, TensorRT or TensorRT-RTX."""
+    return vendor_title() if name == "trt" else name
 
 
 def get_backend(name: str) -> Backend:

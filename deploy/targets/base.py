@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ class Unavailable:
 
     why: str
     fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.why}; fix: {self.fix}" if self.fix else self.why
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,32 @@ class Bundle:
         return sum((self.dir / name).stat().st_size for name in self.manifest["files"])
 
 
+_SIZE_BYTES = {"int8": 1, "bool": 1, "fp16": 2, "bf16": 2, "int64": 8}  # 4 for every other type
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Shape and type of a tensor that a layer reads or writes.
+
+    Attributes:
+        shape: channels second, as the network has them, whatever the layout in memory; 1 for a dynamic dimension.
+        dtype: "int8" (signed or not), "fp16", "bf16", "fp32", "int32", "int64", "bool" or "unknown".
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in memory; an unknown type counts as 4 bytes an element."""
+        return self.elements * _SIZE_BYTES.get(self.dtype, 4)
+
+
 @dataclass(frozen=True)
 class LayerInfo:
     """One layer of the built engine.
@@ -68,7 +98,8 @@ class LayerInfo:
         precision: what the kernel computes in: "int8", "fp32", "bf16", "fp16" or "unknown".
         detail: the evidence (OpenVINO primitiveType, ORT op type, TensorRT tactic or format).
         origin: names of the ONNX nodes fused into it, where the engine tells.
-        output: what its first result is written in, named as `precision`; "" where the engine does not tell.
+        inputs, constants, outputs: tensors it reads and writes; empty where the engine lists none, and for layers that
+            are never executed. Constants are weights, biases and scales.
     """
 
     name: str
@@ -76,7 +107,14 @@ class LayerInfo:
     precision: str
     detail: str = ""
     origin: Sequence[str] = ()
-    output: str = ""
+    inputs: tuple[Tensor, ...] = ()
+    constants: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+
+    @property
+    def output(self) -> str:
+        """Type of its first result; "" where the engine lists none."""
+        return self.outputs[0].dtype if self.outputs else ""
 
 
 class Session(Protocol):

@@ -6,7 +6,6 @@ TensorRT would tell through `IProfiler`; that is not written, since it could not
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from deploy.targets.base import Bundle, Tensors
 from deploy.targets.onnxruntime import backend as onnxruntime_backend
 from deploy.targets.openvino import backend as openvino_backend
 from deploy.targets.packages import package_version
-
-_KERNEL_TIME = "_kernel_time"
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,10 @@ def _onnxruntime(bundle: Bundle, feeds: Tensors, runs: int) -> Iterable[LayerTim
         session = onnxruntime_backend.open_session(model, bundle.manifest["threads"], profile_to=Path(folder))
         for _ in range(runs + 1):
             session.run(None, inputs)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        events = onnxruntime_backend.kernel_events(session)
     samples: dict[tuple[str, str], list[float]] = {}
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME):
-            key = (event["name"].removesuffix(_KERNEL_TIME), event["args"]["op_name"])
-            samples.setdefault(key, []).append(event["dur"] / 1e3)
+    for name, event in events:
+        samples.setdefault((name, event["args"]["op_name"]), []).append(event["dur"] / 1e3)
     for (name, operator), times in samples.items():
         kind, precision = onnxruntime_backend.kind_of(operator), onnxruntime_backend.precision_of(operator)
         yield LayerTime(name, kind, precision, median(times[1:] or times))

@@ -12,7 +12,7 @@ from core.paths import RunPaths
 from deploy.hardware.cpu import cpu_flags, cpu_model
 from deploy.pipeline import require_trained, target_config
 from deploy.placement.rule_sets import known_rules
-from deploy.targets import get_backend
+from deploy.targets import get_backend, title_of
 from deploy.targets.base import Backend
 from deploy.targets.tuned import Scheme, scheme_of
 from deploy.tuning.choices import global_choices, regional_choices
@@ -32,7 +32,9 @@ def autotune(config: Config, backend_name: str) -> Path:
     paths, backend = RunPaths(config.run), get_backend(backend_name)
     missing = backend.available("int8") or backend.runnable("int8")
     if missing is not None:
-        raise UnsupportedEnvironment(f"{backend_name} engines cannot be timed here", why=missing.why, fix=missing.fix)
+        raise UnsupportedEnvironment(
+            f"{title_of(backend_name)} engines cannot be timed here", why=missing.why, fix=missing.fix
+        )
     require_trained(paths)
     known, base = known_rules(config.placement), target_config(config, backend.target)
     source = Source(paths.trained_onnx, paths.plan, paths.calibration, paths.parity, base, known)

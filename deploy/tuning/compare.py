@@ -99,7 +99,7 @@ class Comparer:
         machine = [backend.name, backend.version(), cpu_model(), self._bench.model_dump(mode="json")]
         key = sha256_json([sha256_file(slow), sha256_file(fast), machine])
         if key not in self._known:
-            self._known[key] = vars(self._confirmed(slow, fast))
+            self._known[key] = self._confirmed(slow, fast).to_json()
             write_json(self._timings, self._known)
         return Ratio(**self._known[key])
 

@@ -47,7 +47,7 @@ def search(start: Scheme, choices: Iterable[Choice], compare: Compare) -> tuple[
         trials.append(trial)
         if trial.kept:
             best = changed
-        shown = f"{trial.time.value:.4f} [{trial.time.low:.4f}, {trial.time.high:.4f}]" if trial.time else ""
+        shown = trial.time.text("{:.4f}".format) if trial.time else ""
         say(f"autotune: {choice.name}: {shown} {trial.verdict}")
     return best, trials
 

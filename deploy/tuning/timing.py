@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.config import BenchConfig
 from core.console import say, track
+from core.interval import Interval
 from deploy.targets.base import Session, Tensors
 
 WARMUP_BLOCK_RUNS = 3
@@ -19,15 +19,7 @@ WARMUP_DRIFT = 0.02  # share of their median by which they may differ
 BOOTSTRAP_RESAMPLES = 2000
 
 Samples = NDArray[np.float64]  # (rounds, runs) milliseconds
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of times and the 95 % interval of its bootstrap."""
-
-    value: float
-    low: float
-    high: float
+Ratio = Interval  # of times
 
 
 def warm_up(session: Session, feeds: Tensors, limit_ms: float) -> bool:

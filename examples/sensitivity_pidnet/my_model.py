@@ -7,7 +7,6 @@ python sensitivity_analysis.py --config examples/sensitivity_pidnet/config.yaml
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +20,9 @@ from qat.models import build_model
 from qat.models.checkpoint import load_state
 
 
-def get_model(model_path: str, config: Any) -> nn.Module:
+def get_model(model_path: str, data_path: str) -> nn.Module:
     """The deployment network: images (N, 3, H, W) to logits (N, classes, H/8, W/8), without the auxiliary heads."""
-    model = build_model(load_config(Path(config.data_path)).model, augment=False)
+    model = build_model(load_config(Path(data_path)).model, augment=False)
     load_state(model, Path(model_path))
     return model
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from core.config import CalibrationConfig
@@ -18,7 +19,7 @@ from qat.calibration.calibrators import calibrator_of
 from qat.calibration.histogram import TensorHistogram
 from qat.processes.distributed import gathered, rank, world_size
 from qat.quantization.quantizers import Mode, Quantizer, quantizers
-from qat.tracing.inputs import Inputs, apply
+from qat.tracing.inputs import Inputs, apply, device_of
 
 
 def activation_quantizers(model: nn.Module) -> dict[str, Quantizer]:
@@ -47,7 +48,7 @@ def collect(model: nn.Module, batches: Iterable[Inputs]) -> dict[str, Histogram]
     try:
         with torch.no_grad():
             for batch in track(islice(batches, rank(), None, world_size()), "calibrating"):
-                apply(model, batch)
+                apply(model, send_to_device(batch, device_of(model)))
     finally:
         for handle in handles:
             handle.remove()

@@ -42,4 +42,4 @@ class SegmentationDataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def fingerprint(self) -> str:
-        """Cheap hash that changes when the samples do: of file names and sizes, or of the generator's parameters."""
+        """Hash that changes when the samples do: of file names and contents, or of the generator's parameters."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from core.artifacts import sha256_file, sha256_json
+from core.artifacts import sha256_content, sha256_file, sha256_json
 from core.config import DataConfig
 from core.errors import UserError
 from core.user_code import call_with, load_function
@@ -59,13 +59,13 @@ class Custom:
         return self._checked(image, label, str(index))
 
     def fingerprint(self) -> str:
-        """The data set's own; else of the Python file, the number of samples, and names and sizes below `data.root`."""
+        """The data set's own; else of the Python file, the number of samples, and all files below `data.root`."""
         own = getattr(self._source, "fingerprint", None)
         if own is not None:
             return str(own())
         files = sorted(path for path in self._root.rglob("*") if path.is_file()) if self._root else []
-        sizes = [[str(path), path.stat().st_size] for path in files]
-        return sha256_json([sha256_file(Path(self._reference.rpartition(":")[0])), len(self), sizes])
+        code = sha256_file(Path(self._reference.rpartition(":")[0]))
+        return sha256_json([code, len(self), [str(path) for path in files], sha256_content(files)])
 
     def _checked(self, image: Any, label: Any, name: str) -> Sample:
         image = np.asarray(image)

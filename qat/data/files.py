@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_json
+from core.artifacts import sha256_content, sha256_json
 from core.errors import UserError
+from core.image_file import read_image
 from qat.data.base import IGNORE, Sample
 
 cv2.setNumThreads(1)
@@ -55,19 +56,18 @@ class FileDataset:
         return Sample(image, label, pair.image.stem)
 
     def fingerprint(self) -> str:
-        return sha256_json(
-            [[path.name, path.stat().st_size] for pair in self._pairs for path in (pair.image, pair.label) if path]
-        )
+        files = [path for pair in self._pairs for path in (pair.image, pair.label) if path]
+        return sha256_json([[path.name for path in files], sha256_content(files)])
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Image file as uint8 (H, W, 3) RGB; raises `UserError` when it cannot be decoded."""
-    return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(read_image(path)[..., ::-1])
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
     """Single-channel 8-bit file as uint8 (H, W), values untouched; raises `UserError` for any other kind."""
-    grey = _decode(path, cv2.IMREAD_UNCHANGED)
+    grey = read_image(path, cv2.IMREAD_UNCHANGED)
     if grey.ndim != 2 or grey.dtype != np.uint8:
         channels = 1 if grey.ndim == 2 else grey.shape[2]
         raise UserError(
@@ -129,19 +129,6 @@ def _check_same_size(pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uin
             why=f"the label map is {label_width}x{label_height} and the image {width}x{height} pixels",
             fix="images and labels must come from the same edition of the data set; unpack both again",
         )
-
-
-def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
-    # imread would print its own warning and takes no non-ASCII path on Windows; decoding bytes does neither.
-    content = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(content, flags) if content.size else None
-    if image is None:
-        raise UserError(
-            f"{path} cannot be read as an image",
-            why="the file is empty, cut short or of another format",
-            fix="unpack or download this file again",
-        )
-    return np.asarray(image)
 
 
 def _short(items: Sequence[object], limit: int = 12) -> str:

@@ -17,6 +17,7 @@ from qat.data import SegmentationDataset, normalize
 from qat.data.base import Sample
 from qat.evaluation.metrics import ConfusionMatrix, SegmentationScore, classes_of
 from qat.processes.distributed import global_sum, rank, world_size
+from qat.tracing.inputs import device_of
 from qat.training.losses import Outputs, final_logits, upsample
 
 Predictor = nn.Module | Callable[[Tensor], Outputs]
@@ -57,7 +58,7 @@ def miou_over_processes(
     mine = _Every(dataset, rank(), world_size())
     for sample, prediction in predictions(model, mine, data_cfg):
         matrix.update(prediction, sample.label)
-    counts = torch.from_numpy(matrix.counts).to(_device(model))
+    counts = torch.from_numpy(matrix.counts).to(device_of(model))
     matrix.counts = global_sum(counts).cpu().numpy()
     return matrix.score(dataset.class_names).miou
 
@@ -79,7 +80,7 @@ def predictions(
     model: Predictor, dataset: Samples, data_cfg: DataConfig, batch_size: int = 1
 ) -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
     """Every sample with the class (uint8, H×W of its label) that `model` gives each pixel; see `evaluate`."""
-    device = _device(model)
+    device = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
     with _evaluation_mode(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for samples in track(_batches(dataset, batch_size), "evaluate", -(-len(dataset) // batch_size)):
             images = torch.from_numpy(np.stack([normalize(sample.image, data_cfg) for sample in samples]))
@@ -91,11 +92,6 @@ def predictions(
 def _batches(dataset: Samples, size: int) -> Iterator[list[Sample]]:
     for start in range(0, len(dataset), size):
         yield [dataset[index] for index in range(start, min(start + size, len(dataset)))]
-
-
-def _device(model: Predictor) -> torch.device:
-    weights = model.parameters() if isinstance(model, nn.Module) else iter(())
-    return next((weight.device for weight in weights), torch.device("cpu"))
 
 
 @contextmanager

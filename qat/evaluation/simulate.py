@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +17,6 @@ from qat.data import build_dataset, normalize
 from qat.evaluation.evaluate import predictions
 from qat.evaluation.metrics import ConfusionMatrix
 from qat.quantization.toolkits import described
-from qat.tracing.inputs import device_of
 
 PARITY_IMAGES = 2
 NUDGE = np.float32(1e-6)  # relative, some float32 roundings
@@ -42,17 +43,15 @@ def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:
     data = build_dataset(config.data, "val", seed=config.seed)
     count = min(PARITY_IMAGES, len(data))
     images = np.stack([normalize(data[index].image, config.data) for index in range(count)])
-    device = device_of(model)
     with torch.inference_mode():
-        logits, nudged = (
-            model(torch.from_numpy(value).to(device)).cpu().numpy() for value in (images, images * (1 + NUDGE))
-        )
+        on_cpu = copy.deepcopy(model).cpu()
+        logits, nudged = (on_cpu(torch.from_numpy(value)).numpy() for value in (images, images * (1 + NUDGE)))
     with write_atomic(paths.parity) as temporary:
         np.savez(temporary, images=images, logits=logits, nudged=nudged)
 
 
 def save_calibration(config: Config, paths: RunPaths) -> None:
-    """Write evenly spaced images of train, for scales that only some engines want (`deploy.plan.observe`)."""
+    """Write evenly spaced images of train, for scales that only some engines want (`deploy.apply.calibrate.complete`)."""
     data = build_dataset(config.data, "train", seed=config.seed)
     count = min(CALIBRATION_IMAGES, len(data))
     images = np.stack([data[index * len(data) // count].image for index in range(count)])

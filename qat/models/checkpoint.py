@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
@@ -23,7 +24,8 @@ def load_state(model: nn.Module, path: Path) -> None:
     Weights of the auxiliary heads may be left over when the model has none.
 
     Raises:
-        UserError: no such file, not a checkpoint, or keys that are missing, unexpected or of another shape.
+        UserError: no such file, not a checkpoint, keys that are missing, unexpected or of another shape, or values that
+            are no finite numbers in memory (NaN, sparse or meta tensors).
     """
     wanted = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     state = read_state(path)
@@ -49,6 +51,7 @@ def load_state(model: nn.Module, path: Path) -> None:
             why="; ".join(problems),
             fix="check model.name and model.num_classes",
         )
+    _require_numbers(path, {name: state[name] for name in wanted})
     model.load_state_dict({name: state[name] for name in wanted}, strict=False)
 
 
@@ -60,6 +63,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds {type(content).__name__}, not a state dict")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _require_numbers(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raise `UserError` for tensors that cannot be weights: without values, of another layout, NaN or infinite."""
+    strange = [name for name, value in state.items() if value.is_meta or value.layout != torch.strided]
+    strange = strange or [name for name, value in state.items() if value.is_quantized or value.is_complex()]
+    broken = [] if strange else [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    problems = _listed("sparse, complex, quantized or without values", strange) + _listed("NaN or infinite", broken)
+    if problems:
+        raise UserError(
+            f"{path} holds no usable weights", "; ".join(problems), "use the checkpoint of a sound training"
+        )
 
 
 def _listed(problem: str, names: Iterable[str]) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
+from core.run_lock import claim
 from core.stages import Stage, discard_unfinished_outputs, ensure, record, stale_reasons
+from qat.device import device_for, process_on
 
 
 def is_main() -> bool:
@@ -23,6 +24,8 @@ def on_all_processes(stage: Stage, manifest: Path, build: Callable[[], None]) ->
     if process.num_processes == 1:
         ensure(stage, manifest, build)
         return
+    if process.is_main_process:
+        claim(manifest.parent)
     decision = [bool(stale_reasons(stage, manifest)) if process.is_main_process else None]
     if decision[0]:
         discard_unfinished_outputs(stage, manifest)
@@ -36,4 +39,4 @@ def on_all_processes(stage: Stage, manifest: Path, build: Callable[[], None]) ->
 
 
 def _process() -> PartialState:
-    return PartialState(cpu=not torch.cuda.is_available())
+    return process_on(device_for())

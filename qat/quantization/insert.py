@@ -20,6 +20,7 @@ from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, layer_type, quan
 from qat.quantization.quantizers import Quantizer, activation_quantizer, weight_quantizer
 from qat.tracing import fx_graph
 from qat.tracing.export import example_of, float_graph, value_names
+from qat.tracing.inputs import device_of
 
 QUANTIZERS = "quantizers"  # submodule of the model that holds the activation quantizers, by fx value name
 PLACEMENT = "placement"  # key of a traced network's meta: the decision that its quantizers follow
@@ -107,7 +108,7 @@ class _Inserter:
             source = self._value(tensor)
             target = _path(self._value(holders[tensor]).name)
             if holders[tensor] == tensor:
-                self.model.add_submodule(target, activation_quantizer(self.kind))
+                self.model.add_submodule(target, activation_quantizer(self.kind).to(device_of(self.model)))
             with self.model.graph.inserting_after(source):
                 quantized = self.model.graph.call_module(target, (source,))
             for edge in edges:

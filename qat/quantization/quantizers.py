@@ -69,7 +69,7 @@ class Quantizer(nn.Module):
 
     def set_amax(self, amax: Tensor | float, origin: str) -> None:
         """Fix the range. Zero becomes the smallest positive range; `origin` is recorded for the report."""
-        value = torch.as_tensor(amax, dtype=self.amax.dtype, device=self.amax.device)
+        value = torch.as_tensor(amax, dtype=self.amax.dtype)
         with torch.no_grad():
             self.amax.copy_(value.clamp_min(_SMALLEST_AMAX))
         self.origin = origin

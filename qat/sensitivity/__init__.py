@@ -1,4 +1,4 @@
-"""Which parts of a network suffer from INT8, measured without changing the network."""
+"""Sensitivity of the parts of a network to INT8, measured without changing the network."""
 
 from qat.sensitivity.network.save import load
 

@@ -1,31 +1,35 @@
-"""The `config.yaml` of `sensitivity_analysis.py`: four keys are required, the rest has defaults."""
+"""The `config.yaml` of `sensitivity_analysis.py`: four keys are required, the others have defaults."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from core.config import CalibrationConfig
-from core.config_section import Section
+from core.config_section import Device, Section
 from core.errors import UserError
+from core.yaml_file import read_mapping
 from qat.sensitivity.types import Part, ToleranceKind
 
 Granularity = Literal["quantizer", "layer", "group", "block"]
-Device = Literal["auto", "cpu", "cuda"]
-ProbeMode = Literal["one_in", "one_out"]
+RankingMode = Literal["one_in", "one_out"]
 UNMET = ".unmet.pt"  # suffixes of what stands beside or instead of `output_file`
 PREVIOUS = ".previous.pt"
+RENAMED = {"search.probe_images": "search.trial_images"}  # keys of earlier versions
+EXAMPLE = "see examples/sensitivity_classifier/config.yaml"
 
 
 class SearchConfig(Section):
     """The search for what must stay float."""
 
     window: int = Field(default=4, gt=0)  # candidates measured before each revert
-    max_evaluations: int | None = Field(default=None, gt=0)  # sets that are measured; None: 6 for each unit and 20
-    probe_images: int | None = Field(default=None, gt=0)  # candidates are compared on these; None: all
+    max_evaluations: int | None = Field(default=None, gt=0)  # sets that are measured; None: 6 for each group and 20
+    trial_images: int | None = Field(default=None, gt=0)  # candidates are compared on these; None: all
 
 
 class EngineConfig(Section):
@@ -35,7 +39,7 @@ class EngineConfig(Section):
     threads: int = Field(default=1, gt=0)
     rounds: int = Field(default=20, gt=0)
     runs_per_round: int = Field(default=3, gt=0)
-    choose: Literal["smallest", "fastest"] = "smallest"  # of the float units, or the engine
+    choose: Literal["smallest", "fastest"] = "smallest"  # of the float groups, or the engine
     pareto_points: int = Field(default=5, ge=0)  # sets that are built and measured; 0: no Pareto search
 
 
@@ -54,50 +58,67 @@ class SensitivityConfig(Section):
     tolerance: float = Field(allow_inf_nan=False)
     tolerance_kind: ToleranceKind = "loss_increase"
     model_file: Path = Path("my_model.py")
+    trust_pickle: bool = False  # model_path may run the code that is pickled in it
     granularity: Granularity = "group"
-    mode: ProbeMode = "one_in"
+    mode: RankingMode = "one_in"
     part: Part = "both"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     device: Device = "auto"  # of the network; auto: a GPU, unless the user's file places it
     images: int | None = Field(default=None, gt=0)  # of the loader; None: all
     calibration: CalibrationConfig = CalibrationConfig()
     screen: Literal["distance", "gradient"] = "distance"  # of outputs, or first order of the loss
-    screen_images: int = Field(default=4, gt=0)  # every unit is screened on these
-    exact_top: int = Field(default=8, ge=0)  # units measured exactly after the screen
+    screen_images: int = Field(default=4, gt=0)  # every group is screened on these
+    exact_top: int = Field(default=8, ge=0)  # groups measured exactly after the screen
     exact_images: int = Field(default=24, gt=0)
     full_top: int = Field(default=4, ge=0)  # of those, at most so many are measured on all images
     search: SearchConfig = SearchConfig()
     engine: EngineConfig | None = EngineConfig()  # None (`engine: null`): no engine is built
     recover: RecoverConfig | None = None
-    cache: Path | None = None  # finished probes; None: beside output_file
+    cache: Path | None = None  # finished trials; None: beside output_file
 
 
 def load_sensitivity_config(path: Path) -> SensitivityConfig:
     """Read and check a config; input paths come back resolved.
 
     Raises:
-        UserError: no such file, not a YAML mapping, or keys that the schema refuses.
+        UserError: no such file, not a YAML mapping, a repeated key, or a key or value that the schema refuses.
     """
     if not path.is_file():
-        raise UserError(f"no config file {path}", fix="see examples/sensitivity_classifier/config.yaml")
+        raise UserError(f"no config file {path}", fix=EXAMPLE)
+    raw = read_mapping(path, "examples/sensitivity_classifier/config.yaml")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise UserError(f"{path} is not a mapping", fix="see examples/sensitivity_classifier/config.yaml")
-        config = SensitivityConfig.model_validate(raw)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML", why=str(error)) from error
+        config = SensitivityConfig.model_validate_json(json.dumps(raw, default=str), strict=True)  # no true for 1
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise UserError(f"{path} is not a valid config", why="; ".join(lines), fix="see docs/sensitivity.md") from error
+        why = "; ".join(_problem(item["loc"], item["type"], item["msg"]) for item in error.errors())
+        raise UserError(f"{path} is not a valid config", why, fix="docs/sensitivity.md lists the keys") from error
     found = {key: _found(getattr(config, key), path.parent) for key in ("model_path", "data_path", "model_file")}
     config = config.model_copy(update=found)
     _refuse_lost_inputs(config)
     return config
 
 
+def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key, those of sections with dots."""
+    for name, field in section.model_fields.items():
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        sections = [kind for kind in inner if issubclass(kind, BaseModel)]
+        yield f"{prefix}{name}"
+        yield from keys_of(sections[0], f"{prefix}{name}.") if sections else ()
+
+
+def _problem(location: Sequence[int | str], kind: str, message: str) -> str:
+    """One error of the schema, with the new or the nearest name of a key that it does not know."""
+    key = ".".join(map(str, location))
+    if kind != "extra_forbidden":
+        return f"{key}: {message}"
+    if key in RENAMED:
+        return f"{key} is now called {RENAMED[key]}"
+    nearest = get_close_matches(key, keys_of(SensitivityConfig), n=1)
+    return f"{key}: no such key" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
 def _refuse_lost_inputs(config: SensitivityConfig) -> None:
-    """What is read must still be there afterwards: `output_file` and its relatives may not take its place."""
+    """Raise `UserError` where `output_file` or a relative of it would replace a file that the analysis reads."""
     if config.output_file.is_dir():
         raise UserError(f"output_file {config.output_file} is a folder", fix="name a file, such as best.pt")
     written = [config.output_file, *map(config.output_file.with_suffix, (UNMET, PREVIOUS))]

@@ -1,12 +1,13 @@
-"""What the measuring half of the sensitivity analysis hands to the half that decides."""
+"""The words of the sensitivity analysis: quantizer groups, measurements, a ranking."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 Part = Literal["both", "weight", "activation"]
+Form = Literal["fx", "layers", "given"]  # quantized by the placement rules, layer by layer, by the user
 ToleranceKind = Literal["loss_increase", "loss", "metric_drop", "metric_relative"]
 DAMAGE_TITLES: Mapping[ToleranceKind, str] = {
     "loss_increase": "rise of the loss over FP32",
@@ -18,16 +19,16 @@ SCORE_TITLES = {"snr_db": "SNR, dB", "taylor": "Taylor", "cosine": "cosine", "kl
 
 
 @dataclass(frozen=True)
-class Unit:
+class QuantizerGroup:
     """Quantizers that can only be switched together.
 
     Attributes:
-        name: unique among the units of a model.
+        name: unique among the groups of a model.
         quantizers: module paths of the quantizers.
-        part: whether they quantize weights, activations or both.
-        layers: node names that `placement.skip` would list to leave the unit in float.
-        tensors: whose outputs its quantizers of activations take, all inputs of a Concat if they share one; empty
-            where the network is not a graph.
+        part: they quantize weights, activations or both.
+        layers: node names that `placement.skip` would list to leave the group in float.
+        tensors: nodes whose outputs are quantized, all inputs of a Concat if they share a quantizer; empty where the
+            network is not a graph.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Unit:
 
 
 def label_of(name: str, layers: Sequence[str]) -> str:
-    """A unit's name and how many layers it does not tell of: "conv1.3 +2", or "layer1 (4 layers)" of a block."""
+    """A group's name and how many more layers it has: "conv1.3 +2", or "layer1 (4 layers)" of a block."""
     if len(layers) <= 1:
         return name
     return f"{name} +{len(layers) - 1}" if name in layers else f"{name} ({len(layers)} layers)"
@@ -58,17 +59,20 @@ class Measured:
     high: float
     images: int
 
+    def __str__(self) -> str:
+        return f"damage {self.value:.4g} [{self.low:.4g}, {self.high:.4g}] on {self.images} images"
+
 
 @dataclass(frozen=True)
 class Baseline:
-    """The network as it is in float, and with every unit quantized.
+    """The network as it is in float, and with every group quantized.
 
     Attributes:
         float_loss, quantized_loss: mean loss over all images.
         float_metric, quantized_metric: the task metric, higher is better; None when there is none.
         metric: its name ("mIoU", "top-1", "evaluate"); empty when there is none.
         images: images both were measured on.
-        units: number of units.
+        groups: number of groups.
     """
 
     float_loss: float
@@ -77,59 +81,27 @@ class Baseline:
     quantized_metric: float | None
     metric: str
     images: int
-    units: int
-
-
-class Judge(Protocol):
-    """How bad a network with some units quantized is."""
-
-    @property
-    def units(self) -> tuple[Unit, ...]:
-        """All units of the network."""
-
-    @property
-    def baseline(self) -> Baseline:
-        """Neither side of the comparison is ever measured again."""
-
-    def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
-        """Measure several sets at once, which shares what they have in common; `damage` then knows them.
-
-        Args:
-            images: see `damage`.
-        """
-
-    def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
-        """How much worse than FP32 the network is with exactly the units named in `quantized` quantized.
-
-        In the unit of the configured tolerance (for kind `loss`, the loss itself); positive is worse.
-
-        Args:
-            quantized: unit names; all other units are float.
-            images: measure on that many, spread over the data; None for all.
-        """
-
-    def met(self, found: Measured) -> bool:
-        """Whether its value is within the tolerance."""
+    groups: int
 
 
 @dataclass(frozen=True)
-class UnitScore:
-    """What was found about one unit.
+class GroupScore:
+    """Scores and damage of one group.
 
     Attributes:
-        unit: its name.
-        scores: by name: "snr_db", "cosine" and "kl", or "taylor", of the screen.
-        exact: damage on the images it was judged by; None when the screen alone ranked it.
+        group: its name.
+        scores: of the screen, by name: "snr_db", "cosine" and "kl", or "taylor".
+        exact: damage on the images it was measured on; None when the screen alone ranked it.
     """
 
-    unit: str
-    scores: Mapping[str, Measured | float]
+    group: str
+    scores: Mapping[str, Measured]
     exact: Measured | None = None
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """All units, the most harmful first, and what the ranking cost."""
+    """All groups, the most harmful first, and the evaluations of all images that the ranking executed."""
 
-    units: tuple[UnitScore, ...]
-    cost: Mapping[str, float] = field(default_factory=dict)
+    groups: tuple[GroupScore, ...]
+    full_evaluations: float = 0.0

@@ -17,6 +17,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 import torch
+from accelerate.utils import send_to_device
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
@@ -51,7 +52,7 @@ def float_graph(
         UserError: torch cannot export the network, or an input is no tensor.
     """
     exported = without_quantizers(model).cpu().eval()
-    example = _on_cpu(example)
+    example = send_to_device(example, "cpu")
     inputs = named_inputs(exported, example)
     fx_graph.annotate(exported, example)
     names = value_names(exported)
@@ -224,14 +225,6 @@ def _name_nodes(graph: gs.Graph, values: dict[str, str]) -> None:
         readers = (owner[id(reader)] for tensor in node.outputs for reader in tensor.outputs if id(reader) in owner)
         owner[id(node)] = made or next(readers, "")
         node.name = made or f"{owner[id(node)]}/{node.op}_{position}"
-
-
-def _on_cpu(inputs: Inputs) -> Inputs:
-    if isinstance(inputs, Tensor):
-        return inputs.cpu()
-    if isinstance(inputs, dict):
-        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in inputs.items()}
-    return tuple(value.cpu() if isinstance(value, Tensor) else value for value in inputs)
 
 
 @contextmanager

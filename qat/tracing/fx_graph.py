@@ -13,6 +13,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from core.errors import UserError
+from core.user_code import place_in_user_code
 from deploy.graph.opgraph import Node, OpGraph
 from qat.quantization.quantized_layers import layer_type
 from qat.tracing.inputs import Inputs, apply, in_order
@@ -144,7 +145,7 @@ def trace(
     except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(
             f"torch.fx cannot trace {type(model).__name__}",
-            why=str(error).splitlines()[0],
+            why=": ".join(filter(None, (place_in_user_code(error), *str(error).splitlines()[:1]))),
             fix="move control flow that depends on tensor values out of forward()",
         ) from error
     with torch.no_grad():

@@ -19,7 +19,9 @@ UNREADABLE = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, Valu
 
 
 def reason_of(error: Exception) -> str:
-    """First line of an error of `UNREADABLE`."""
+    """First line of an error of `UNREADABLE`; of PyTorch's advice to load pickled code nothing is repeated."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, or holds Python objects and not tensors alone"
     return (str(error) or "it ends too early").splitlines()[0]
 
 
@@ -55,12 +57,12 @@ def save_checkpoint(path: Path, key: str, step: int, parts: dict[str, Stateful])
         torch.save({"key": key, "step": step, "state": state}, temporary)
 
 
-def load_checkpoint(path: Path, key: str, parts: dict[str, Stateful], device: torch.device) -> int:
-    """Restore `parts` and return the completed steps; 0 when there is no checkpoint of this plan."""
+def load_checkpoint(path: Path, key: str, parts: dict[str, Stateful]) -> int:
+    """Restore `parts`, each where its tensors are; return the completed steps, 0 without a checkpoint of this plan."""
     if not path.exists():
         return 0
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         say(f"{path} cannot be read ({reason_of(error)}); training starts over")
         return 0

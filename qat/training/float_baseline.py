@@ -31,6 +31,6 @@ def ensure_trained_on(config: Config) -> Path:
 
 
 def _train(config: Config, paths: RunPaths, target: Path) -> None:
-    model, teacher = pipeline.float_model(config, paths), pipeline.float_model(config, paths)
     plan = replace(TrainPlan.of_qat(config, paths), weights=target)
+    model, teacher = pipeline.float_model(config, paths).to(plan.device), pipeline.float_model(config, paths)
     fine_tune(model, teacher, float_schedule(model, config.qat), config, plan)

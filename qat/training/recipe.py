@@ -53,7 +53,7 @@ class Recipe(NoHooks):
         """Give the model the weights that training was for: of the best epoch, else averaged, else the last."""
         if self.best:
             self.best.adopt()
-        elif self.average and self.average.average:
+        elif self.average:
             self.average.adopt()
 
     def state_dict(self) -> dict[str, Any]:

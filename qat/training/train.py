@@ -20,18 +20,19 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from core.artifacts import discard_unfinished
 from core.errors import UserError
+from qat.device import process_on
 from qat.processes.distributed import (
     average_gradients,
     broadcast_statistics,
     broadcast_weights,
     global_sum,
+    rank,
     synchronised_batch_norm,
     world_size,
 )
@@ -43,6 +44,8 @@ from qat.training.sampler import EpochBatches
 from qat.training.schedule import learning_rate
 from qat.training.train_log import MetricsFile, Progress
 from qat.training.train_plan import TrainPlan, uses_bf16
+
+DIVERGED = 1e3  # times the first loss of this start, or times 1 where that is less
 
 Item = tuple[Tensor, Tensor, Tensor]  # image float32 (3, H, W), label int64 (H, W), edge float32 (H, W)
 
@@ -69,18 +72,20 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
         hooks: what the stage does between steps.
 
     Raises:
-        UserError: fewer images than one step needs, or a loss that is not finite.
+        UserError: fewer images than one step needs, a loss that is not finite or has grown without bounds, or weights
+            that are not finite at the end.
     """
-    process = PartialState(cpu=not torch.cuda.is_available())
+    process = process_on(plan.device)
     batches = EpochBatches(len(data(0)), plan.batch_size, plan.seed, process.process_index, process.num_processes)
     hooks = hooks or NoHooks()
     if process.is_main_process:
         discard_unfinished(plan.resume)
-    stepper = Stepper(model, loss, plan, process)
+    stepper = Stepper(model, loss, plan)
     with synchronised_batch_norm(model):
-        _run(model, data, batches, stepper, plan, hooks)
+        _run(model, data, batches, stepper, hooks)
         hooks.on_training_end()
-    _place(model, process.device, torch.contiguous_format)
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # its stubs lack memory_format
+    _require_finite_weights(model, plan)
     if process.is_main_process:
         save_weights(plan.weights, model)
         if not plan.keeps_checkpoint:
@@ -91,22 +96,23 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
 class Stepper:
     """Does one optimizer step; also what `benchmarks.train_step` times."""
 
-    def __init__(self, model: nn.Module, loss: Loss, plan: TrainPlan, process: PartialState) -> None:
-        """Moves the model to the device of `process`, in the memory layout that the precision is fastest in."""
-        self.model, self.loss, self.plan, self.process = model, loss, plan, process
-        self.bf16 = uses_bf16(plan.precision, process.device)
-        _place(model, process.device, torch.channels_last if self.bf16 else torch.contiguous_format)
+    def __init__(self, model: nn.Module, loss: Loss, plan: TrainPlan) -> None:
+        """Moves the model to the plan's device, in the memory layout that the precision is fastest in."""
+        self.model, self.loss, self.plan = model, loss, plan
+        self.bf16 = uses_bf16(plan.precision, plan.device)
+        layout = torch.channels_last if self.bf16 else torch.contiguous_format
+        model.to(device=plan.device, memory_format=layout)  # type: ignore[call-overload]  # its stubs lack memory_format
         self.optimizer = _optimizer(model, plan)
 
     def step(self, batch: Item, number: int, lr: float) -> dict[str, float]:
         """Train on this process's `batch`; returns the losses of the global batch."""
-        _seed_step(self.plan.seed, number, self.process.process_index)
+        _seed_step(self.plan.seed, number, rank())
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        image, label, edge = (tensor.to(self.process.device, non_blocking=True) for tensor in batch)
+        image, label, edge = (tensor.to(self.plan.device, non_blocking=True) for tensor in batch)
         if self.bf16:
             image = image.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.process.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.plan.device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.model(image)
         losses = self.loss(outputs, label, edge)
         self.optimizer.zero_grad()
@@ -126,18 +132,19 @@ class Stepper:
             nn.utils.clip_grad_norm_(group["params"], self.plan.clip_norm)
 
 
-def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: Stepper, plan: TrainPlan, hooks: Hooks) -> None:
-    process = stepper.process
+def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: Stepper, hooks: Hooks) -> None:
+    plan, first = stepper.plan, rank() == 0
     total = plan.epochs * batches.steps_per_epoch
-    key = plan.key(images=batches.images, processes=process.num_processes, bf16=stepper.bf16)
+    key = plan.key(images=batches.images, processes=world_size(), bf16=stepper.bf16)
     parts: dict[str, Stateful] = {"model": model, "optimizer": stepper.optimizer, "hooks": hooks}
-    done = load_checkpoint(plan.resume, key, parts, process.device)
+    done = load_checkpoint(plan.resume, key, parts)
     broadcast_weights(model)
     hooks.on_training_start(batches.steps_per_epoch)
-    log = MetricsFile(plan.metrics, plan.stage, done, enabled=process.is_main_process)
-    progress = Progress(plan.stage, done, total, enabled=process.is_main_process)
+    log = MetricsFile(plan.metrics, plan.stage, done, enabled=first)
+    progress = Progress(plan.stage, done, total, enabled=first)
+    divergence = _Divergence(plan)
     clock_s = time.monotonic()
-    for epoch, batch in _batches_from(done, data, batches, plan, process.device):
+    for epoch, batch in _batches_from(done, data, batches, plan):
         if hooks.stopped:
             return
         model.train()
@@ -146,7 +153,7 @@ def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: Stepper, 
         losses = stepper.step(batch, done, lr)
         hooks.on_step_end(done)
         done += 1
-        _check_finite(losses, done, plan)
+        divergence.check(losses, done)
         now_s = time.monotonic()
         rate = round(batches.global_batch / (now_s - clock_s), 2)
         log.append({"step": done, "epoch": epoch, "lr": lr, **losses, "images_per_s": rate})
@@ -154,14 +161,12 @@ def _run(model: nn.Module, data: Data, batches: EpochBatches, stepper: Stepper, 
         epoch_ended = done % batches.steps_per_epoch == 0
         if epoch_ended and (values := hooks.on_epoch_end(epoch)):
             log.append({"step": done, "epoch": epoch, **values})
-        if process.is_main_process and (epoch_ended or done % plan.checkpoint_every_steps == 0):
+        if first and (epoch_ended or done % plan.checkpoint_every_steps == 0):
             save_checkpoint(plan.resume, key, done, parts)
         clock_s = time.monotonic()
 
 
-def _batches_from(
-    done: int, data: Data, batches: EpochBatches, plan: TrainPlan, device: torch.device
-) -> Iterator[tuple[int, Item]]:
+def _batches_from(done: int, data: Data, batches: EpochBatches, plan: TrainPlan) -> Iterator[tuple[int, Item]]:
     """(epoch, batch) of every step after the first `done` ones."""
     for epoch in range(done // batches.steps_per_epoch, plan.epochs):
         indices = batches.of(epoch)[max(0, done - epoch * batches.steps_per_epoch) :]
@@ -169,14 +174,10 @@ def _batches_from(
             data(epoch),  # type: ignore[arg-type]  # a Dataset by its methods, not by inheritance
             batch_sampler=indices,
             num_workers=plan.workers,
-            pin_memory=device.type == "cuda",
+            pin_memory=plan.device.type == "cuda",
         )
         for batch in loader:
             yield epoch, batch
-
-
-def _place(model: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
-    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # its stubs lack memory_format
 
 
 def _optimizer(model: nn.Module, plan: TrainPlan) -> torch.optim.Optimizer:
@@ -196,12 +197,39 @@ def _seed_step(seed: int, step: int, rank: int) -> None:
     set_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def _check_finite(losses: dict[str, float], step: int, plan: TrainPlan) -> None:
-    if math.isfinite(losses["loss"]):
-        return
-    terms = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
-    raise UserError(
-        f"{plan.stage}: the loss of step {step} is not finite",
-        why=terms,
-        fix=f"lower the learning rate (now {plan.lr:g}); the metrics are in {plan.metrics}",
-    )
+class _Divergence:
+    """Stops a training whose loss is no number, or so far above the first one that nothing is left to save."""
+
+    def __init__(self, plan: TrainPlan) -> None:
+        self._plan = plan
+        self._limit: float | None = None
+
+    def check(self, losses: dict[str, float], step: int) -> None:
+        """Raise `UserError` after a step with such losses."""
+        loss = losses["loss"]
+        if self._limit is None:
+            self._limit = DIVERGED * max(1.0, loss)
+        if math.isfinite(loss) and loss <= self._limit:
+            return
+        problem = "has grown without bounds" if math.isfinite(loss) else "is not finite"
+        raise UserError(
+            f"{self._plan.stage}: the loss of step {step} {problem}",
+            why=", ".join(f"{name} {value:.4g}" for name, value in losses.items()),
+            fix=f"lower the learning rate (now {self._plan.lr:g}); the metrics are in {self._plan.metrics}",
+        )
+
+
+def _require_finite_weights(model: nn.Module, plan: TrainPlan) -> None:
+    """The last step's update is in no loss: raise `UserError` when it, or the model from the start, is not finite."""
+    ranges = tuple(f"{name}." for name in quantizers(model))  # NaN there is a range that is not found yet
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith(ranges)}
+    broken = [name for name, value in weights.items() if isinstance(value, Tensor) and _is_broken(value)]
+    if broken:
+        raise UserError(
+            f"{plan.stage}: {len(broken)} weights are NaN or infinite after training: {', '.join(broken[:5])}",
+            fix=f"lower the learning rate (now {plan.lr:g}), or start from sound weights",
+        )
+
+
+def _is_broken(value: Tensor) -> bool:
+    return value.is_floating_point() and not bool(torch.isfinite(value).all())

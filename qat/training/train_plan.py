@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from core.artifacts import sha256_json
 from core.config import Config, section_dict
 from core.paths import RunPaths
 from deploy.hardware.cpu import cpu_flags
+from qat.device import device_for
 from qat.training.schedule import Schedule
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -33,6 +34,7 @@ class TrainPlan:
         warmup_steps: first steps, in which the rate rises linearly to `lr`.
         clip_norm: largest norm of a step's gradient, None for any.
         precision: bf16 is autocast with channels-last memory; "auto" takes it where the hardware computes in it.
+        device: of model and batches.
         seed: of data order and of the model's randomness.
         checkpoint_every_steps: a checkpoint is also written after every epoch.
         keeps_checkpoint: leave the resume checkpoint to the caller, whose work goes on after the training: started
@@ -55,6 +57,7 @@ class TrainPlan:
     warmup_steps: int = 0
     clip_norm: float | None = None
     precision: Precision = "auto"
+    device: torch.device = field(default_factory=device_for)
     seed: int = 0
     checkpoint_every_steps: int = 200
     keeps_checkpoint: bool = False
@@ -64,7 +67,7 @@ class TrainPlan:
     @classmethod
     def of_fp32(cls, config: Config, paths: RunPaths) -> TrainPlan:
         """FP32 training with the poly schedule."""
-        section = config.train
+        section, device = config.train, device_for(config.device)
         return cls(
             stage="fp32",
             epochs=section.epochs,
@@ -78,16 +81,17 @@ class TrainPlan:
             schedule="poly",
             poly_power=section.poly_power,
             precision=section.precision,
+            device=device,
             seed=config.seed,
             checkpoint_every_steps=section.checkpoint_every_steps,
-            workers=_workers(),
+            workers=_workers(device),
             identity=_identity(config, "train"),
         )
 
     @classmethod
     def of_qat(cls, config: Config, paths: RunPaths) -> TrainPlan:
         """Fine-tuning with quantizers: SGD with the cosine schedule."""
-        section = config.qat
+        section, device = config.qat, device_for(config.device)
         return cls(
             stage="qat",
             epochs=section.epochs,
@@ -101,9 +105,10 @@ class TrainPlan:
             warmup_steps=section.warmup_steps,
             clip_norm=section.clip_norm,
             precision=config.train.precision,
+            device=device,
             seed=config.fine_tuning_seed,
             checkpoint_every_steps=config.train.checkpoint_every_steps,
-            workers=_workers(),
+            workers=_workers(device),
             identity=_identity(config, "train", "qat", "placement"),
         )
 
@@ -114,7 +119,15 @@ class TrainPlan:
 
     def key(self, *, images: int, processes: int, bf16: bool) -> str:
         """Hash of all that decides the final weights: a checkpoint with another key is of another run."""
-        elsewhere = {"weights", "metrics", "checkpoint_every_steps", "keeps_checkpoint", "workers", "precision"}
+        elsewhere = {
+            "weights",
+            "metrics",
+            "checkpoint_every_steps",
+            "keeps_checkpoint",
+            "workers",
+            "precision",
+            "device",
+        }
         decisive = {name: value for name, value in asdict(self).items() if name not in elsewhere}
         return sha256_json({**decisive, "images": images, "processes": processes, "bf16": bf16})
 
@@ -128,9 +141,9 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
     return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})
 
 
-def _workers() -> int:
+def _workers(device: torch.device) -> int:
     """A GPU waits for its images; on a CPU, workers would only take cores from the training."""
-    return min(4, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+    return min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
 
 
 def _identity(config: Config, *sections: str) -> str:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pipeline import bench
-from benchmarks.results import find_row, load
+from benchmarks.measure.pipeline import bench
+from benchmarks.record.files import load
+from benchmarks.record.rows import find_row
+from benchmarks.report.page import write_report
 from core.config import load_config
 from core.console import console
 from core.paths import RunPaths
@@ -75,15 +77,16 @@ def assert_complete(folder, run):
     return rows
 
 
-def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch):
+@pytest.mark.parametrize("toolkit", ["auto", "builtin"])  # the one that trains by default, and ours
+def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch, toolkit):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.py").write_text(FACTORY, encoding="utf-8")
-    own = ["run=small", "model.name=custom", f"model.factory={tmp_path / 'net.py'}:net"]
+    own = ["run=small", f"qat.toolkit={toolkit}", "model.name=custom", f"model.factory={tmp_path / 'net.py'}:net"]
 
     def messages(*overrides):
         config = load_config(CONFIG, [*SMALL, *own, *overrides])
         with console.capture() as captured:
-            bench(config, "a command")
+            write_report(bench(config, "a command"))
         return captured.get()
 
     assert stages(messages(), "running") == FLOAT | QUANTIZED

@@ -7,10 +7,10 @@ import pytest
 
 from core.errors import UserError
 from deploy.apply.dynamic_batch import with_dynamic_batch
-from deploy.targets.base import BuildOptions
+from deploy.targets.base import BuildOptions, Unavailable
 from deploy.targets.tensorrt import backend as trt_backend
 from deploy.targets.tensorrt.backend import TRTBackend
-from deploy.targets.tensorrt.build import vendor_package
+from deploy.targets.tensorrt.build import vendor_package, vendor_title
 from tests.nets.exported import image, reference
 
 pytestmark = pytest.mark.gpu
@@ -25,7 +25,7 @@ def engine(request, exported, tmp_path_factory):
     backend, precision = TRTBackend(), request.param
     missing = backend.runnable(precision)
     if missing is not None:
-        pytest.skip(f"trt-{precision}: {missing.why}; fix: {missing.fix}")
+        pytest.skip(f"{vendor_title()} {precision}: {missing}")
     source = exported.source(precision, "tensorrt")
     out = tmp_path_factory.mktemp("engines") / precision
     return backend, backend.build(source, out, BuildOptions(precision)), source
@@ -70,7 +70,7 @@ def test_inspector_and_build_log_agree(engine, monkeypatch):
     backend, bundle, _ = engine
     assert trt_backend._inspected(bundle)
     told = backend.layers(bundle)
-    monkeypatch.setattr(trt_backend, "_has_gpu", lambda: False)
+    monkeypatch.setattr(trt_backend, "unsupported", lambda driver: Unavailable("the log is read"))
     logged = backend.layers(bundle)
     assert [(layer.name, layer.kind, layer.precision, layer.output) for layer in told] == [
         (layer.name, layer.kind, layer.precision, layer.output) for layer in logged
@@ -82,7 +82,7 @@ def built(exported, folder, precision="int8", **trt):
     backend = TRTBackend()
     missing = backend.runnable(precision)
     if missing is not None:
-        pytest.skip(f"trt-{precision}: {missing.why}; fix: {missing.fix}")
+        pytest.skip(f"{vendor_title()} {precision}: {missing}")
     source = exported.source(precision, "tensorrt")
     if "batch" in trt:
         with_dynamic_batch(source, folder / "dynamic.onnx")

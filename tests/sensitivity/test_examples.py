@@ -60,6 +60,6 @@ def test_pidnet_is_analysed_whole(tmp_path) -> None:
     done = run("sensitivity_analysis.py", "--config", config)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "best.sensitivity/results.json").read_text())
-    assert len(found["units"]) == 79 and len(found["ranges"]) > 79
+    assert len(found["groups"]) == 79 and len(found["ranges"]) > 79
     assert found["baseline"]["metric"] == "mIoU" and found["baseline"]["images"] == 4
-    assert sum(unit["exact"] is not None for unit in found["units"]) == 2
+    assert sum(group["exact"] is not None for group in found["groups"]) == 2

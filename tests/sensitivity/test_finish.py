@@ -53,7 +53,7 @@ def test_the_fragile_layer_stays_float_and_the_model_comes_back(tmp_path: Path, 
     done = run(tmp_path, weights, tolerance=0.02, engine={"rounds": 2, "runs_per_round": 2, "pareto_points": 2})
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "best.sensitivity/results.json").read_text())
-    assert found["met"] and found["units"][0]["name"] == FRAGILE and FRAGILE in found["chosen"]["skip"]
+    assert found["met"] and found["groups"][0]["name"] == FRAGILE and FRAGILE in found["chosen"]["skip"]
     assert found["engine"]["convs_total"] == 2 and found["engine"]["convs_int8"] < 2
     assert abs(found["engine"]["loss"] - found["engine"]["simulated_loss"]) < 0.05
     assert (tmp_path / "best.sensitivity/report.html").is_file()
@@ -108,7 +108,7 @@ def test_two_processes_leave_what_one_does(tmp_path: Path, weights: Path) -> Non
             del found["engine"][timed]
     assert one == two
     one_files, two_files = ({path.name for path in folder.glob("best*")} for folder in folders)
-    assert one_files - two_files == set() and two_files - one_files == {"best.probes.1.jsonl"}
+    assert one_files - two_files == set() and two_files - one_files == {"best.trials.1.jsonl"}
     states = [torch.load(folder / "best.pt", weights_only=True)["state_dict"] for folder in folders]
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]) if isinstance(value, torch.Tensor) else value == states[1][name]
@@ -121,19 +121,19 @@ def test_runs_killed_in_every_phase_end_as_one_that_was_not(tmp_path: Path, weig
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()
     assert run(whole, weights, **keys).returncode == 0
-    probes, folder = killed / "best.probes.0.jsonl", killed / "best.sensitivity"
-    phases = (probes, folder / "qdq.onnx", folder / "engines", folder / "latency.json")
+    trials, folder = killed / "best.trials.0.jsonl", killed / "best.sensitivity"
+    phases = (trials, folder / "qdq.onnx", folder / "engines", folder / "latency.json")
     for phase in phases:
-        before = probes.read_bytes() if probes.exists() else b""
+        before = trials.read_bytes() if trials.exists() else b""
         kill_when(phase, killed, weights, **keys)
-        assert not (killed / "best.pt").exists() and probes.read_bytes().startswith(before)
-    kept = set(probes.read_bytes().splitlines())
+        assert not (killed / "best.pt").exists() and trials.read_bytes().startswith(before)
+    kept = set(trials.read_bytes().splitlines())
     assert run(killed, weights, **keys).returncode == 0
-    lines = [json.loads(line) for line in probes.read_bytes().splitlines() if whole_line(line)]
+    lines = [json.loads(line) for line in trials.read_bytes().splitlines() if whole_line(line)]
     known = [(line["set"], image) for line in lines if "set" in line and line["distances"] for image in line["images"]]
-    assert len(known) == len(set(known)) and kept <= set(probes.read_bytes().splitlines())
+    assert len(known) == len(set(known)) and kept <= set(trials.read_bytes().splitlines())
     one, other = results(whole), results(killed)
-    assert one["units"] == other["units"] and one["baseline"] == other["baseline"]
+    assert one["groups"] == other["groups"] and one["baseline"] == other["baseline"]
     assert one["chosen"] == other["chosen"] and one["met"] == other["met"]
 
 

@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from qat.sensitivity.config import SensitivityConfig, load_sensitivity_config
-from qat.sensitivity.network.outputs import logits_of
+from qat.sensitivity.user.batch import logits_of
 
 PLAIN = """
 class Net(nn.Module):

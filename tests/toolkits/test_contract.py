@@ -12,8 +12,6 @@ from qat.quantization.quantizers import Mode, Quantizer, activation_quantizer, q
 from qat.quantization.toolkits import quantizer_class
 from qat.training.checkpointing import load_checkpoint, save_checkpoint
 
-CPU = torch.device("cpu")
-
 
 def activation(toolkit, amax=1.7, mode=Mode.QUANTIZE):
     quantizer = activation_quantizer(toolkit)
@@ -111,7 +109,7 @@ def test_a_checkpoint_loads_under_every_toolkit(toolkit, tmp_path):
     for save, load in ((toolkit, Quantizer), (Quantizer, toolkit), (toolkit, toolkit)):
         saved, loaded = activation(save, 0.7, Mode.LEARN), activation_quantizer(load)
         save_checkpoint(tmp_path / "x.pt", "key", 3, {"model": saved})
-        assert load_checkpoint(tmp_path / "x.pt", "key", {"model": loaded}, CPU) == 3
+        assert load_checkpoint(tmp_path / "x.pt", "key", {"model": loaded}) == 3
         assert (loaded.mode, loaded.origin) == (Mode.LEARN, "test")
         assert torch.equal(loaded.amax, saved.amax) and loaded.amax.requires_grad
         assert saved.state_dict().keys() == Quantizer(axis=None, narrow=False).state_dict().keys()

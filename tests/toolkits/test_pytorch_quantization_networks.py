@@ -10,7 +10,7 @@ from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.network.adopted import adopted
 from qat.sensitivity.network.save import load, quantization_of, save
 from qat.sensitivity.network.subject import make_subject
-from tests.sensitivity import pytorch_quantization_double as double
+from tests.sensitivity.network import pytorch_quantization_double as double
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -62,7 +62,7 @@ def test_a_network_is_analysed_exported_and_comes_back(real, tmp_path) -> None:
     keys = dict.fromkeys(("model_path", "data_path", "output_file"), tmp_path / "best.pt")
     model = calibrated(network(real), real)
     subject = make_subject(model, IMAGES, [], SensitivityConfig(**keys, tolerance=0.1))
-    assert [unit.name for unit in subject.units] == ["0", "2", "4", "6"]
+    assert [group.name for group in subject.groups] == ["0", "2", "4", "6"]
     with torch.no_grad():
         assert torch.allclose(adopted(subject.graph, IMAGES)(IMAGES), model(IMAGES), atol=1e-5)
         with subject.only(frozenset({"2"})):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.console import say, track
-from core.errors import UnsupportedEnvironment, UserError
+from core.errors import UnsupportedEnvironment, UserError, last_line
 from deploy.apps.run.inference import Mask, Mode, Requests, Wait, open_requests
 from deploy.apps.run.overlay import overlay, side_by_side, to_engine, with_legend
 from deploy.apps.run.sinks import open_sink
@@ -62,10 +62,7 @@ def run(
     size = meaning["input"]["height_px"], meaning["input"]["width_px"]
     source = open_source(source_text, limit)
     with ExitStack() as stack:
-        engines = {name: stack.enter_context(open_requests(bundle, mode, threads)) for name, bundle in bundles.items()}
-        for requests in engines.values():
-            requests.submit(np.zeros((*size, 3), np.uint8))()  # the first inference allocates what the others reuse
-            requests.times_ms.clear()
+        engines = {name: _opened(stack, bundle, mode, threads, size) for name, bundle in bundles.items()}
         write = stack.enter_context(open_sink(out, source))
         start, frames = time.perf_counter(), 0
         try:
@@ -81,6 +78,19 @@ def run(
     count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
     say(f"{count}, {summary.fps:.1f} FPS with reading, drawing and writing: {out}")
     return summary
+
+
+def _opened(stack: ExitStack, bundle: Bundle, mode: Mode, threads: int, size: tuple[int, int]) -> Requests:
+    """The engine, after its first inference, which allocates what the others reuse."""
+    try:
+        requests = stack.enter_context(open_requests(bundle, mode, threads))
+        requests.submit(np.zeros((*size, 3), np.uint8))()
+    except (UserError, ModuleNotFoundError):
+        raise
+    except Exception as error:  # a vendor's library may raise anything
+        raise UserError(f"{bundle.dir} does not run", last_line(error), "run `make engine`") from error
+    requests.times_ms.clear()
+    return requests
 
 
 def select(folder: Path, compare: Sequence[str]) -> list[Bundle]:
@@ -134,7 +144,18 @@ def _finished(item: tuple[Frame, dict[str, Wait]]) -> tuple[Frame, dict[str, Mas
 def drawn(
     image: Picture, masks: Mapping[str, Mask], colors: NDArray[np.uint8], classes: Sequence[Mapping[str, Any]]
 ) -> Picture:
-    """Overlays with a legend; several are put side by side, behind the image itself."""
+    """Overlays with a legend; several are put side by side, behind the image itself.
+
+    Raises:
+        UserError: a mask holds a class without a colour.
+    """
+    for name, mask in masks.items():
+        if mask.max() >= len(colors):
+            raise UserError(
+                f"the {name} engine gives class {mask.max()}",
+                why=f"its manifest has {len(colors)} classes",
+                fix="run `make engine`",
+            )
     pictures = {name: overlay(image, mask, colors) for name, mask in masks.items()}
     if len(pictures) > 1:
         return with_legend(side_by_side({"image": image, **pictures}), classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from deploy.targets.packages import package_version
 
 Mode = Literal["latency", "throughput"]
 Mask = NDArray[np.uint8]
+KEPT_TIMES = 10_000
 Wait = Callable[[], Mask]  # waits for the mask (H, W) of one request
 
 
@@ -29,12 +31,12 @@ Wait = Callable[[], Mask]  # waits for the mask (H, W) of one request
 class Requests:
     """`submit` takes an image, uint8 (H, W, 3); at most `capacity` results may be outstanding.
 
-    `times_ms` grows by the time of each inference where they run one by one.
+    `times_ms` are those of the last inferences where they run one by one; of all, a camera would fill the memory.
     """
 
     capacity: int
     submit: Callable[[NDArray[np.uint8]], Wait]
-    times_ms: list[float] = field(default_factory=list)
+    times_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def open_requests(bundle: Bundle, mode: Mode, threads: int) -> Iterator[Requests
     if mode == "latency":
         with get_backend(bundle.backend).open(bundle) as session:
             image, mask = session.input_names[0], session.output_names[0]
-            times_ms: list[float] = []
+            times_ms: deque[float] = deque(maxlen=KEPT_TIMES)
 
             def run(rgb: NDArray[np.uint8]) -> Wait:
                 start = time.perf_counter()

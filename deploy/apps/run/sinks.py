@@ -9,11 +9,12 @@ from typing import Any
 
 import cv2
 
-from core.artifacts import write_atomic
+from core.artifacts import require_space, write_atomic
 from core.errors import UnsupportedEnvironment, UserError
-from deploy.apps.run.sources import Picture, Source
+from deploy.apps.run.sources import Picture, Source, require_utf8
 
 FOURCC = "mp4v"  # MPEG-4 part 2: the one MP4 encoder that OpenCV's wheels bring
+FRAMES_PER_CHECK = 250
 Write = Callable[[str, Picture], None]
 
 
@@ -21,11 +22,11 @@ Write = Callable[[str, Picture], None]
 def open_sink(out: Path, source: Source) -> Iterator[Write]:
     """A function that takes name and picture, in order. `out` is a folder, or the file itself if it has a suffix.
 
-    A video appears under its name only when the block ends without an error.
+    A video appears under its name only when the block ends without an error and all its frames can be read back.
 
     Raises:
         UserError: `out` names a file where a folder is needed, of another kind, or one that the frames are read from.
-        UnsupportedEnvironment: OpenCV cannot encode MP4 here.
+        UnsupportedEnvironment: OpenCV cannot encode MP4 here, or the disk is full.
     """
     if source.fps is None:
         if out.suffix and (source.total != 1 or out.suffix.lower() != ".png"):
@@ -41,15 +42,17 @@ def open_sink(out: Path, source: Source) -> Iterator[Write]:
     if out.suffix and out.suffix.lower() != ".mp4":
         raise UserError(f"{out} cannot hold the results", why="they are an MP4 video", fix="give a folder or an .mp4")
     target = out if out.suffix else out / f"{source.name}.mp4"
+    require_utf8(target)
     _keep(source.files, target)
     with write_atomic(target) as temporary:
-        video = _Video(temporary, source.fps)
+        video = _Video(temporary, target, source.fps)
         try:
             yield video.write
         finally:
             video.close()
-        if not video.started:
+        if not video.frames:
             raise UserError(f"{source.name} gave no frames", why="it is empty, damaged, or was stopped at once")
+        video.require_whole()
 
 
 def _keep(files: Sequence[Path], target: Path) -> None:
@@ -67,13 +70,11 @@ def write_png(target: Path, picture: Picture) -> None:
 class _Video:
     """Opened at the first frame, whose size all others have."""
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self._path, self._fps = path, fps
+    def __init__(self, path: Path, target: Path, fps: float) -> None:
+        """Writes `path`; messages name `target`, which it becomes."""
+        self._path, self._target, self._fps = path, target, fps
         self._writer: Any = None
-
-    @property
-    def started(self) -> bool:
-        return self._writer is not None
+        self.frames = 0
 
     def write(self, _: str, picture: Picture) -> None:
         if self._writer is None:
@@ -86,7 +87,26 @@ class _Video:
                     fix="pip install opencv-python-headless",
                 )
         self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self.frames += 1
+        if self.frames % FRAMES_PER_CHECK == 0:  # a full disk ends a long video now, not when it is counted
+            require_space(self._target)
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.release()
+
+    def require_whole(self) -> None:
+        """Count the frames in the closed file, since OpenCV's writer reports no failure; raise if some are missing."""
+        reader = cv2.VideoCapture(str(self._path))
+        found = 0
+        while reader.grab():
+            found += 1
+        reader.release()
+        if found == self.frames:
+            return
+        require_space(self._target)
+        raise UnsupportedEnvironment(
+            f"{self._target} cannot be written",
+            why=f"only {found} of its {self.frames} frames can be read back",
+            fix="check the disk, or write another file with -o",
+        )

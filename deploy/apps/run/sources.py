@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,10 +14,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.console import say
 from core.errors import UnsupportedEnvironment, UserError
+from core.image_file import read_image
+
+# OpenCV and its FFmpeg write a line for every frame that fails; we say it once, with the file's name.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_FPS = 25.0  # of a video or camera that does not tell its own
+# Some containers hold no count: OpenCV then takes duration times frame rate, which may be a little more than there is.
+UNSURE_FRAMES, UNSURE_SHARE = 2, 0.01
 
 Picture = NDArray[np.uint8]  # RGB (H, W, 3)
 
@@ -55,7 +64,8 @@ def open_source(text: str, limit: int | None = None) -> Source:
     """
     path = Path(text)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:limit]
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir())
+        files = files[:limit]
         if not files:
             raise UserError(
                 f"no images in {path}", why=f"none of its files ends in {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -69,15 +79,22 @@ def open_source(text: str, limit: int | None = None) -> Source:
         raise UserError(f"no file or folder {path}", fix="give an image, a folder, a video, or the number of a camera")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Source(path.stem, iter([read_frame(path)]), 1, None, (path,))
+    require_utf8(path)
     return replace(_video(cv2.VideoCapture(str(path)), path.stem, limit, _no_video(path)), files=(path,))
 
 
 def read_frame(path: Path, name: str = "") -> Frame:
     """An image file under that name, or its own; raises `UserError` when OpenCV cannot decode it."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f"{path} cannot be read as an image", why="it is damaged, or of a format OpenCV does not know")
-    return Frame(name or path.stem, _rgb(image))
+    return Frame(name or path.stem, _rgb(read_image(path)))
+
+
+def require_utf8(video: Path) -> None:
+    """Raise `UserError` for a file name that OpenCV's video code cannot take: it would crash."""
+    try:
+        str(video).encode()
+    except UnicodeEncodeError as error:
+        shown = str(video).encode(errors="replace").decode()
+        raise UserError(f"{shown} cannot be a video here", "its name is not valid UTF-8", "rename the file") from error
 
 
 def _video(capture: Any, name: str, limit: int | None, refusal: UserError) -> Source:
@@ -87,20 +104,30 @@ def _video(capture: Any, name: str, limit: int | None, refusal: UserError) -> So
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     total = min(count, limit or count) if count > 0 else limit
     fps = float(capture.get(cv2.CAP_PROP_FPS))
-    return Source(name, islice(_decoded(capture, name), limit), total, fps if fps > 0 else DEFAULT_FPS)
+    return Source(name, islice(_decoded(capture, name, count), limit), total, fps if fps > 0 else DEFAULT_FPS)
 
 
-def _decoded(capture: Any, name: str) -> Iterator[Frame]:
+def _decoded(capture: Any, name: str, promised: int) -> Iterator[Frame]:
+    """Frames until the decoder finds no more; `promised` is their number by the file's header, 0 if it has none."""
     try:
         number = 0
         while True:
             there, image = capture.read()
             if not there:
-                return
+                break
             yield Frame(f"{name}_{number:06d}", _rgb(image))
             number += 1
     finally:
         capture.release()
+    missing = promised - number
+    if missing > max(UNSURE_FRAMES, UNSURE_SHARE * promised):
+        raise UserError(
+            f"{name} ends after {number} of {promised} frames",
+            why="the file is cut short or damaged",
+            fix=f"copy it again, or take what is there with --frames {number}",
+        )
+    if missing > 0:
+        say(f"warning: {name} has {number} frames, its header says {promised}")
 
 
 def _no_camera(number: str) -> UserError:

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from deploy.bundle.store import check_bundle, write_bundle
 from deploy.hardware.cpu import BF16, UINT8, abilities, computes_bf16
 from deploy.hardware.signal_stack import make_room
-from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Tensors, Unavailable
+from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Tensor, Tensors, Unavailable
 from deploy.targets.packages import missing_package, package_version
 
 MODEL = "model.xml"
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", "Deconvolution"}
 _PRECISION_BY_SUFFIX = {"i8": "int8", "u8": "int8", "bf16": "bf16", "f16": "fp16", "f32": "fp32"}
+_DTYPES = {**_PRECISION_BY_SUFFIX, "i32": "int32", "i64": "int64", "boolean": "bool"}
+_NEVER_EXECUTED = "unknown_"  # begins the `primitiveType` of constants, inputs, outputs and reshapes in place
 
 
 class OpenVINOBackend:
@@ -37,7 +39,7 @@ class OpenVINOBackend:
         return package_version("openvino")
 
     def device(self, precision: Precision) -> Mapping[str, Any]:
-        """BF16 for what is not INT8, and for INT8 what its dialect depends on (see `deploy.apply.dialects`)."""
+        """BF16 arithmetic, and for INT8 the abilities that decide its number formats too."""
         used = {"bf16": {BF16}, "int8": {BF16, UINT8}}.get(precision, set())
         return {"cpu": sorted(used & abilities())}
 
@@ -137,12 +139,28 @@ def precision_of(primitive: str) -> str:
 def _layer(operation: Any) -> LayerInfo:
     info = {key: value.astype(str) for key, value in operation.get_rt_info().items()}
     primitive = info.get("primitiveType", "")
-    kind = info["layerType"]
+    runs = not (primitive.startswith(_NEVER_EXECUTED) or _is_constant(operation))
+    sources = [(port, _is_constant(port.get_source_output().get_node())) for port in operation.inputs()] if runs else []
     return LayerInfo(
         name=operation.get_friendly_name(),
-        kind=kind_of(kind),
+        kind=kind_of(info["layerType"]),
         precision=precision_of(primitive),
         detail=primitive,
         origin=tuple(filter(None, info.get("originalLayersNames", "").split(","))),
-        output=_PRECISION_BY_SUFFIX.get(info.get("outputPrecisions", "").split(",")[0].lower(), ""),
+        inputs=tuple(_tensor(port) for port, constant in sources if not constant),
+        constants=tuple(_tensor(port) for port, constant in sources if constant),
+        outputs=tuple(map(_tensor, operation.outputs())) if runs else (),
     )
+
+
+def _is_constant(node: Any) -> bool:
+    """True for a constant, also behind the reshapes and copies that are made of it once."""
+    sources = [port.get_source_output().get_node() for port in node.inputs()]
+    kind = node.get_rt_info()["layerType"].astype(str)
+    return kind == "Const" or (bool(sources) and all(map(_is_constant, sources)))
+
+
+def _tensor(port: Any) -> Tensor:
+    sides = port.get_partial_shape()
+    shape = tuple(side.get_length() if side.is_static else 1 for side in sides)
+    return Tensor(shape, _DTYPES.get(port.get_element_type().get_type_name(), "unknown"))

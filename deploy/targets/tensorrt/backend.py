@@ -12,7 +12,7 @@ from typing import Any
 from core.config_trt import TrtConfig
 from core.errors import UserError
 from deploy.bundle.store import check_bundle, write_bundle
-from deploy.hardware.machine import Gpu, gpus
+from deploy.hardware.cuda_driver import Gpu, look
 from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Session, Unavailable
 from deploy.targets.child import run_in_child
 from deploy.targets.packages import missing_package
@@ -21,10 +21,10 @@ from deploy.targets.tensorrt.build import polygraphy_trt, vendor_package, vendor
 from deploy.targets.tensorrt.build_log import from_build_log
 from deploy.targets.tensorrt.inspector import engine_information, from_information
 from deploy.targets.tensorrt.session import trt_session
+from deploy.targets.tensorrt.support import unsupported
 from deploy.targets.tensorrt.timing_cache import borrowed, timing_cache_beside
 
 ENGINE, LOG = "model.engine", "build.log.gz"
-_DRIVER = Path("/dev/nvidiactl")
 # What of the GPU an engine is bound to, by `deploy.trt.hardware_compatibility`.
 _SAME = {"none": "name", "same_compute_capability": "compute_capability", "ampere_plus": ""}
 
@@ -46,21 +46,17 @@ class TRTBackend:
         return {"gpu": gpu and {"name": gpu.name, "compute_capability": gpu.compute_capability}}
 
     def available(self, precision: Precision) -> Unavailable | None:
-        """Full TensorRT builds only on the GPU the engine is for; RTX builds anywhere."""
+        """TensorRT builds only on a GPU that it supports; RTX builds anywhere."""
         package = vendor_package()
         if package is None:
             return Unavailable("neither tensorrt nor tensorrt_rtx is installed", "pip install tensorrt-rtx")
-        if package == "tensorrt" and not _has_gpu():
-            return Unavailable("TensorRT builds on the GPU it builds for, and there is none", "run on a GPU machine")
+        if package == "tensorrt" and (blocked := unsupported(look())) is not None:
+            return Unavailable(f"TensorRT builds on the GPU it builds for: {blocked.why}", blocked.fix)
         return missing_package("polygraphy")
 
     def runnable(self, precision: Precision) -> Unavailable | None:
-        """Running needs a GPU and pycuda."""
-        if not _has_gpu():
-            return self.available(precision) or Unavailable(
-                "engines are built here, but running one needs an NVIDIA GPU and driver", "run on a machine with one"
-            )
-        return self.available(precision) or missing_package("pycuda")
+        """Running needs a GPU and a driver that the installed TensorRT supports, and pycuda."""
+        return self.available(precision) or unsupported(look()) or missing_package("pycuda")
 
     def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:
         """Build the engine in a process of its own; precision comes from the Q/DQ nodes of the graph.
@@ -109,7 +105,7 @@ class TRTBackend:
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
         """What the EngineInspector says where the engine can be loaded, else the same list from the build log."""
         check_bundle(bundle, self._loads(bundle))
-        told = _inspected(bundle) if _has_gpu() else None
+        told = _inspected(bundle) if unsupported(look()) is None else None
         if told is not None:
             return from_information(told, str(bundle.dir / ENGINE))
         return from_build_log(gzip.decompress((bundle.dir / LOG).read_bytes()).decode().split("\n"))
@@ -156,7 +152,7 @@ def _require_gpu(bundle: Bundle) -> None:
 
 
 def _gpu() -> Gpu | None:
-    return next(iter(gpus()), None)
+    return next(iter(look().gpus), None)
 
 
 def _timing_cache(out: Path, options: BuildOptions) -> Path | None:
@@ -165,7 +161,3 @@ def _timing_cache(out: Path, options: BuildOptions) -> Path | None:
         return None
     gpu = _gpu()
     return timing_cache_beside(out, vendor_version(), gpu.name if gpu else "unknown")
-
-
-def _has_gpu() -> bool:
-    return _DRIVER.exists()

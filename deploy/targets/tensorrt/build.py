@@ -20,7 +20,7 @@ from deploy.targets.base import BuildOptions
 from deploy.targets.tensorrt.options import compatibility, profiles, refuse_foreign_options, set_targets
 
 STRONGLY_TYPED_SINCE = 10
-_VENDOR_PACKAGES = ("tensorrt", "tensorrt_rtx")
+_VENDOR_PACKAGES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # by import name, the preferred one first
 
 
 def vendor_package() -> str | None:
@@ -30,8 +30,13 @@ def vendor_package() -> str | None:
 
 def vendor_version() -> str:
     """`tensorrt 10.9.0` or `tensorrt_rtx 1.7.1.116`; raises `metadata.PackageNotFoundError` without either."""
-    package = vendor_package() or _VENDOR_PACKAGES[0]
+    package = vendor_package() or next(iter(_VENDOR_PACKAGES))
     return f"{package} {metadata.version(package)}"
+
+
+def vendor_title() -> str:
+    """The installed product's name for people: "TensorRT-RTX", or "TensorRT", also without either."""
+    return _VENDOR_PACKAGES[vendor_package() or next(iter(_VENDOR_PACKAGES))]
 
 
 def strongly_typed() -> bool:

@@ -11,15 +11,14 @@ import re
 from collections.abc import Iterable
 
 from deploy.targets.base import LayerInfo
-from deploy.targets.tensorrt.layer_kinds import Described, elements, layers_of
+from deploy.targets.tensorrt.layer_kinds import Described, DescribedTensor, layers_of
 
 _LINE = re.compile(
     r"\bName: (?P<name>.+?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "
     r"(?:Constants: \[(?P<constants>.*?)\], )?Outputs: "
 )
-_DATATYPE = re.compile(r"Datatype: ([^,}]+?)\s*[,}]")
-_CONSTANT = re.compile(r"Dimensions: \[([\d,]*)\].*?Datatype: (\w+)")
-_WEIGHTS = re.compile(r'Weights: {"Type": "(\w+)"')
+_TENSOR = re.compile(r"Dimensions: \[([^\]]*)\].*?Data[tT]ype: ([^,}]+?)\s*[,}]")
+_WEIGHTS = re.compile(r'Weights: {"Type": "(\w+)", "Count": (\d+)')
 
 
 def from_build_log(lines: Iterable[str]) -> list[LayerInfo]:
@@ -30,13 +29,22 @@ def from_build_log(lines: Iterable[str]) -> list[LayerInfo]:
 
 def _described(line: str, match: re.Match[str]) -> Described:
     stated = _WEIGHTS.search(line)
-    constants = _CONSTANT.findall(match["constants"] or "")
     return Described(
         name=match["name"],
         kind=match["kind"],
-        inputs=_DATATYPE.findall(match["inputs"]),
-        outputs=_DATATYPE.findall(line[match.end() :]),
-        weights=stated[1] if stated else "",
-        constants=[(elements(map(int, filter(None, dims.split(",")))), word) for dims, word in constants],
+        inputs=_tensors(match["inputs"]),
+        outputs=_tensors(line[match.end() :]),
+        weights=DescribedTensor((int(stated[2]),), stated[1]) if stated else None,
+        constants=_tensors(match["constants"] or ""),
         metadata=line,
     )
+
+
+def _tensors(text: str) -> list[DescribedTensor]:
+    """Tensors between the brackets of a list; a dimension that is no number is dynamic."""
+    found = _TENSOR.findall(text)
+    return [DescribedTensor(tuple(_size(side) for side in filter(None, dims.split(","))), word) for dims, word in found]
+
+
+def _size(side: str) -> int:
+    return int(side) if side.strip().isdigit() else 1

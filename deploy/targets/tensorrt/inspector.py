@@ -1,10 +1,13 @@
 """Which precision each TensorRT layer computes in, from the EngineInspector's JSON.
 
 `IEngineInspector.get_engine_information` gives it, and `trtexec --exportLayerInfo` writes it. Keys by version: a
-tensor's type is in `Format/Datatype`, together with its memory format in 8.x; RTX has `Datatype` and `Format`. Weights
-are in `Weights`, of a convolution with pooling in `ConvWeights`; RTX lists `Constants`. `Metadata` came with 8.6.
-Sources: NVIDIA TensorRT documentation, "Engine Inspector"; the layer lists of TensorRT 8 beside NVIDIA's
-trt-engine-explorer; for RTX the log of its builder, which prints the same keys.
+tensor's type is in `Format/Datatype`, together with its memory format, up to 10.x; 11.x has `DataType` and `Format`,
+RTX `Datatype` and `Format`. Weights are in `Weights`, of a convolution with pooling in `ConvWeights`; RTX lists
+`Constants`. `Metadata` came with 8.6. The engine's own tensors, `Bindings` up to 10.x and `I/O Tensors` since, are not
+read: every layer lists what it reads and writes.
+Sources: NVIDIA TensorRT documentation, "Engine Inspector" and "Migrating IEngineInspector Usage from TensorRT 10.x to
+11.x"; the layer lists of TensorRT 8 beside NVIDIA's trt-engine-explorer; for RTX the log of its builder, which prints
+the same keys.
 """
 
 from __future__ import annotations
@@ -17,8 +20,9 @@ from typing import Any
 
 from core.errors import UserError
 from deploy.targets.base import LayerInfo
-from deploy.targets.tensorrt.layer_kinds import Described, elements, layers_of
+from deploy.targets.tensorrt.layer_kinds import Described, DescribedTensor, layers_of
 
+_TYPE_KEYS = ("Datatype", "DataType", "Format/Datatype", "Format/DataType")
 _OTHER_PROFILE = re.compile(r"\[profile \d+\]$")  # every profile but the first repeats all layers
 
 
@@ -74,17 +78,26 @@ def engine_information(trt: Any, logger: Any, engine: bytes, host_code: bool) ->
 
 
 def _described(layer: Mapping[str, Any]) -> Described:
-    weights = layer.get("Weights") or layer.get("ConvWeights") or {}
+    weights = layer.get("Weights") or layer.get("ConvWeights")
     return Described(
         name=layer["Name"],
         kind=layer["LayerType"],
-        inputs=[_type(tensor) for tensor in layer.get("Inputs", ())],
-        outputs=[_type(tensor) for tensor in layer.get("Outputs", ())],
-        weights=weights.get("Type", ""),
-        constants=[(elements(tensor["Dimensions"]), _type(tensor)) for tensor in layer.get("Constants", ())],
+        inputs=_tensors(layer, "Inputs"),
+        outputs=_tensors(layer, "Outputs"),
+        weights=weights and DescribedTensor((weights.get("Count", 0),), weights.get("Type", "")),
+        constants=_tensors(layer, "Constants"),
         metadata=layer.get("Metadata", ""),
     )
 
 
+def _tensors(layer: Mapping[str, Any], key: str) -> list[DescribedTensor]:
+    return [DescribedTensor(_shape(tensor), _type(tensor)) for tensor in layer.get(key, ())]
+
+
+def _shape(tensor: Mapping[str, Any]) -> tuple[int, ...]:
+    """A dimension that is no positive number is dynamic."""
+    return tuple(side if isinstance(side, int) and side > 0 else 1 for side in tensor.get("Dimensions", ()))
+
+
 def _type(tensor: Mapping[str, Any]) -> str:
-    return str(tensor.get("Datatype") or tensor.get("Format/Datatype", ""))
+    return next((str(tensor[key]) for key in _TYPE_KEYS if key in tensor), "")

@@ -1,28 +1,28 @@
 """What TensorRT's own description of a layer says: is it a convolution, and what does it compute in.
 
 The builder's log (`deploy.targets.tensorrt.build_log`) and the EngineInspector
-(`deploy.targets.tensorrt.inspector`) describe layers in the same terms. Source: NVIDIA TensorRT documentation,
-"Engine Inspector".
+(`deploy.targets.tensorrt.inspector`) describe layers in the same terms. Source: NVIDIA TensorRT documentation, "Engine Inspector".
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from deploy.targets.base import LayerInfo
+from deploy.targets.base import LayerInfo, Tensor
 
 _CONVOLUTION = re.compile(r"conv(?!er)|correlation", re.IGNORECASE)  # not Convert
 _FUSED_CONVOLUTION = re.compile(r"__myl_\w*Corr")  # kernels made at build time are named after the operators in them
+_AS_PRODUCT = "__gemm_from_conv1x1"  # RTX's own note on a 1×1 convolution that it computes as a matrix product
 _KERNEL_MADE_AT_BUILD = re.compile(r"__myl_|\{ForeignNode")
 _SYNCHRONISATION = {"wait", "signal", "NoOp", "TrainStation"}
 _ORIGIN = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _NO_NODE = re.compile(r"\(Unnamed Layer|.*\.(?:weight|bias)$")
 _POINTWISE = re.compile(r"PWN\((.*)\)")
+_PRECISIONS = {"int8", "bf16", "fp16", "fp32"}
 # The first word found decides: "bfloat16" holds "float".
-_PRECISIONS = {
+_DTYPES = {
     "int8": "int8",
     "bfloat16": "bf16",
     "bf16": "bf16",
@@ -30,7 +30,23 @@ _PRECISIONS = {
     "fp16": "fp16",
     "float": "fp32",
     "fp32": "fp32",
+    "int32": "int32",
+    "int64": "int64",
+    "bool": "bool",
 }
+
+
+@dataclass(frozen=True)
+class DescribedTensor:
+    """A tensor in TensorRT's words.
+
+    Attributes:
+        shape: 1 for a dynamic dimension; for weights of full TensorRT their number alone.
+        datatype: often with its format: "Thirty-two wide channel vectorized row major Int8 format".
+    """
+
+    shape: tuple[int, ...]
+    datatype: str
 
 
 @dataclass(frozen=True)
@@ -38,19 +54,17 @@ class Described:
     """A layer in TensorRT's words.
 
     Attributes:
-        inputs, outputs: type of each tensor, often with its format: "Thirty-two wide channel vectorized row major Int8
-            format".
-        weights: type of the weights, as stated; "" where it is not.
-        constants: number of elements and type of each constant, which RTX lists in place of weights.
+        weights: as stated by full TensorRT; None where it is not.
+        constants: what RTX lists in place of weights.
         metadata: "[ONNX Layer: …]" for each node; "" before TensorRT 8.6.
     """
 
     name: str
     kind: str
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    weights: str
-    constants: Sequence[tuple[int, str]]
+    inputs: Sequence[DescribedTensor]
+    outputs: Sequence[DescribedTensor]
+    weights: DescribedTensor | None
+    constants: Sequence[DescribedTensor]
     metadata: str
 
 
@@ -59,24 +73,24 @@ def layers_of(described: Iterable[Described]) -> list[LayerInfo]:
     return [_layer(layer) for layer in described if layer.kind not in _SYNCHRONISATION]
 
 
-def elements(dimensions: Iterable[int]) -> int:
-    """Number of elements of a constant."""
-    return math.prod(dimensions)
-
-
 def _layer(layer: Described) -> LayerInfo:
     """A convolution's fused residual may come before its activation, so its weights tell what it computes in."""
-    precisions = [_precision(datatype) for datatype in layer.inputs]
-    convolution = bool(_CONVOLUTION.search(layer.kind) or _FUSED_CONVOLUTION.match(layer.name))
+    inputs, outputs = _tensors(layer.inputs), _tensors(layer.outputs)
+    constants = _tensors((layer.weights, *layer.constants) if layer.weights else layer.constants)
+    precisions = [tensor.dtype if tensor.dtype in _PRECISIONS else "unknown" for tensor in inputs]
+    named = _CONVOLUTION.search(layer.kind) or _FUSED_CONVOLUTION.match(layer.name)
+    convolution = bool(named or _AS_PRODUCT in layer.metadata)
     # The largest constant is the weights; the others are biases and scales.
-    weights = _precision(layer.weights or max(layer.constants, default=(0, ""))[1]) if convolution else ""
+    weights = max(constants, key=lambda tensor: tensor.elements, default=Tensor((), "")).dtype if convolution else ""
     return LayerInfo(
         name=layer.name,
         kind="Conv" if convolution else layer.kind,
         precision=weights if weights in precisions else next(iter(precisions), "unknown"),
-        detail=f"{layer.kind}({', '.join(layer.inputs)})",
+        detail=f"{layer.kind}({', '.join(tensor.datatype for tensor in layer.inputs)})",
         origin=tuple(dict.fromkeys(_ORIGIN.findall(layer.metadata))) or (_named_in(layer.name) if convolution else ()),
-        output=next(map(_precision, layer.outputs), ""),
+        inputs=inputs,
+        constants=constants,
+        outputs=outputs,
     )
 
 
@@ -88,5 +102,9 @@ def _named_in(name: str) -> tuple[str, ...]:
     return tuple(part for part in parts if not _NO_NODE.match(part))
 
 
-def _precision(datatype: str) -> str:
-    return next((known for word, known in _PRECISIONS.items() if word in datatype.lower()), "unknown")
+def _tensors(described: Iterable[DescribedTensor]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(tensor.shape, _dtype(tensor.datatype)) for tensor in described)
+
+
+def _dtype(datatype: str) -> str:
+    return next((known for word, known in _DTYPES.items() if word in datatype.lower()), "unknown")

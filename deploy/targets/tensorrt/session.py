@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from core.errors import UnsupportedEnvironment, UserError
 from deploy.targets.base import Tensors
 from deploy.targets.tensorrt.cuda_graph import CudaGraph
+from deploy.targets.tensorrt.refusal import refusal
 
 Shape = tuple[int, ...]
 
@@ -89,7 +90,7 @@ class TRTSession:
             self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(engine_bytes)
         if self._engine is None:
-            raise UnsupportedEnvironment("TensorRT cannot load the engine on this GPU", fix="run `make engine` here")
+            raise refusal(self._trt, self._runtime, engine_bytes)
         self._stream = self._cuda.Stream()
         self._context = self._make_context(cuda_graph)
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]

@@ -1,9 +1,8 @@
-"""Whose modules fake-quantize while training: nvidia-modelopt's, pytorch-quantization's or ours.
+"""The modules that fake-quantize while training: nvidia-modelopt's, pytorch-quantization's or ours.
 
-What a toolkit is to the rest of the line is a class of quantizers. Ranges, modes, learned scales and what goes into
-checkpoints are `qat.quantization.quantizers.Quantizer`'s for all of them, so placement, calibration, the three
-approaches and export know nothing of toolkits, and a checkpoint of one loads under another. A toolkit's class replaces
-one thing: the values and gradients at a range that is given.
+A toolkit is a class of quantizers. Ranges, modes, learned scales and checkpoints are those of
+`qat.quantization.quantizers.Quantizer` for all of them. A checkpoint of one toolkit therefore loads under another. A
+toolkit's class replaces one thing: the values and gradients at a given range.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def with_toolkit_chosen(config: Config) -> Config:
     """
     wanted = config.qat.toolkit
     if wanted == AUTO:
-        chosen, missing = _first_importable()
+        chosen, missing = first_importable()
     else:
         quantizer_class(wanted)
         chosen, missing = wanted, ""
@@ -63,7 +62,7 @@ def described(name: str) -> str:
     return " ".join([package, *installed([package]).values()])
 
 
-def _first_importable() -> tuple[str, str]:
+def first_importable() -> tuple[str, str]:
     """Name of a toolkit, and why those before it are not."""
     missing = ""
     for name, load in TOOLKITS.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from core.errors import UnsupportedEnvironment
@@ -15,9 +14,9 @@ from qat.quantization.quantizers import Quantizer
 class VendorQuantizer(Quantizer):
     """A quantizer around the `TensorQuantizer` of nvidia-modelopt or of pytorch-quantization.
 
-    Both keep their range in the buffer `_amax`, of a shape that broadcasts against the input, and fake-quantize by
-    calling. It is given anew in each forward pass and stays out of the state dict: one that both held would be two
-    truths, and pytorch-quantization moves an `_amax` that it finds in a checkpoint to CUDA.
+    Both read their range from `_amax`, of a shape that broadcasts against the input, and fake-quantize by calling. It
+    is given anew in each forward pass, and is no buffer: what copies or averages a model would find a second range,
+    whose shape changes, and pytorch-quantization moves an `_amax` that it finds in a checkpoint to CUDA.
     """
 
     vendor: Any
@@ -25,7 +24,6 @@ class VendorQuantizer(Quantizer):
     def __init__(self, *, axis: int | None, channels: int = 1, narrow: bool, momentum: float = 0.9) -> None:
         super().__init__(axis=axis, channels=channels, narrow=narrow, momentum=momentum)
         self.vendor = self.make(axis, narrow)
-        self.vendor.register_buffer("_amax", torch.ones(()), persistent=False)
 
     def make(self, axis: int | None, narrow: bool) -> nn.Module:
         """The vendor's module: signed 8 bits, [-127, 127] if `narrow`, else [-128, 127]."""

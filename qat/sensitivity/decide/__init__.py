@@ -1,1 +1,1 @@
-"""Which units stay float: the search, engines and their latency, recovery."""
+"""The choice of float groups: the search, engines and their latency, recovery."""

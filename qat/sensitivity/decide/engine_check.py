@@ -15,7 +15,7 @@ from core.console import say
 from deploy.targets.base import Session
 from deploy.tuning.timing import paired_ratio
 from qat.sensitivity.decide.engines import ALL_FLOAT, ALL_INT8, Engines, Skip
-from qat.sensitivity.decide.latency_table import median_ms
+from qat.sensitivity.decide.pareto import median_ms
 from qat.tracing.inputs import device_of
 
 Score = Callable[[nn.Module], tuple[float, float | None]]  # loss and metric of anything that maps images to outputs
@@ -26,7 +26,7 @@ class EngineModule(nn.Module):
 
     Args:
         names: of the inputs, in the order in which the network takes them.
-        device: of the outputs, and of the empty parameter that is there for code which asks a network where it is.
+        device: of the outputs, and of the empty parameter by which code finds the device of a network.
     """
 
     def __init__(self, session: Session, names: Sequence[str], device: torch.device) -> None:
@@ -35,7 +35,7 @@ class EngineModule(nn.Module):
         self.place = nn.Parameter(torch.empty(0, device=device), requires_grad=False)
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
-        """What the network takes, N images of it, to the stacked first outputs."""
+        """The first output for each of the N images of the network's inputs, stacked."""
         given = {**dict(zip(self._names, inputs, strict=False)), **named}
         arrays = {name: _array(given[name]) for name in self._session.input_names}
         count, found = min(map(len, arrays.values())), []

@@ -1,56 +1,75 @@
-"""Engines of one quantized network, each with other layers in float."""
+"""Engines of one quantized network, each with other layers in float: the analysis' only door to deploy/."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from numpy.typing import NDArray
+import torch
+from torch import fx
 
 from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import track
-from core.errors import UnsupportedEnvironment
+from core.errors import UnsupportedEnvironment, UserError
 from deploy.apply.apply import apply
 from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
 from deploy.checks.write import write_verified
-from deploy.importing.import_plan import import_plan
+from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
-from deploy.targets import get_backend, target_for
+from deploy.plan.plan import read_plan, write_plan
+from deploy.targets import get_backend, target_for, title_of
 from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from deploy.tuning.timing import Samples, time_in_turns
+from qat.export import planned
+from qat.processes.distributed import gathered
+from qat.processes.stages import is_main
+from qat.sensitivity.user.device import to_device
+from qat.tracing.export import named_inputs
+from qat.tracing.inputs import Inputs
 
-Skip = tuple[str, ...]
+OPSET = 18
+NOT_BUILDABLE = (UserError, RuntimeError, ValueError, TypeError, LookupError)  # errors of exporters and builders
+Skip = tuple[str, ...]  # names of the layers that stay float
 ALL_INT8: Skip = ()
 ALL_FLOAT: Skip = ("*",)
 
+T = TypeVar("T")
+
 
 class Engines:
-    """Builds and times engines made from one Q/DQ graph; `folder` keeps them, so each is built once.
+    """Builds and times engines made from one traced network; `folder` keeps them, so each is built once.
 
     Args:
-        qdq: the network with every unit quantized, as `qat.tracing.export` writes it.
+        model: traced, with our quantizers, all of them on.
+        example: the network's input, a batch of one; latency is measured with it.
         backend: name of an engine family that runs here.
-        feeds: the inputs by name, as the file has them, each a batch of one; what latency is measured with.
 
     Raises:
         UnsupportedEnvironment: the backend cannot build or run INT8 on this machine.
     """
 
-    def __init__(
-        self, qdq: Path, backend: str, feeds: Mapping[str, NDArray[Any]], folder: Path, bench: BenchConfig
-    ) -> None:
+    def __init__(self, model: fx.GraphModule, example: Inputs, backend: str, folder: Path, bench: BenchConfig) -> None:
         self.backend: Backend = get_backend(backend)
         missing = self.backend.available("int8") or self.backend.runnable("int8")
         if missing is not None:
-            raise UnsupportedEnvironment(f"{backend} engines cannot be used here", why=missing.why, fix=missing.fix)
-        self.bench = bench
-        self.key = sha256_json([sha256_file(qdq), self.backend.version(), bench.model_dump(mode="json")])
-        self.feeds = feeds
-        self._qdq, self._folder = qdq, folder / backend
+            raise UnsupportedEnvironment(
+                f"{title_of(backend)} engines cannot be used here", why=missing.why, fix=missing.fix
+            )
+        example = to_device(example, torch.device("cpu"))
+        self.bench, self._graph, self._plan = bench, folder / "trained.onnx", folder / "plan.json"
+        self._folder = folder / "engines" / backend
+        on_main(lambda: self._export(model, example))
+        self.feeds = {name: value.numpy() for name, value in named_inputs(model, example).items()}
+        self.key = sha256_json([sha256_file(self._plan), self.backend.version(), bench.model_dump(mode="json")])
+
+    def _export(self, model: fx.GraphModule, example: Inputs) -> None:
+        graph, plan = planned(model, example, OPSET)
+        onnx_graph.save(graph, self._graph)
+        write_plan(plan.of_graph(self._graph), self._plan)
 
     def bundle(self, skip: Skip) -> Bundle:
         """The engine whose layers `skip` are float and all others INT8 where the rules place it."""
@@ -59,7 +78,7 @@ class Engines:
             target = target_for(self.backend.target)
             goal = TargetConfig(target, select(target.rule_set), skip)
             graph = folder.with_suffix(".onnx")
-            write_verified(apply(*import_plan(self._qdq), goal), target, graph)
+            write_verified(apply(onnx_graph.load(self._graph), read_plan(self._plan, self._graph), goal), target, graph)
             precision: Precision = "fp32" if skip == ALL_FLOAT else "int8"
             self.backend.build(graph, folder, BuildOptions(precision, threads=self.bench.threads))
             graph.unlink()
@@ -74,3 +93,19 @@ class Engines:
             }
             feeds = {n: {key: self.feeds[key] for key in session.input_names} for n, session in sessions.items()}
             return time_in_turns(sessions, feeds, self.bench)
+
+
+def on_main(work: Callable[[], T]) -> T:
+    """The result of `work` in the first process, in all of them; the others wait, and fail where it fails."""
+    outcome: list[Any] = [None, None]
+    if is_main():
+        try:
+            outcome[0] = work()
+        except NOT_BUILDABLE as error:
+            outcome[1] = str(error)
+            gathered(outcome)
+            raise
+    value, failure = gathered(outcome)[0]
+    if failure is not None:
+        raise RuntimeError(failure)
+    return cast(T, value)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from itertools import chain, islice, repeat
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core.console import say, track
-from qat.sensitivity.decide.search import told
 from qat.sensitivity.types import Measured
 
 
@@ -36,13 +36,14 @@ def recover(
         damage: measures the model as it is now, on the validation data.
 
     Returns:
-        JSON values: damage before and after, which of both was kept, and whether that is within the tolerance.
+        JSON values: damage before and after, the one that was kept, and that it is within the tolerance or not.
     """
     before, weights = damage(), copy.deepcopy(model.state_dict())
-    losses = [_step(optimizer, loss, batch) for batch in track(_first(batches, steps), "recover", steps)]
+    again = chain.from_iterable(repeat(batches, steps))  # started again when they run out
+    losses = [_step(optimizer, loss, batch) for batch in track(islice(again, steps), "recover", steps)]
     after = damage()
     better = math.isfinite(after.value) and after.value < before.value
-    say(f"recover: before {told(before)}, after {told(after)}: {'kept' if better else 'taken back'}")
+    say(f"recover: before {before}, after {after}: {'kept' if better else 'taken back'}")
     if not better:
         model.load_state_dict(weights)
     return {
@@ -55,19 +56,6 @@ def recover(
         "kept": better,
         "met": met(after if better else before),
     }
-
-
-def _first(batches: Iterable[Any], steps: int) -> Iterator[Any]:
-    done = 0
-    while done < steps:
-        start = done
-        for batch in batches:
-            yield batch
-            done += 1
-            if done == steps:
-                return
-        if done == start:
-            return
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Callable[[Any], Tensor], batch: Any) -> float:

@@ -1,8 +1,8 @@
-"""Find a smallest set of units that must stay float for the tolerance to hold.
+"""Find a smallest set of groups that must stay float for the tolerance to hold.
 
-Everything starts quantized. The unit whose return to float helps most is reverted until the tolerance holds, and the
-best candidates are measured again after each revert, since units interact. Then the search steps back: a reverted
-unit that the others made unnecessary is quantized again. No single unit of what is left can be dropped.
+Everything starts quantized. The group whose return to float helps most is reverted until the tolerance holds, and the
+best candidates are measured again after each revert, since groups interact. Then the search steps back: a reverted
+group that the others made unnecessary is quantized again. No single group of what is left can be dropped.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.console import say
-from qat.sensitivity.types import Judge, Measured, Ranking, Unit
+from qat.sensitivity.measure.evaluator import ImageEvaluator
+from qat.sensitivity.types import Measured, QuantizerGroup, Ranking
 
 
 @dataclass(frozen=True)
 class Step:
-    """One change of the set: `unit` became float ("revert") or INT8 again ("restore"); `damage` is that after it."""
+    """One change of the set: `group` became float ("revert") or INT8 again ("restore"); `damage` is that after it."""
 
     action: Literal["revert", "restore"]
-    unit: str
+    group: str
     damage: Measured
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the search ended with.
+    """The set that the search ended with.
 
     Attributes:
-        float_units: names of the units that stay float, in the order of the ranking.
+        float_groups: names of the groups that stay float, in the order of the ranking.
         damage: against FP32, over all images, with everything else quantized.
-        met: whether `damage` is within the tolerance.
-        minimal: whether it was checked that no single unit can be quantized again.
+        met: `damage` is within the tolerance.
+        minimal: it was checked that no single group can be quantized again.
         steps: the way there.
         evaluations: how many sets were measured.
         start: damage with everything quantized, where the way begins.
     """
 
-    float_units: tuple[str, ...]
+    float_groups: tuple[str, ...]
     damage: Measured
     met: bool
     minimal: bool
@@ -48,147 +49,109 @@ class Chosen:
 
 
 def search(
-    judge: Judge,
+    evaluator: ImageEvaluator,
     ranking: Ranking,
     window: int = 4,
     max_evaluations: int | None = None,
-    probe_images: int | None = None,
+    trial_images: int | None = None,
 ) -> Chosen:
-    """Revert, then step back; deterministic for a deterministic `judge`.
+    """Revert, then step back; deterministic for a deterministic `evaluator`.
 
     Args:
-        ranking: most harmful unit first; the order in which candidates come up.
+        ranking: most harmful group first; the order in which candidates come up.
         window: candidates measured before each revert.
-        max_evaluations: sets that may be measured, by default six for each unit and 20 more. Half of them go to the
-            choice of reverts; what is then missing is reverted in the order of the ranking, as many units as it takes.
-        probe_images: images for comparing candidates; None takes all. The tolerance is always judged on all.
+        max_evaluations: sets that may be measured, by default six for each group and 20 more. Half of them go to the
+            choice of reverts; after that groups are reverted in the order of the ranking, as many as it takes.
+        trial_images: images for comparing candidates; None takes all. The tolerance is always checked on all.
     """
-    order = [score.unit for score in ranking.units]
-    bench = _Bench(judge, probe_images, max_evaluations or 6 * len(order) + 20)
-    everything = frozenset(order)
-    start, nothing = bench.damage(everything), frozenset[str]()
-    if judge.met(start):
-        return bench.chosen(order, everything, minimal=True, steps=[])
-    if not judge.met(bench.damage(nothing)):
+    order = [score.group for score in ranking.groups]
+    found = _Search(evaluator, order, trial_images, max_evaluations or 6 * len(order) + 20)
+    start = found.damage(found.quantized)
+    if evaluator.met(start):
+        return found.chosen(start, minimal=True)
+    if not evaluator.met(found.damage(frozenset())):
         say("search: not even the float model meets the tolerance; everything stays quantized")
-        return bench.chosen(order, everything, minimal=False, steps=[])
-    say(f"search: all quantized {told(start)}")
-    quantized, steps = _revert(bench, order, window)
-    quantized, minimal, restored = _step_back(bench, quantized, order)
-    return bench.chosen(order, quantized, minimal, [*steps, *restored])
+        return found.chosen(start, minimal=False)
+    say(f"search: all quantized {start}")
+    found.revert(window)
+    return found.chosen(start, minimal=found.step_back())
 
 
-def _revert(bench: _Bench, order: Sequence[str], window: int) -> tuple[frozenset[str], list[Step]]:
-    quantized, steps = frozenset(order), list[Step]()
-    gains: dict[str, float] = {}  # by candidate, when it was last measured
-    while not bench.met(quantized):
-        if bench.used + window > bench.limit // 2:
-            return _bisect(bench, quantized, _by_promise(order, gains, quantized), steps)
-        before, candidates = bench.probe(quantized).value, _candidates(order, gains, quantized, window)
-        bench.prepare([quantized - {name} for name in candidates], bench.probe_images)
-        for name in candidates:
-            gains[name] = before - bench.probe(quantized - {name}).value
-        best = max((name for name in order if name in gains and name in quantized), key=lambda name: gains[name])
-        quantized -= {best}
-        del gains[best]
-        steps.append(bench.step("revert", best, quantized))
-    return quantized, steps
+class _Search:
+    """The set that is quantized now, the steps that led there, and every damage that was measured, each once."""
 
-
-def _candidates(order: Sequence[str], gains: dict[str, float], quantized: frozenset[str], window: int) -> list[str]:
-    """Half the window are the most promising of those measured before, half are new ones of the ranking."""
-    known = sorted((name for name in order if name in gains), key=lambda name: -gains[name])
-    fresh = [name for name in order if name in quantized and name not in gains]
-    again = known[: max(window // 2, window - len(fresh))]
-    return [*again, *fresh[: window - len(again)]]
-
-
-def _by_promise(order: Sequence[str], gains: dict[str, float], quantized: frozenset[str]) -> list[str]:
-    known = sorted((name for name in order if name in gains), key=lambda name: -gains[name])
-    return [*known, *(name for name in order if name in quantized and name not in gains)]
-
-
-def _bisect(
-    bench: _Bench, quantized: frozenset[str], order: Sequence[str], steps: list[Step]
-) -> tuple[frozenset[str], list[Step]]:
-    """Revert the fewest of the first units of `order` that meet the tolerance; all of them are known to."""
-    low, high = 0, len(order)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if bench.met(quantized - frozenset(order[:middle])):
-            high = middle
-        else:
-            low = middle
-    after = quantized - frozenset(order[:high])
-    return after, [*steps, *(Step("revert", name, bench.damage(after)) for name in order[:high])]
-
-
-def _step_back(
-    bench: _Bench, quantized: frozenset[str], order: Sequence[str]
-) -> tuple[frozenset[str], bool, list[Step]]:
-    """Quantize again, cheapest first, what the tolerance has room for. The flag says whether nothing more fits."""
-    steps: list[Step] = []
-    while True:
-        trials: dict[str, Measured] = {}
-        reverted = [name for name in order if name not in quantized]
-        bench.prepare([quantized | {name} for name in reverted])
-        for name in reverted:
-            if bench.used >= bench.limit:
-                return quantized, False, steps
-            trials[name] = bench.damage(quantized | {name})
-        fitting = [name for name in trials if bench.judge.met(trials[name])]
-        if not fitting:
-            return quantized, True, steps
-        cheapest = min(fitting, key=lambda name: trials[name].value)
-        quantized |= {cheapest}
-        steps.append(bench.step("restore", cheapest, quantized))
-
-
-class _Bench:
-    """The judge, asked at most once for each set and number of images."""
-
-    def __init__(self, judge: Judge, probe_images: int | None, limit: int) -> None:
-        self.judge, self.probe_images, self.limit = judge, probe_images, limit
+    def __init__(self, evaluator: ImageEvaluator, order: Sequence[str], trial_images: int | None, limit: int) -> None:
+        self.evaluator, self.order, self.trial_images, self.limit = evaluator, order, trial_images, limit
+        self.quantized = frozenset(order)
+        self.steps: list[Step] = []
         self._seen: dict[tuple[frozenset[str], int | None], Measured] = {}
-
-    @property
-    def used(self) -> int:
-        return len(self._seen)
-
-    def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
-        wanted = [quantized for quantized in sets if (quantized, images) not in self._seen]
-        self.judge.prepare(wanted[: max(self.limit - self.used, 0)], images)
 
     def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
         key = quantized, images
         if key not in self._seen:
-            self._seen[key] = self.judge.damage(quantized, images)
+            self._seen[key] = self.evaluator.damage(quantized, images)
         return self._seen[key]
 
-    def probe(self, quantized: frozenset[str]) -> Measured:
-        return self.damage(quantized, self.probe_images)
+    def revert(self, window: int) -> None:
+        """Return groups to float until the tolerance holds."""
+        gains: dict[str, float] = {}  # by candidate, when it was last measured
+        while not self.evaluator.met(self.damage(self.quantized)):
+            known = sorted((name for name in self.order if name in gains), key=lambda name: -gains[name])
+            fresh = [name for name in self.order if name in self.quantized and name not in gains]
+            if len(self._seen) + window > self.limit // 2:
+                return self._bisect([*known, *fresh])
+            again = known[: max(window // 2, window - len(fresh))]
+            candidates = [*again, *fresh[: window - len(again)]]  # half promising ones, half new ones of the ranking
+            before = self.damage(self.quantized, self.trial_images).value
+            self._prepare([self.quantized - {name} for name in candidates], self.trial_images)
+            for name in candidates:
+                gains[name] = before - self.damage(self.quantized - {name}, self.trial_images).value
+            best = max((name for name in self.order if name in gains), key=lambda name: gains[name])
+            del gains[best]
+            self._step("revert", best, self.quantized - {best})
 
-    def met(self, quantized: frozenset[str]) -> bool:
-        return self.judge.met(self.damage(quantized))
+    def step_back(self) -> bool:
+        """Quantize groups again, cheapest first, as long as the tolerance holds; true if no other group fits."""
+        while True:
+            found: dict[str, Measured] = {}
+            reverted = [name for name in self.order if name not in self.quantized]
+            self._prepare([self.quantized | {name} for name in reverted])
+            for name in reverted:
+                if len(self._seen) >= self.limit:
+                    return False
+                found[name] = self.damage(self.quantized | {name})
+            fitting = [name for name in found if self.evaluator.met(found[name])]
+            if not fitting:
+                return True
+            cheapest = min(fitting, key=lambda name: found[name].value)
+            self._step("restore", cheapest, self.quantized | {cheapest})
 
-    def step(self, action: Literal["revert", "restore"], unit: str, quantized: frozenset[str]) -> Step:
-        damage = self.damage(quantized)
-        say(f"search: {action} {unit}: {told(damage)}")
-        return Step(action, unit, damage)
+    def chosen(self, start: Measured, minimal: bool) -> Chosen:
+        damage = self.damage(self.quantized)
+        stay = tuple(name for name in self.order if name not in self.quantized)
+        return Chosen(stay, damage, self.evaluator.met(damage), minimal, tuple(self.steps), len(self._seen), start)
 
-    def chosen(self, order: Sequence[str], quantized: frozenset[str], minimal: bool, steps: Sequence[Step]) -> Chosen:
-        damage = self.damage(quantized)
-        stay = tuple(name for name in order if name not in quantized)
-        start = self.damage(frozenset(order))
-        return Chosen(stay, damage, self.judge.met(damage), minimal, tuple(steps), self.used, start)
+    def _prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
+        wanted = [quantized for quantized in sets if (quantized, images) not in self._seen]
+        self.evaluator.prepare(wanted[: max(self.limit - len(self._seen), 0)], images)
+
+    def _bisect(self, order: Sequence[str]) -> None:
+        """Revert the fewest of the first groups of `order` that meet the tolerance; all of them are known to."""
+        low, high = 0, len(order)
+        while high - low > 1:
+            middle = (low + high) // 2
+            met = self.evaluator.met(self.damage(self.quantized - frozenset(order[:middle])))
+            low, high = (low, middle) if met else (middle, high)
+        self.quantized -= frozenset(order[:high])
+        self.steps += [Step("revert", name, self.damage(self.quantized)) for name in order[:high]]
+
+    def _step(self, action: Literal["revert", "restore"], group: str, quantized: frozenset[str]) -> None:
+        self.quantized = quantized
+        self.steps.append(Step(action, group, self.damage(quantized)))
+        say(f"search: {action} {group}: {self.steps[-1].damage}")
 
 
-def told(damage: Measured) -> str:
-    """A measurement as people read it."""
-    return f"damage {damage.value:.4g} [{damage.low:.4g}, {damage.high:.4g}] on {damage.images} images"
-
-
-def layers_of(units: Sequence[Unit], names: Sequence[str]) -> tuple[str, ...]:
-    """Node names that `placement.skip` must list so that the units called `names` stay float, in order."""
+def layers_of(groups: Sequence[QuantizerGroup], names: Sequence[str]) -> tuple[str, ...]:
+    """Node names that `placement.skip` must list so that the groups called `names` stay float, in order."""
     wanted = set(names)
-    return tuple(dict.fromkeys(layer for unit in units if unit.name in wanted for layer in unit.layers))
+    return tuple(dict.fromkeys(layer for group in groups if group.name in wanted for layer in group.layers))

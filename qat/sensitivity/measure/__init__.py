@@ -1,1 +1,1 @@
-"""Probes, what they show of every image, and the ranking made of it."""
+"""Trials, what they show of every image, and the ranking made of it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,26 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qat.sensitivity.measure.bootstrap import measured
-from qat.sensitivity.network.outputs import logits_of
 from qat.sensitivity.types import Measured
+from qat.sensitivity.user.batch import logits_of
 
 LARGEST_DB = 200.0  # of outputs that do not differ at all
 
-
 Weights = NDArray[np.float64]
 Values = Mapping[str, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Distance:
-    """Sums over the outputs of one image, so that those of more images can be added."""
-
-    signal: float
-    noise: float
-    other: float
-    product: float
-    divergence: float
-    positions: float
 
 
 def scores(distances: Sequence[Mapping[str, float]], seed: int) -> dict[str, Measured]:
@@ -61,21 +47,24 @@ def _divergence(values: Values, weights: Weights) -> Weights:
     return np.maximum((weights @ values["divergence"]) / np.maximum(weights @ values["positions"], 1.0), 0.0)
 
 
-def distance(reference: Any, output: Any) -> Distance:
-    """Of `output` from `reference`, both what the network returned; the softmax is over dimension 1.
+def distance(reference: Any, output: Any) -> dict[str, float]:
+    """Sums over the outputs of one image, so that those of more images can be added; the softmax is over dimension 1.
 
     One channel alone is taken as a logit, whose softmax is over it and its complement.
+
+    Args:
+        reference, output: of the float network and of the quantized one, as the network returned them.
     """
     a, b = logits_of(reference).double(), logits_of(output).double()
     log_a, log_b = _log_softmax(a), _log_softmax(b)
-    return Distance(
-        signal=float((a * a).sum()),
-        noise=float(((a - b) ** 2).sum()),
-        other=float((b * b).sum()),
-        product=float((a * b).sum()),
-        divergence=float((log_a.exp() * (log_a - log_b)).sum()),
-        positions=a.numel() / (a.shape[1] if a.ndim > 1 else 1),
-    )
+    return {
+        "signal": float((a * a).sum()),
+        "noise": float(((a - b) ** 2).sum()),
+        "other": float((b * b).sum()),
+        "product": float((a * b).sum()),
+        "divergence": float((log_a.exp() * (log_a - log_b)).sum()),
+        "positions": a.numel() / (a.shape[1] if a.ndim > 1 else 1),
+    }
 
 
 def _log_softmax(values: Tensor) -> Tensor:

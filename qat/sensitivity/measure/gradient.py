@@ -1,4 +1,4 @@
-"""The gradient screen: what the loss changes by, to first order, when a unit is quantized; one backward pass for all.
+"""The gradient screen: the first-order change of the loss when a group is quantized; one backward pass for all.
 
 A quantizer adds an error e(x) = Q(x) - x to the value x it sees. With the gradient g of the loss at that value the loss
 changes by about the sum of g · e. The expansion is the one that Molchanov et al. ("Importance Estimation for Neural
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,7 @@ from core.console import track
 from core.errors import UserError
 from qat.processes.distributed import gathered, rank, world_size
 from qat.sensitivity.measure.bootstrap import mean, measured
-from qat.sensitivity.measure.probes import FLOAT, Probes
+from qat.sensitivity.measure.trials import FLOAT, Trials
 from qat.sensitivity.network.switches import Switch
 from qat.sensitivity.types import Measured
 from qat.tracing.inputs import apply
@@ -32,39 +31,34 @@ from qat.tracing.inputs import apply
 PASSES = 3  # a backward pass costs about two forward passes
 
 
-@dataclass
-class Tap:
-    """Calls of one quantizer in one pass: the error it would add, and where the loss's gradient is read."""
-
-    errors: list[Tensor] = field(default_factory=list)
-    places: list[Tensor] = field(default_factory=list)
+Tap = list[tuple[Tensor, Tensor]]  # calls of one quantizer in a pass: the error it would add, and where g is read
 
 
-def first_order(probes: Probes, indices: Sequence[int], seed: int) -> dict[str, Measured]:
-    """By unit: mean over images of |sum of gradient times quantization error|, in units of the loss, with its interval.
+def first_order(trials: Trials, indices: Sequence[int], seed: int) -> dict[str, Measured]:
+    """By group: mean over images of |sum of gradient times quantization error|, as a change of the loss.
 
     Raises:
         UserError: the loss has no gradient.
     """
     mine = indices[rank() :: world_size()]
-    found = {index: _image(probes, index) for index in track(mine, "gradient screen")}
-    probes.forwards += PASSES * len(mine)
-    probes.check()
+    found = {index: _image(trials, index) for index in track(mine, "gradient screen")}
+    trials.forwards += PASSES * len(mine)
+    trials.check()
     merged = {index: changes for part in gathered(found) for index, changes in part.items()}
     scores = {}
-    for unit in probes.subject.units:
-        values = np.array([merged[index][unit.name] for index in indices])
-        scores[unit.name] = measured(partial(mean, values), len(indices), seed)
+    for group in trials.subject.groups:
+        values = np.array([merged[index][group.name] for index in indices])
+        scores[group.name] = measured(partial(mean, values), len(indices), seed)
     return scores
 
 
-def _image(probes: Probes, index: int) -> dict[str, float]:
-    """By unit, for one image."""
-    subject = probes.subject
-    inputs, target = probes.inputs((index,))
+def _image(trials: Trials, index: int) -> dict[str, float]:
+    """By group, for one image."""
+    subject = trials.subject
+    inputs, target = trials.inputs((index,))
     with subject.only(FLOAT), _tapped(subject.model, subject.switches()) as taps, torch.enable_grad():
-        loss = probes.criterion(apply(subject.model, inputs), target)
-        places = [place for tap in taps.values() for place in tap.places]
+        loss = trials.criterion(apply(subject.model, inputs), target)
+        places = [place for tap in taps.values() for _, place in tap]
         if not loss.requires_grad:
             raise UserError(
                 "the loss has no gradient, which `screen: gradient` needs",
@@ -72,8 +66,8 @@ def _image(probes: Probes, index: int) -> dict[str, float]:
                 fix="use screen: distance",
             )
         gradients = iter(torch.autograd.grad(loss, places, allow_unused=True))
-    changes = {path: sum(_product(next(gradients), error) for error in tap.errors) for path, tap in taps.items()}
-    return {unit.name: abs(sum(changes[path] for path in unit.quantizers)) for unit in subject.units}
+    changes = {path: sum(_product(next(gradients), error) for error, _ in tap) for path, tap in taps.items()}
+    return {group.name: abs(sum(changes[path] for path in group.quantizers)) for group in subject.groups}
 
 
 def _product(gradient: Tensor | None, error: Tensor) -> float:
@@ -83,7 +77,7 @@ def _product(gradient: Tensor | None, error: Tensor) -> float:
 @contextmanager
 def _tapped(model: nn.Module, switches: dict[str, Switch]) -> Iterator[dict[str, Tap]]:
     """Within the context every quantizer in `switches`, all of them off, notes what it would do."""
-    taps = {path: Tap() for path in switches}
+    taps: dict[str, Tap] = {path: [] for path in switches}
     hooks = [
         model.get_submodule(path).register_forward_hook(partial(_note, taps[path], switch))
         for path, switch in switches.items()
@@ -99,8 +93,8 @@ def _note(tap: Tap, switch: Switch, quantizer: nn.Module, inputs: tuple[Any, ...
     with torch.no_grad():
         switch.turn(True)
         value = inputs[0].detach()
-        tap.errors.append(quantizer.forward(value.clone()) - value)
+        error = quantizer.forward(value.clone()) - value
         switch.turn(False)
     place = torch.zeros_like(output, requires_grad=True)
-    tap.places.append(place)
+    tap.append((error, place))
     return output + place

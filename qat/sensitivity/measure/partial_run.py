@@ -12,7 +12,7 @@ from qat.tracing.inputs import Inputs, in_order
 
 
 def reusable(model: nn.Module) -> bool:
-    """Whether kept values stay what they were: a traced graph in which nothing is overwritten."""
+    """True where kept values stay as they were: in a traced graph that overwrites nothing."""
     return isinstance(model, fx.GraphModule) and not any(_overwrites(model, node) for node in model.graph.nodes)
 
 

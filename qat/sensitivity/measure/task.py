@@ -1,4 +1,4 @@
-"""What is measured on every image: the loss, and the metric the data allow; kept so that images can be resampled."""
+"""Evidence of every image, kept so that images can be resampled: its loss, and counts of the metric that fits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from core.errors import UserError
 from qat.data.base import IGNORE
 from qat.evaluation.metrics import classes_of
 from qat.sensitivity.measure.bootstrap import mean
-from qat.sensitivity.network.outputs import logits_of
-from qat.sensitivity.user.batch import map_tensors
+from qat.sensitivity.user.batch import logits_of, map_tensors
 from qat.training.losses import upsample
 
 MetricName = Literal["", "mIoU", "top-1"]
@@ -25,7 +24,7 @@ MetricName = Literal["", "mIoU", "top-1"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """One image: its loss, and what the metric counts of it (a confusion matrix, or whether it is right) if asked."""
+    """One image: its loss and, if wanted, its counts for the metric: a confusion matrix, or 1 if it is right."""
 
     loss: float
     counts: NDArray[np.int32] | None
@@ -34,7 +33,7 @@ class Evidence:
 def metric_of(output: Any, target: Any) -> MetricName:
     """mIoU where every pixel has a class, top-1 where every image has one, nothing elsewhere.
 
-    Nor where there is one logit: where it tells two classes apart is the loss's business.
+    Nor where there is one logit: the loss alone knows its threshold.
     """
     logits = logits_of(output)
     if not isinstance(target, Tensor) or target.is_floating_point() or logits.ndim < 2 or logits.shape[1] == 1:
@@ -50,7 +49,7 @@ def evidence(
     """Loss and counts of every image of a batch; a batch that is one sample counts as one image.
 
     Args:
-        metric: what to count; None: nothing, which for small images saves half of the work behind the network.
+        metric: its counts are wanted; None: none are, which for small images saves half of the work behind the network.
 
     Raises:
         UserError: the criterion gives no single number, or a label is not below the number of classes.
@@ -75,8 +74,18 @@ def one_of(index: int, value: Tensor) -> Tensor:
 
 
 def counts_of(found: Sequence[Evidence]) -> NDArray[np.int32]:
-    """Counts of all images, (images, …); all of them were asked for."""
+    """Counts of all images, (images, …); every item has them."""
     return np.stack([item.counts for item in found if item.counts is not None])
+
+
+def losses_of(found: Sequence[Evidence]) -> NDArray[np.float64]:
+    """Losses of all images, (images,)."""
+    return np.array([item.loss for item in found])
+
+
+def mean_loss(found: Sequence[Evidence]) -> float:
+    """Mean over the images that have a loss."""
+    return float(mean(losses_of(found), np.ones((1, len(found))))[0])
 
 
 def metric_value(metric: str, counts: NDArray[np.integer[Any]], weights: NDArray[np.float64]) -> NDArray[np.float64]:

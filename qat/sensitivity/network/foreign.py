@@ -1,4 +1,4 @@
-"""What the `TensorQuantizer` of nvidia-modelopt and of pytorch-quantization says about itself; neither is imported."""
+"""Attributes of the `TensorQuantizer` of nvidia-modelopt and of pytorch-quantization; neither is imported."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHOWN = 3
 
 
 def is_foreign(module: nn.Module) -> bool:
-    """Whether it is a quantizer of modelopt or pytorch-quantization, told by its class name."""
+    """True for a quantizer of modelopt or pytorch-quantization, recognised by its class name."""
     return any(base.__name__ == FOREIGN for base in type(module).__mro__) and hasattr(module, "disable")
 
 
 def is_on(module: Any) -> bool:
-    """Whether it is such a quantizer, and neither `disable()` nor `disable_quant()` lets its input pass."""
+    """True for such a quantizer if neither `disable()` nor `disable_quant()` lets its input pass."""
     off = getattr(module, "_disabled", False) or not getattr(module, "_if_quant", True)
     return module is not None and is_foreign(module) and not off
 
@@ -62,13 +62,13 @@ def owner_of(path: str) -> str:
 
 
 def is_of_weight(path: str) -> bool:
-    """Whether a quantizer is called one of a weight; where there are several in a row, their holder is."""
+    """True for a quantizer whose name, or the name of the row that holds it, says weight."""
     name = next((part for part in reversed(path.split(".")) if not part.isdigit()), path)
     return "weight" in name
 
 
 def settings_of(model: nn.Module) -> dict[str, dict[str, str]]:
-    """Bits, sign, switches and the like of every such quantizer: what decides its output besides its buffers."""
+    """Bits, sign, switches and other plain values of every such quantizer, which decide its output like its buffers."""
     return {
         path: {name: repr(value) for name, value in vars(module).items() if isinstance(value, PLAIN)}
         for path, module in foreign_quantizers(model).items()
@@ -89,7 +89,7 @@ def require_calibrated(model: nn.Module) -> None:
     if integers:
         raise UserError(
             f"{len(integers)} quantizers give integers: {_listed(integers)}",
-            why="what follows them computes with other values when they are off",
+            why="the layers behind them compute with other values when they are off",
             fix="build them with fake_quant=True",
         )
 

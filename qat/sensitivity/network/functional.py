@@ -6,11 +6,11 @@ the weight by its identity and quantizes both operands on their way in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -33,28 +33,22 @@ Weights = tuple[tuple[str, int], ...]
 def functional_weights(model: nn.Module, example: Inputs) -> Weights:
     """Name and output-channel axis of every parameter that `model(example)` gives to a function itself.
 
-    Weights of layers that have a quantized form are left out, and so are computed weights, which is said.
+    Weights of layers that have a quantized form are left out. Computed weights are left out with a message.
     """
     named = {id(value): name for name, value in model.named_parameters()}
-    layers = {
-        id(parameter)
-        for module in model.modules()
-        if layer_type(module) is not None
-        for parameter in module.parameters(recurse=False)
-    }
+    quantizable = [module for module in model.modules() if layer_type(module) is not None]
+    layers = {id(parameter) for module in quantizable for parameter in module.parameters(recurse=False)}
     found: dict[str, int] = {}
     computed = 0
 
-    def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def record(x: Tensor, weight: Tensor, axis: int, groups: int) -> tuple[Tensor, Tensor]:
         nonlocal computed
-        weight = args[1] if len(args) > 1 else kwargs["weight"]
-        groups = kwargs.get("groups", args[GROUPS_OF_TRANSPOSED] if len(args) > GROUPS_OF_TRANSPOSED else 1)
-        if id(weight) in named and id(weight) not in layers and (AXES[function] == 0 or groups == 1):
-            found[named[id(weight)]] = AXES[function]
+        if id(weight) in named and id(weight) not in layers and (axis == 0 or groups == 1):
+            found[named[id(weight)]] = axis
         computed += id(weight) not in named
-        return function(*args, **kwargs)
+        return x, weight
 
-    with torch.no_grad(), _Weighted(record):
+    with torch.no_grad(), _Operands(record):
         apply(model, example)
     if computed:
         say(f"{computed} calls with a weight that forward() computes stay float")
@@ -78,32 +72,32 @@ def quantize_functions(model: nn.Module, weights: Weights) -> None:
 
 class _Functional:
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        holders = {
-            id(fx_graph.attribute(self, name)): self.get_submodule(name + HOLDER) for name, _ in self.functional_weights
-        }
+        names = [name for name, _ in self.functional_weights]
+        holders = {id(fx_graph.attribute(self, name)): self.get_submodule(name + HOLDER) for name in names}
 
-        def quantized(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-            operands = dict(zip(("input", "weight"), args, strict=False)) | dict(kwargs)
-            holder = holders.get(id(operands["weight"]))
-            if holder is not None:
-                operands["input"] = holder.get_submodule(INPUT_QUANTIZER)(operands["input"])
-                operands["weight"] = holder.get_submodule(WEIGHT_QUANTIZER)(operands["weight"])
-            return function(operands.pop("input"), operands.pop("weight"), *args[2:], **operands)
+        def quantized(x: Tensor, weight: Tensor, axis: int, groups: int) -> tuple[Tensor, Tensor]:
+            holder = holders.get(id(weight))
+            if holder is None:
+                return x, weight
+            return holder.get_submodule(INPUT_QUANTIZER)(x), holder.get_submodule(WEIGHT_QUANTIZER)(weight)
 
-        with _Weighted(quantized):
+        with _Operands(quantized):
             return super().forward(*args, **kwargs)  # type: ignore[misc]
 
 
-class _Weighted(TorchFunctionMode):
-    """Hands the calls of `AXES`' functions to `call`; what that calls is not seen again."""
+class _Operands(TorchFunctionMode):
+    """Passes input, weight, channel axis and groups of each call of `AXES`' functions through `change`."""
 
-    def __init__(self, call: Callable[[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]) -> None:
+    def __init__(self, change: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
-        self.call = call
+        self.change = change
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in AXES:
-            return self.call(func, args, kwargs or {})
-        return func(*args, **(kwargs or {}))
+        if func not in AXES:
+            return func(*args, **(kwargs or {}))
+        named = dict(zip(("input", "weight"), args, strict=False)) | (kwargs or {})
+        groups = named.get("groups", args[GROUPS_OF_TRANSPOSED] if len(args) > GROUPS_OF_TRANSPOSED else 1)
+        x, weight = self.change(named.pop("input"), named.pop("weight"), AXES[func], groups)
+        return func(x, weight, *args[2:], **named)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,56 +14,45 @@ from torch import Tensor, nn
 from core.artifacts import write_atomic
 from core.console import say
 from core.errors import UserError
-from deploy.placement.rule_sets import select
-from qat.quantization.insert import insert
-from qat.quantization.quantizers import Mode, Quantizer
 from qat.sensitivity.config import PREVIOUS, UNMET
 from qat.sensitivity.network.foreign import make_room_for_ranges
 from qat.sensitivity.network.functional import Weights
-from qat.sensitivity.network.subject import Subject, quantize_layers
+from qat.sensitivity.network.subject import Subject, quantize_layers, quantize_traced
+from qat.sensitivity.network.switches import Switch
 from qat.sensitivity.network.weights import converted_by_modelopt
+from qat.sensitivity.types import Form
 from qat.sensitivity.user.batch import map_tensors
-from qat.sensitivity.user.device import to_device
-from qat.sensitivity.user.precision import in_float32
+from qat.sensitivity.user.device import in_float32, to_device
 from qat.sensitivity.user.user_file import unwrapped
-from qat.tracing import fx_graph
 from qat.tracing.inputs import Inputs, device_of
 from qat.training.checkpointing import load_file
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MODELOPT_STATE = "modelopt_state"
-Form = Literal["fx", "layers", "given"]
-FORMS: dict[str, Form] = {"placement rules": "fx", "layers": "layers"}
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """What turns the user's float model into the saved one.
+    """Everything that turns the user's float model into the saved one.
 
     Attributes:
-        form: "fx": we traced it and quantized by the placement rules; "layers": layer by layer, since it cannot be
-            traced; "given": `get_model` returns it with quantizers.
+        form: where its quantizers come from.
         example: zeros in the shapes and types of the input that it was traced with.
-        profile, disable: the placement rules.
-        skip: node-name patterns that got no quantizer.
-        switched_off: quantizers that pass their input through: those of the float units.
+        switched_off: quantizers that pass their input through: those of the float groups.
         functions: of the form "layers": weights that `forward` gives to functions itself, and their channel axis.
     """
 
     form: Form
     example: Inputs
-    profile: str = "tensorrt"
-    disable: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
     switched_off: tuple[str, ...] = ()
     functions: Weights = ()
 
 
 def quantization_of(subject: Subject, quantized: frozenset[str], example: Inputs) -> Quantization:
-    """How to build `subject` again with exactly the units named in `quantized` quantized."""
-    on = {path for unit in subject.units if unit.name in quantized for path in unit.quantizers}
+    """How to build `subject` again with exactly the groups named in `quantized` quantized."""
+    on = {path for group in subject.groups if group.name in quantized for path in group.quantizers}
     return Quantization(
-        form=FORMS.get(subject.quantized_by, "given"),
+        form=subject.form,
         example=map_tensors(example, _zeros),
         switched_off=tuple(path for path in subject.all_switches if path not in on),
         functions=getattr(subject.model, "functional_weights", ()),
@@ -94,7 +83,7 @@ def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -
         "schema": SCHEMA_VERSION,
         "met": met,
         "quantization": asdict(how),
-        "state_dict": _on_cpu(model),
+        "state_dict": map_tensors(model.state_dict(), lambda value: value.detach().cpu()),
         MODELOPT_STATE: modelopt_state(model),
     }
     with write_atomic(target) as temporary:
@@ -103,7 +92,7 @@ def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -
 
 
 def modelopt_state(model: nn.Module) -> dict[str, Any] | None:
-    """What modelopt needs to turn the float network into `model` again; None for a network it did not convert."""
+    """modelopt's own state, which turns the float network into `model` again; None for a network it did not convert."""
     if "modelopt" not in sys.modules:
         return None
     import modelopt.torch.opt as mto
@@ -111,24 +100,18 @@ def modelopt_state(model: nn.Module) -> dict[str, Any] | None:
     return mto.modelopt_state(model) if mto.ModeloptStateManager.is_converted(model) else None
 
 
-def _on_cpu(model: nn.Module) -> dict[str, Any]:
-    return {
-        name: value.detach().cpu() if isinstance(value, Tensor) else value for name, value in model.state_dict().items()
-    }
-
-
 def load(path: Path | str, model: nn.Module) -> nn.Module:
     """The saved quantized model, in eval mode, where `model` is.
 
     Args:
-        path: what `save` wrote; read without executing anything from it.
-        model: what `get_model()` returns; its weights are replaced, and half precision becomes float32.
+        path: a file that `save` wrote; read without executing anything from it.
+        model: the network of `get_model()`; its weights are replaced, and half precision becomes float32.
 
     Raises:
         UserError: not such a file, or the model is another one.
     """
     content = _read(Path(path))
-    how = _quantization(content["quantization"])
+    how = Quantization(**content["quantization"])
     device = device_of(model)
     model = quantized(in_float32(unwrapped(model)), how)
     if content[MODELOPT_STATE] is not None and modelopt_state(model) is None:
@@ -142,7 +125,8 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
             why=" ".join(str(error).split()),
             fix="load it into the model that get_model() returned when it was saved",
         ) from error
-    switch_off(model, how.switched_off)
+    for name in how.switched_off:
+        Switch(name, "activation", model.get_submodule(name)).turn(False)
     return model.to(device).eval()
 
 
@@ -152,19 +136,7 @@ def quantized(model: nn.Module, how: Quantization) -> nn.Module:
         return model
     if how.form == "layers":
         return quantize_layers(model, how.functions)
-    traced = fx_graph.trace(model, to_device(how.example, device_of(model)), one_output=False)
-    insert(traced, select(how.profile, how.disable), how.skip)
-    return traced
-
-
-def switch_off(model: nn.Module, names: Sequence[str]) -> None:
-    """Let the quantizers called `names` pass their input through, whichever toolkit they are of."""
-    for name in names:
-        quantizer: Any = model.get_submodule(name)
-        if isinstance(quantizer, Quantizer):
-            quantizer.set_mode(Mode.FLOAT)
-        else:
-            quantizer.disable()  # TensorQuantizer of nvidia-modelopt and of pytorch-quantization
+    return quantize_traced(model, to_device(how.example, device_of(model)))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -172,8 +144,3 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping) or content.get("schema") != SCHEMA_VERSION or "quantization" not in content:
         raise UserError(f"{path} is no model that sensitivity_analysis.py saved, or of another version")
     return content
-
-
-def _quantization(values: Mapping[str, Any]) -> Quantization:
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list | tuple)}
-    return Quantization(**{**values, **lists})

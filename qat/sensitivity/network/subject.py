@@ -1,6 +1,6 @@
-"""Any network as the same thing: units that can be switched between INT8 and float, one by one.
+"""Any network in one form: quantizer groups that can be switched between INT8 and float, one by one.
 
-| the network | quantizers | units know of |
+| the network | quantizers | groups know of |
 |---|---|---|
 | has quantizers (ours, modelopt's, pytorch-quantization's) | its own | fusion, if it is a traced graph |
 | torch.fx can trace it | where the placement rules say | fusion |
@@ -30,15 +30,16 @@ from qat.quantization.quantizers import activation_quantizer, quantizers
 from qat.sensitivity.config import SensitivityConfig
 from qat.sensitivity.network.foreign import foreign_quantizers, is_foreign, require_calibrated
 from qat.sensitivity.network.functional import INPUT_QUANTIZER, Weights, functional_weights, quantize_functions
+from qat.sensitivity.network.groups import groups_of
 from qat.sensitivity.network.switches import Switch, restored, switches
-from qat.sensitivity.network.units import units_of
-from qat.sensitivity.types import Unit
+from qat.sensitivity.types import Form, QuantizerGroup
 from qat.tracing import fx_graph
 from qat.tracing.inputs import Inputs, device_of
 
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
-# What tracing raises for networks that inspect their values: each library function has its own.
+# Errors of tracing where a network inspects its values: each library function has its own.
 UNTRACEABLE = (UserError, AttributeError, AssertionError, LookupError, NameError, NotImplementedError, ValueError)
+FORMS: dict[Form, str] = {"fx": "the placement rules", "layers": "layer by layer", "given": "get_model()"}
 
 
 @dataclass(frozen=True)
@@ -47,31 +48,31 @@ class Subject:
 
     Attributes:
         model: takes a batch, returns what the criterion takes.
-        units: what is probed, in the order of computation.
-        quantized_by: where the quantizers come from, for reports.
-        all_switches: of the quantizers that were in use when the subject was made, also of those in no unit.
+        groups: the quantizer groups, in the order of computation.
+        form: where the quantizers come from.
+        all_switches: of the quantizers that were in use when the subject was made, also of those in no group.
         graph: the same modules as a traced graph; None where there is none.
     """
 
     model: nn.Module
-    units: tuple[Unit, ...]
-    quantized_by: str
+    groups: tuple[QuantizerGroup, ...]
+    form: Form
     all_switches: dict[str, Switch]
     graph: fx.GraphModule | None = None
 
     def switches(self) -> dict[str, Switch]:
-        """Switches of the quantizers in all units."""
-        wanted = {path for unit in self.units for path in unit.quantizers}
+        """Switches of the quantizers in all groups."""
+        wanted = {path for group in self.groups for path in group.quantizers}
         return {path: switch for path, switch in self.all_switches.items() if path in wanted}
 
     @contextmanager
     def only(self, quantized: frozenset[str]) -> Iterator[None]:
-        """Within the context exactly these units are quantized, and nothing else is; after it all is as before.
+        """Within the context exactly these groups are quantized, and nothing else is; after it all is as before.
 
         Raises:
-            KeyError: a name that is no unit.
+            KeyError: a name that is no group.
         """
-        by_name = {unit.name: unit for unit in self.units}
+        by_name = {group.name: group for group in self.groups}
         on = {path for name in quantized for path in by_name[name].quantizers}
         with restored(self.all_switches):
             for path, switch in self.all_switches.items():
@@ -80,11 +81,11 @@ class Subject:
 
 
 def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], config: SensitivityConfig) -> Subject:
-    """Quantize `model` unless it is already, and find its units.
+    """Quantize `model` unless it is already, and find its groups.
 
     Args:
-        model: with its weights; it is not changed when it has to be quantized.
-        example: what the network is called with, one batch.
+        model: with its weights; one without quantizers is copied and not changed.
+        example: the input of the network, one batch.
         images: batches of the training split, for calibration.
 
     Raises:
@@ -92,31 +93,25 @@ def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], co
     """
     model.eval()
     graph: fx.GraphModule | None = None
+    form: Form = "given"
     theirs = foreign_quantizers(model)
-    given = bool(theirs)
-    if given:
+    if theirs:
         require_calibrated(model)
-        quantized_by = "modelopt or pytorch-quantization"
         graph = _graph_of_given(model, example)
-    elif quantizers(model):
-        quantized_by = "qat.quantization.insert"
-        unset = [name for name, quantizer in quantizers(model).items() if not quantizer.is_set]
-        if unset:
-            _set_ranges(model, images, config)
     else:
-        device = device_of(model)
-        model, quantized_by = _quantized(model, example)
-        model.to(device)  # new quantizers are made on the CPU
-        _set_ranges(model, images, config)
+        if not quantizers(model):
+            model, form = _quantized(model, example)
+        if not all(quantizer.is_set for quantizer in quantizers(model).values()):
+            _set_ranges(model, images, config)
     if isinstance(model, fx.GraphModule):
         graph = model
     found = switches(model)
-    units = units_of(graph or model, found, config.granularity, config.part, given=given)
-    if not units:
-        why = f"part is {config.part}" if found or not given else f"all {len(theirs)} of get_model()'s are disabled"
-        raise UserError(f"{type(model).__name__} has no quantizer to probe", why=why)
-    say(f"{len(units)} units of granularity {config.granularity}, quantized by {quantized_by}")
-    return Subject(model.eval(), units, quantized_by, found, graph)
+    groups = groups_of(graph or model, found, config.granularity, config.part, given=bool(theirs))
+    if not groups:
+        why = f"part is {config.part}" if found or not theirs else f"all {len(theirs)} of get_model()'s are disabled"
+        raise UserError(f"{type(model).__name__} has no quantizer to switch", why=why)
+    say(f"{len(groups)} quantizer groups of granularity {config.granularity}; quantizers: {FORMS[form]}")
+    return Subject(model.eval(), groups, form, found, graph)
 
 
 def _graph_of_given(model: nn.Module, example: Inputs) -> fx.GraphModule | None:
@@ -127,7 +122,7 @@ def _graph_of_given(model: nn.Module, example: Inputs) -> fx.GraphModule | None:
     except UNTRACEABLE as error:
         for module, value in in_place.items():
             module.inplace = value
-        say(f"units are single layers, without fusion groups: {_told(error)}")
+        say(f"groups are single layers, without fusion: {str(error) or type(error).__name__}")
         return None
 
 
@@ -136,18 +131,26 @@ def _is_quantized_layer(module: nn.Module) -> bool:
     return is_foreign(module) or (bool(children) and all("quantizer" in name for name in children))
 
 
-def _told(error: Exception) -> str:
-    return str(error).replace("\n", " ") or type(error).__name__
-
-
-def _quantized(model: nn.Module, example: Inputs) -> tuple[nn.Module, str]:
+def _quantized(model: nn.Module, example: Inputs) -> tuple[nn.Module, Form]:
+    """A quantized copy of `model` without ranges, on its device, and how it was made."""
+    form: Form = "fx"
     try:
-        traced = fx_graph.trace(copy.deepcopy(model), example, one_output=False)
-        insert(traced, rules_of(PlacementConfig()))
+        quantized: nn.Module = quantize_traced(copy.deepcopy(model), example)
     except UNTRACEABLE as error:
-        say(f"quantizing layer by layer, without fusion groups: {_told(error)}")
-        return quantize_layers(copy.deepcopy(model), functional_weights(model, example)), "layers"
-    return traced, "placement rules"
+        say(f"quantizing layer by layer, without fusion groups: {str(error) or type(error).__name__}")
+        quantized, form = quantize_layers(copy.deepcopy(model), functional_weights(model, example)), "layers"
+    return quantized.to(device_of(model)), form  # new quantizers are made on the CPU
+
+
+def quantize_traced(model: nn.Module, example: Inputs) -> fx.GraphModule:
+    """`model` traced, with quantizers where the placement rules say.
+
+    Raises:
+        Exception: of `UNTRACEABLE`.
+    """
+    traced = fx_graph.trace(model, example, one_output=False)
+    insert(traced, rules_of(PlacementConfig()))
+    return traced
 
 
 def quantize_layers(model: nn.Module, functions: Weights = ()) -> nn.Module:
@@ -157,27 +160,17 @@ def quantize_layers(model: nn.Module, functions: Weights = ()) -> nn.Module:
         functions: weights that `forward` gives to functions itself (see `qat.sensitivity.network.functional`).
     """
     quantize_functions(model, functions)
-    for name in _unquantizable(model, functions):
-        say(f"no quantized form, stays float: {name} ({type(model.get_submodule(name)).__name__})")
+    owners = {name.rpartition(".")[0] for name, _ in functions}
     for name, module in list(model.named_modules()):
-        if not _has_quantized_form(module):
-            continue
-        quantize_layer(module, weight_axis(Node(name, fx_graph.kind_of(type(module)), (), (), {"transB": 1})))
-        module.add_module(INPUT_QUANTIZER, activation_quantizer())
-        module.register_forward_pre_hook(_quantize_input)
+        if _has_quantized_form(module):
+            quantize_layer(module, weight_axis(Node(name, fx_graph.kind_of(type(module)), (), (), {"transB": 1})))
+            module.add_module(INPUT_QUANTIZER, activation_quantizer())
+            module.register_forward_pre_hook(_quantize_input)
+        elif isinstance(module, WEIGHTED) and name not in owners:
+            say(f"no quantized form, stays float: {name} ({type(module).__name__})")
     if not quantizers(model):
         raise UserError(f"{type(model).__name__} has no convolution or linear layer to quantize")
     return model
-
-
-def _unquantizable(model: nn.Module, functions: Weights) -> list[str]:
-    """Paths of the layers with weights to multiply that can only stay float."""
-    owners = {name.rpartition(".")[0] for name, _ in functions}
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, WEIGHTED) and not _has_quantized_form(module) and name not in owners
-    ]
 
 
 def _has_quantized_form(module: nn.Module) -> bool:
@@ -190,12 +183,12 @@ def _quantize_input(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
 
 
 def _set_ranges(model: nn.Module, images: Iterable[Inputs], config: SensitivityConfig) -> None:
-    """Calibrate; layers that never ran lose their ranges, and so are no units."""
+    """Calibrate; layers that never ran lose their ranges, and so are in no group."""
     histograms = collect(model, images)
     calibrate(model, histograms, config.calibration)
     found = quantizers(model)
     for name in [name for name, histogram in histograms.items() if not histogram.peaks]:
         layer = name.removesuffix(INPUT_QUANTIZER)
         say(f"{name} saw no data: its layer is not part of the computation")
-        for path in [path for path in found if path == name or path == f"{layer}{WEIGHT_QUANTIZER}"]:
+        for path in {name, f"{layer}{WEIGHT_QUANTIZER}"} & found.keys():
             found[path].amax.data.fill_(math.nan)

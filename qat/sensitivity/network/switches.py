@@ -1,11 +1,10 @@
-"""One on/off switch for each quantizer, whoever made it; weights and ranges are never touched."""
+"""One on/off switch for each quantizer, whichever toolkit made it; weights and ranges are never touched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from torch import nn
@@ -20,15 +19,31 @@ class Switch:
 
     Attributes:
         path: module path of the quantizer.
-        part: what it quantizes.
-        turn: sets it on (True) or off.
-        saved: returns a function that restores the state of now.
+        part: the kind of tensor that it quantizes.
     """
 
     path: str
     part: Literal["weight", "activation"]
-    turn: Callable[[bool], None]
-    saved: Callable[[], Callable[[], None]]
+    quantizer: Any
+
+    def turn(self, on: bool) -> None:
+        """Quantize, or pass the input through."""
+        if isinstance(self.quantizer, Quantizer):
+            self.restore(Mode.QUANTIZE if on else Mode.FLOAT)
+        else:
+            (self.quantizer.enable if on else self.quantizer.disable)()
+
+    def state(self) -> Mode | bool:
+        """The state of now, for `restore`."""
+        own = self.quantizer
+        return own.mode if isinstance(own, Quantizer) else not getattr(own, "_disabled", False)
+
+    def restore(self, state: Mode | bool) -> None:
+        """Bring a `state` back."""
+        if isinstance(state, bool):
+            self.turn(state)
+        elif self.quantizer.mode is not state:  # a trial changes few of hundreds
+            self.quantizer.set_mode(state)
 
 
 def switches(model: nn.Module) -> dict[str, Switch]:
@@ -37,44 +52,19 @@ def switches(model: nn.Module) -> dict[str, Switch]:
     for path, module in model.named_modules():
         if isinstance(module, Quantizer):
             if module.is_set:
-                found[path] = _ours(path, module)
+                found[path] = Switch(path, "activation" if module.axis is None else "weight", module)
         elif is_on(module):
-            found[path] = _foreign(path, module)
+            of_weight = is_of_weight(path) or getattr(module, "axis", None) is not None
+            found[path] = Switch(path, "weight" if of_weight else "activation", module)
     return found
 
 
 @contextmanager
-def restored(switches: dict[str, Switch]) -> Iterator[None]:
+def restored(switches: Mapping[str, Switch]) -> Iterator[None]:
     """Within the context switches may be turned; after it they are as before."""
-    undo = [switch.saved() for switch in switches.values()]
+    before = [(switch, switch.state()) for switch in switches.values()]
     try:
         yield
     finally:
-        for restore in undo:
-            restore()
-
-
-def _ours(path: str, quantizer: Quantizer) -> Switch:
-    def change(mode: Mode) -> None:
-        if quantizer.mode is not mode:  # a probe changes few of hundreds
-            quantizer.set_mode(mode)
-
-    def saved() -> Callable[[], None]:
-        return partial(change, quantizer.mode)
-
-    def turn(on: bool) -> None:
-        change(Mode.QUANTIZE if on else Mode.FLOAT)
-
-    return Switch(path, "activation" if quantizer.axis is None else "weight", turn, saved)
-
-
-def _foreign(path: str, quantizer: Any) -> Switch:
-    def saved() -> Callable[[], None]:
-        disabled = bool(getattr(quantizer, "_disabled", False))
-        return quantizer.disable if disabled else quantizer.enable
-
-    def turn(on: bool) -> None:
-        (quantizer.enable if on else quantizer.disable)()
-
-    of_weight = is_of_weight(path) or getattr(quantizer, "axis", None) is not None
-    return Switch(path, "weight" if of_weight else "activation", turn, saved)
+        for switch, state in before:
+            switch.restore(state)

@@ -1,1 +1,1 @@
-"""What is told: results.json, the skip list, the terminal table and the page."""
+"""Reports: results.json, the skip list, the terminal table and the page."""

@@ -1,4 +1,4 @@
-"""Histograms of what the quantizers of the worst units see, beside the range that they can represent."""
+"""Histograms of what the quantizers of the worst groups see, beside the range that they can represent."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from qat.sensitivity.network.foreign import range_of
-from qat.sensitivity.types import Unit
+from qat.sensitivity.types import QuantizerGroup
 from qat.tracing.inputs import Inputs, apply
 
 BINS = 61
 
 
-def distributions(model: nn.Module, inputs: Inputs, units: Sequence[Unit]) -> list[dict[str, Any]]:
-    """Run `model` once and count the inputs of the quantizers of `units`.
+def distributions(model: nn.Module, inputs: Inputs, groups: Sequence[QuantizerGroup]) -> list[dict[str, Any]]:
+    """Run `model` once and count the inputs of the quantizers of `groups`.
 
     Returns:
-        JSON values by quantizer, in the order of `units`: its unit, `low` and `high` of the bins, share of the values
+        JSON values by quantizer, in the order of `groups`: its group, `low` and `high` of the bins, share of the values
         in each bin, amax (the largest, if there is one for each channel), and the share beyond it.
     """
     seen: dict[str, Tensor] = {}
-    paths = {path: unit.name for unit in units for path in unit.quantizers}
+    paths = {path: group.name for group in groups for path in group.quantizers}
     handles = [
         model.get_submodule(path).register_forward_pre_hook(partial(_keep, seen, path), prepend=True) for path in paths
     ]
@@ -35,8 +35,8 @@ def distributions(model: nn.Module, inputs: Inputs, units: Sequence[Unit]) -> li
         for handle in handles:
             handle.remove()
     return [
-        {"unit": unit, "quantizer": path, **_counted(model, path, seen[path])}
-        for path, unit in paths.items()
+        {"group": group, "quantizer": path, **_counted(model, path, seen[path])}
+        for path, group in paths.items()
         if path in seen
     ]
 

@@ -2,107 +2,138 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from core.artifacts import write_text
-from core.console import duration
 from core.templates import templates_in
-from qat.sensitivity.decide.pareto import SAME, Point
-from qat.sensitivity.report import charts, report_bars
-from qat.sensitivity.report.front_chart import front_chart
-from qat.sensitivity.report.report_bars import Chart
+from qat.sensitivity.decide.pareto import SAME
+from qat.sensitivity.report.charts import Bar, Chart, Front, histogram
 from qat.sensitivity.report.results import Findings, skip_yaml, verdict
 from qat.sensitivity.types import DAMAGE_TITLES, SCORE_TITLES, Measured
 
+SHOWN = 40  # rows of a chart
 LONG_PATH = 12  # steps of a search beyond which its chart is folded
-LISTED = 8  # names of units beyond which a table folds them
-SECONDS = {"screen_s": "screen", "total_s": "ranking", "search_s": "search", "finish_s": "engines and reports"}
+LISTED = 8  # names of groups beyond which a table folds them
+SCREEN_TITLES = {
+    "snr_db": "signal-to-noise ratio of the output, dB (low is harmful)",
+    "cosine": "cosine of the outputs (far from 1 is harmful)",
+    "kl": "KL divergence of the outputs (high is harmful)",
+    "taylor": "first-order change of the loss (high is harmful)",
+}
+EVERYTHING = "everything in INT8"
+INTERVAL = ("value", "low", "high")
 
 
-def write_report(found: Findings, points: Sequence[Point], target: Path) -> None:
-    """Render `found` and the measured points of its Pareto search to `target`."""
-    write_text(target, render(found, points))
+def write_report(found: Findings, target: Path) -> None:
+    """Render `found` to `target`."""
+    write_text(target, render(found))
 
 
-def render(found: Findings, points: Sequence[Point] = ()) -> str:
+def render(found: Findings) -> str:
     """The page as HTML."""
     templates = templates_in(Path(__file__).parent)
-    templates.filters |= {"measured": _measured, "milliseconds": _milliseconds}
-    templates.tests["own"] = lambda point: point.against_chosen == SAME
-    damage = DAMAGE_TITLES[found.tolerance_kind]
-    front = Markup(front_chart(points, found.chosen.float_units, damage, found.tolerance)) if points else None
+    templates.filters["interval"] = _interval
+    ranked = found.ranking.groups
+    scores = [name for name in SCREEN_TITLES if any(name in score.scores for score in ranked)]
+    groups = {group.name: group for group in found.groups}
     return templates.get_template("report.html.j2").render(
         found=found,
         verdict=verdict(found),
         skip=skip_yaml(found),
-        damage=damage,
-        path=_drawn(report_bars.search_path(found), found.tolerance),
-        replaced=set(_ended(found)) != set(found.chosen.float_units),
+        damage=DAMAGE_TITLES[found.tolerance_kind],
+        path=_search_path(found),
+        replaced=_ended(found) != set(found.chosen.float_groups),
         long_path=LONG_PATH,
         listed=LISTED,
-        exact=_drawn(report_bars.exact(found)),
-        screens=[(chart.title, _drawn(chart)) for chart in report_bars.screens(found)],
-        front=front,
-        points=points,
-        latencies=_drawn(report_bars.latencies(found)),
-        classes=[(title, _drawn(chart)) for title, chart in report_bars.classes(found)],
-        histograms=[(item, Markup(charts.histogram(dict(item)))) for item in found.histograms],
-        units=_units(found),
-        screen=SCORE_TITLES.get(report_bars.main_score(found)),
-        shown=report_bars.SHOWN,
-        cost=found.ranking.cost,
-        seconds=_seconds(found),
+        shown=SHOWN,
+        exact=_exact(found),
+        screens=[_screen(found, name) for name in scores],
+        front=Front(found.front, found.tolerance),
+        own=SAME,
+        latencies=_latencies(found),
+        classes=_classes(found),
+        histograms=[(item, *histogram(dict(item))) for item in found.histograms],
+        groups=[(groups[score.group], score) for score in ranked],
+        main_score=scores[0] if scores else "",
+        score_titles=SCORE_TITLES,
     )
 
 
-def _drawn(chart: Chart, limit: float | None = None) -> Markup | None:
-    return Markup(charts.bars(chart.rows, chart.title, limit, chart.scale)) if chart.rows else None
+def _exact(found: Findings) -> Chart:
+    """Groups that were measured exactly, the most harmful first; also for the kind `loss` damage is a difference."""
+    measured = [(score.group, score.exact) for score in found.ranking.groups if score.exact is not None]
+    measured.sort(key=lambda item: -math.inf if math.isnan(item[1].value) else -item[1].value)
+    title = DAMAGE_TITLES["loss_increase" if found.tolerance_kind == "loss" else found.tolerance_kind]
+    return Chart(title, [_group_bar(found, name, value) for name, value in measured[:SHOWN]])
 
 
-def _ended(found: Findings) -> list[str]:
-    """Units that were float when the search ended; engines may then have led to another set."""
-    float_units: list[str] = []
+def _screen(found: Findings, name: str) -> Chart:
+    """One score of the screen of the worst groups, in the order of the ranking."""
+    shown = [score for score in found.ranking.groups[:SHOWN] if name in score.scores]
+    return Chart(SCREEN_TITLES[name], [_group_bar(found, score.group, score.scores[name]) for score in shown])
+
+
+def _search_path(found: Findings) -> Chart:
+    """Damage after each step of the search; empty if there was none."""
+    chosen, rows = found.chosen, list[Bar]()
+    if chosen.steps and chosen.start is not None:
+        rows.append(_bar(EVERYTHING, chosen.start, "int8"))
+    for place, step in enumerate(chosen.steps, start=1):
+        became, kind = ("float", "float") if step.action == "revert" else ("INT8 again", "int8")
+        rows.append(_bar(f"{place}. {found.labels.get(step.group, step.group)} → {became}", step.damage, kind))
+    return Chart(DAMAGE_TITLES[found.tolerance_kind], rows, found.tolerance)
+
+
+def _ended(found: Findings) -> set[str]:
+    """Groups that were float when the search ended; engines may then have led to another set."""
+    float_groups: set[str] = set()
     for step in found.chosen.steps:
-        (float_units.append if step.action == "revert" else float_units.remove)(step.unit)
-    return float_units
+        (float_groups.add if step.action == "revert" else float_groups.discard)(step.group)
+    return float_groups
 
 
-def _units(found: Findings) -> list[dict[str, Any]]:
-    """Every unit in the order of the ranking, with its layers."""
-    by_name = {unit.name: unit for unit in found.units}
-    return [
-        {
-            "name": score.unit,
-            "layers": by_name[score.unit].layers,
-            "tensors": by_name[score.unit].tensors,
-            "quantizers": by_name[score.unit].quantizers,
-            "screen": score.scores.get(report_bars.main_score(found)),
-            "exact": score.exact,
-            "latency": found.latency.get(score.unit),
-            "float": score.unit in found.chosen.float_units,
-        }
-        for score in found.ranking.units
-    ]
+def _latencies(found: Findings) -> Chart:
+    """The cost of each group in float, the dearest first."""
+    rows = []
+    for name, cost in sorted(found.latency.items(), key=lambda item: -item[1].value):
+        kind, remark = ("missed", ": noise") if cost.is_noise else ("met", "")
+        rows.append(Bar(found.labels.get(name, name), cost.value, cost.low, cost.high, kind, remark))
+    return Chart("ms more than with everything in INT8", rows)
 
 
-def _seconds(found: Findings) -> dict[str, str]:
-    """How long each part took, as people say it."""
-    spent = {**found.ranking.cost, **found.cost}
-    return {title: duration(spent[key]) for key, title in SECONDS.items() if key in spent}
+def _classes(found: Findings) -> list[tuple[str, Chart]]:
+    """Change of every class against FP32, all quantized and as chosen, in the order of the harm of the former."""
+    base = found.per_class.get("float", {})
+    networks = {"quantized": EVERYTHING} | ({"chosen": "as chosen"} if found.chosen.float_groups else {})
+    changes: dict[str, dict[str, float]] = {network: {} for network in networks}
+    for network, by_class in changes.items():
+        for name, value in found.per_class.get(network, {}).items():
+            reference = base.get(name)
+            if value is not None and reference is not None:
+                by_class[name] = value - reference
+    scale = [value for by_class in changes.values() for value in by_class.values()]
+    order = sorted(changes["quantized"], key=lambda name: (changes["quantized"][name], name))[:SHOWN]
+    charts = []
+    for network, by_class in changes.items():
+        rows = [Bar(name, by_class[name], kind="int8" if by_class[name] >= 0 else "loss") for name in order]
+        charts.append((networks[network], Chart("change against FP32, points", rows, scale=scale)))
+    return charts if order else []
 
 
-def _measured(value: Measured | float | None) -> str:
+def _group_bar(found: Findings, name: str, value: Measured) -> Bar:
+    return _bar(found.labels.get(name, name), value, "float" if name in found.chosen.float_groups else "int8")
+
+
+def _bar(name: str, value: Measured, kind: str) -> Bar:
+    return Bar(name, value.value, value.low, value.high, kind)
+
+
+def _interval(value: Any, digits: int = 3) -> str:
+    """A value with its interval, given as an object or as JSON values."""
     if value is None:
         return "–"
-    return f"{value.value:.3g} [{value.low:.3g}, {value.high:.3g}]" if isinstance(value, Measured) else f"{value:.3g}"
-
-
-def _milliseconds(value: Mapping[str, Any] | None) -> str:
-    if value is None:
-        return "–"
-    noise = "" if value.get("told_apart", True) else ": noise"
-    return f"{value['value']:.3g} [{value['low']:.3g}, {value['high']:.3g}]{noise}"
+    parts: Sequence[float] = [value[key] if isinstance(value, Mapping) else getattr(value, key) for key in INTERVAL]
+    return "{} [{}, {}]".format(*(f"{part:.{digits}g}" for part in parts))

@@ -1,4 +1,4 @@
-"""What the analysis found: results.json, the `skip:` list for a run config, and the verdict."""
+"""The findings of an analysis: results.json, the `skip:` list for a run config, and the verdict."""
 
 from __future__ import annotations
 
@@ -12,52 +12,50 @@ from torch import nn
 
 from core.artifacts import write_json, write_text
 from core.errors import GateMissed
-from qat.sensitivity.config import ProbeMode
+from qat.sensitivity.config import RankingMode
+from qat.sensitivity.decide.pareto import Milliseconds, Point
 from qat.sensitivity.decide.search import Chosen, layers_of
 from qat.sensitivity.network.foreign import range_of
-from qat.sensitivity.types import DAMAGE_TITLES, Baseline, Measured, Ranking, ToleranceKind, Unit
+from qat.sensitivity.types import DAMAGE_TITLES, Baseline, QuantizerGroup, Ranking, ToleranceKind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything one run of the analysis has to tell.
+    """The results of one run of the analysis.
 
     Attributes:
         ranges: amax by quantizer name, one value or one for each channel.
         model: where the best model was saved.
-        cost: seconds, evaluations and what else was counted, by name.
         per_class: metric of each class in percent, for the networks "float", "quantized" and "chosen".
-        mode: whether a unit's scores are those of quantizing only it, or of all but it.
-        weights_sha256: of the file of weights, which tells whose analysis this is; None where no file was read.
-        engine: see `qat.sensitivity.decide.engine_check`; None when no engine was asked for or none can be built.
-        latency: by unit, the milliseconds that the engine takes longer with it in float, and whether that is more than
-            noise.
-        front: points of the Pareto search (see `qat.sensitivity.decide.pareto`).
-        recovered: what fine-tuning changed (see `qat.sensitivity.decide.recover`).
-        histograms: of weights and activations of the worst units (see `qat.sensitivity.report.distributions`).
+        mode: a group's scores are those of quantizing only it (one_in), or all but it (one_out).
+        weights_sha256: of the file of weights; None where no file was read.
+        engine: see `qat.sensitivity.decide.engine_check`; None when no engine was wanted or none can be built.
+        latency: by group, the milliseconds that the engine takes longer with it in float.
+        front: points of the Pareto search.
+        recovered: the effect of fine-tuning (see `qat.sensitivity.decide.recover`).
+        histograms: of weights and activations of the worst groups (see `qat.sensitivity.report.distributions`).
         left_float: layers whose quantizers `get_model` had turned off.
-        notes: what could not be done, and why.
+        notes: parts of the analysis that could not be done, and why.
     """
 
     tolerance: float
     tolerance_kind: ToleranceKind
-    units: Sequence[Unit]
+    groups: Sequence[QuantizerGroup]
     baseline: Baseline
     ranking: Ranking
     chosen: Chosen
     ranges: Mapping[str, Sequence[float]]
     model: Path
     command: str
-    mode: ProbeMode = "one_in"
+    mode: RankingMode = "one_in"
     weights_sha256: str | None = None
-    cost: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     engine: Mapping[str, Any] | None = None
-    front: Sequence[Mapping[str, Any]] = ()
-    latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    front: Sequence[Point] = ()
+    latency: Mapping[str, Milliseconds] = field(default_factory=dict)
     recovered: Mapping[str, Any] | None = None
     histograms: Sequence[Mapping[str, Any]] = ()
     left_float: Sequence[str] = ()
@@ -65,63 +63,47 @@ class Findings:
 
     @property
     def met(self) -> bool:
-        """Whether the model that was saved is within the tolerance."""
+        """The model that was saved is within the tolerance."""
         return bool(self.recovered["met"]) if self.recovered else self.chosen.met
 
     @property
     def labels(self) -> dict[str, str]:
-        """What a reader is shown for a unit, by its name."""
-        return {unit.name: unit.label for unit in self.units}
+        """The label of each group by its name."""
+        return {group.name: group.label for group in self.groups}
 
     @property
     def skip(self) -> tuple[str, ...]:
         """Node names for `placement.skip`."""
-        return (*self.left_float, *layers_of(self.units, self.chosen.float_units))
+        return (*self.left_float, *layers_of(self.groups, self.chosen.float_groups))
 
 
 def to_json(found: Findings) -> dict[str, Any]:
     """`found` as JSON values; documented in docs/sensitivity.md."""
-    by_name = {unit.name: unit for unit in found.units}
-    return {
+    values = asdict(found)
+    by_name = {group.name: asdict(group) for group in found.groups}
+    ranking = values.pop("ranking")
+    values |= {
         "schema": SCHEMA_VERSION,
         "met": found.met,
-        "weights_sha256": found.weights_sha256,
-        "tolerance": {"kind": found.tolerance_kind, "limit": found.tolerance},
-        "mode": found.mode,
-        "damage": DAMAGE_TITLES[found.tolerance_kind],
-        "baseline": asdict(found.baseline),
-        "chosen": {**asdict(found.chosen), "skip": list(found.skip)},
         "model": str(found.model),
-        "units": [
-            {
-                **asdict(by_name[score.unit]),
-                "rank": place,
-                "scores": {name: _value(value) for name, value in score.scores.items()},
-                "exact": score.exact and asdict(score.exact),
-                "float": score.unit in found.chosen.float_units,
-            }
-            for place, score in enumerate(found.ranking.units, start=1)
+        "tolerance": {"kind": values.pop("tolerance_kind"), "limit": found.tolerance},
+        "damage": DAMAGE_TITLES[found.tolerance_kind],
+        "chosen": values["chosen"] | {"skip": found.skip},
+        "groups": [
+            by_name[score["group"]]
+            | {"rank": place, "scores": score["scores"], "exact": score["exact"]}
+            | {"float": score["group"] in found.chosen.float_groups}
+            for place, score in enumerate(ranking["groups"], start=1)
         ],
-        "ranges": {name: list(values) for name, values in found.ranges.items()},
-        "per_class": {name: dict(values) for name, values in found.per_class.items()},
-        "latency": {name: dict(cost) for name, cost in found.latency.items()},
-        "front": [dict(point) for point in found.front],
-        "engine": found.engine,
-        "recovered": found.recovered,
-        "cost": {**found.ranking.cost, **found.cost},
-        "histograms": list(found.histograms),
-        "notes": list(found.notes),
-        "environment": dict(found.environment),
-        "command": found.command,
+        "latency": {name: {**asdict(cost), "is_noise": cost.is_noise} for name, cost in found.latency.items()},
+        "front": [{**asdict(point), "is_noise": point.is_noise} for point in found.front],
+        "cost": {"full_evaluations": found.ranking.full_evaluations},
     }
-
-
-def _value(score: Measured | float) -> Any:
-    return asdict(score) if isinstance(score, Measured) else float(score)
+    return values
 
 
 def skip_yaml(found: Findings) -> str:
-    """The section to paste into a run config, so that `make qat` leaves the chosen units in float."""
+    """The section to paste into a run config, so that `make qat` leaves the chosen groups in float."""
     return yaml.safe_dump({"placement": {"skip": list(found.skip)}}, sort_keys=False)
 
 
@@ -135,7 +117,7 @@ def ranges_of(model: nn.Module) -> dict[str, list[float]]:
     """amax of every quantizer, ours or another toolkit's, by module path; quantizers without one are left out."""
     ranges = {name: range_of(module) for name, module in model.named_modules()}
     return {
-        name: [float(value) for value in amax.reshape(-1)]
+        name: amax.reshape(-1).tolist()
         for name, amax in ranges.items()
         if amax is not None and bool(amax.isfinite().all())
     }
@@ -157,6 +139,6 @@ def require_met(found: Findings) -> None:
     if not found.met:
         raise GateMissed(
             verdict(found),
-            why="no set of float units that was tried brings the model within it",
+            why="no set of float groups that was tried brings the model within it",
             fix=f"raise `tolerance`, or add a `recover:` section; the model as it is: {found.model}",
         )

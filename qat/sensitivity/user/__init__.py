@@ -1,1 +1,1 @@
-"""What the user gives: the Python file, its batches, their precision and device."""
+"""Input from the user: the Python file, its batches, their precision and device."""

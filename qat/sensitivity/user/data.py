@@ -1,4 +1,4 @@
-"""The user's loader, read once into memory: images by number, the same in every probe whatever the loader shuffles."""
+"""The user's loader, read once into memory: images by number, the same in every trial whatever the loader shuffles."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import length_hint
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from core.console import track
 from core.errors import UserError
-from qat.sensitivity.user.batch import ONE_TENSOR, Parameters, input_and_target, like, map_tensors, shapes_of
-from qat.sensitivity.user.precision import batch_in_float32
-from qat.tracing.inputs import Inputs
+from qat.sensitivity.user.batch import input_and_target, like, map_tensors, shapes_of
+from qat.sensitivity.user.device import in_float32
+from qat.sensitivity.user.user_file import described
 
 
 @dataclass(frozen=True)
@@ -25,42 +27,32 @@ class Images:
     """Samples as batches of one, in the loader's own structure.
 
     Attributes:
-        samples: (input, target, …) or a mapping; every tensor with a first dimension of 1. A batch that cannot be
-            taken apart counts as one sample.
-        batch: images that the loader gave at once, and that probes run at once.
-        parameters: of the network's `forward`.
+        samples: every tensor with a first dimension of 1. A batch that cannot be taken apart counts as one sample.
+        batch: images that the loader gave at once, and that trials run at once.
     """
 
     samples: tuple[Any, ...]
     batch: int
-    parameters: Parameters = ONE_TENSOR
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def together(self, indices: Sequence[int]) -> Any:
         """One batch of these samples."""
-        chosen = [self.samples[index] for index in indices]
-        return chosen[0] if len(chosen) == 1 else _joined(chosen)
-
-    def split(self, batch: Any) -> tuple[Inputs, Any]:
-        """The network's input and the criterion's target of one batch of this loader."""
-        return input_and_target(batch, self.parameters)
+        return _joined([self.samples[index] for index in indices])
 
     def chunks(self, indices: Sequence[int]) -> list[tuple[int, ...]]:
         """`indices` in groups that run at once; samples of other shapes start a new group."""
-        groups: list[list[int]] = []
-        for index in indices:
-            fits = (
-                groups
-                and len(groups[-1]) < self.batch
-                and shapes_of(self.samples[groups[-1][0]]) == shapes_of(self.samples[index])
-            )
-            if fits:
-                groups[-1].append(index)
-            else:
-                groups.append([index])
-        return [tuple(group) for group in groups]
+        found: list[tuple[int, ...]] = []
+        for _, same in groupby(indices, key=lambda index: shapes_of(self.samples[index])):
+            run = tuple(same)
+            found += [run[start : start + self.batch] for start in range(0, len(run), self.batch)]
+        return found
+
+    def loader(self, indices: Sequence[int]) -> DataLoader[Any]:
+        """Batches of these samples, for the user's `evaluate`."""
+        chosen = Images(tuple(self.samples[index] for index in indices), self.batch)
+        return DataLoader(chosen.samples, batch_sampler=chosen.chunks(range(len(chosen))), collate_fn=_joined)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of every input and target."""
@@ -70,54 +62,36 @@ class Images:
         return digest.hexdigest()
 
 
-class Loader:
-    """Batches of some images, for the user's `evaluate`."""
-
-    def __init__(self, images: Images, indices: Sequence[int]) -> None:
-        self.images, self.chunks, self.batch_size = images, images.chunks(indices), images.batch
-        self.dataset = range(len(indices))
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self.images.together(chunk) for chunk in self.chunks)
-
-
 def seed_user_code(seed: int) -> None:
-    """Every generator that a loader, a loss or an optimizer draws from: torch's, numpy's and Python's."""
+    """Seed every generator that a loader, a loss or an optimizer draws from: torch's, numpy's and Python's."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
-def read_images(loader: Iterable[Any], limit: int | None, seed: int, parameters: Parameters = ONE_TENSOR) -> Images:
+def read_images(loader: Iterable[Any], limit: int | None, seed: int) -> Images:
     """All samples of `loader`, or the first `limit`; random loaders are seeded.
 
-    Args:
-        parameters: of the network's `forward`.
-
     Raises:
-        UserError: the loader is empty or gives no (input, target) pairs.
+        UserError: the loader is empty, fails, or gives batches of an undocumented form.
     """
     seed_user_code(seed)
     samples: list[Any] = []
     largest = 1
-    for given in track(_batches(loader), "reading images", length_hint(loader) or None):
-        batch = batch_in_float32(given)
-        target = input_and_target(batch, parameters)[1]
-        parts = [batch] if isinstance(target, int | float) else _apart(batch)
+    for batch in track(_batches(loader), "reading images", length_hint(loader) or None):
+        input_and_target(batch)
+        parts = _apart(in_float32(batch))
         largest = max(largest, len(parts))
         samples += parts
         if limit is not None and len(samples) >= limit:
             break
     if not samples:
         raise UserError("get_data_loader() gave no batches", fix="check data_path")
-    return Images(tuple(samples[:limit]), largest, parameters)
+    return Images(tuple(samples[:limit]), largest)
 
 
 def _batches(loader: Iterable[Any]) -> Iterator[Any]:
-    """What the user's loader gives; what goes wrong in it is the user's error."""
+    """The loader's batches; an error in it is the user's."""
     done = 0
     try:
         for batch in loader:
@@ -125,14 +99,13 @@ def _batches(loader: Iterable[Any]) -> Iterator[Any]:
             done += 1
     except UserError:
         raise
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        raise UserError(f"get_data_loader()'s loader fails at batch {done}", why, "iterate over it alone") from error
+    except (Exception, SystemExit) as error:
+        what = f"get_data_loader()'s loader fails at batch {done}"
+        raise UserError(what, described(error), "iterate over it alone") from error
 
 
 def _apart(batch: Any) -> list[Any]:
-    lengths: set[int] = set()
-    map_tensors(batch, lambda value: lengths.add(value.shape[0] if value.ndim else -1))
+    lengths = {shape[0] if shape else -1 for shape in shapes_of(batch)}
     if len(lengths) != 1 or -1 in lengths:
         return [batch]
     images = lengths.pop()
@@ -152,18 +125,20 @@ def _slice(value: Any, index: int, images: int) -> Any:
 
 
 def _is_of_plain_values(value: Sequence[Any]) -> bool:
-    """A list of file names or the like, one for each image."""
+    """True for a list of file names or the like, one for each image."""
     return bool(value) and not any(isinstance(item, Tensor | Mapping | list | tuple) for item in value)
 
 
 def _joined(samples: list[Any]) -> Any:
     first = samples[0]
+    if len(samples) == 1:
+        return first
     if isinstance(first, Tensor):
         return torch.cat(samples)
     if isinstance(first, Mapping):
         return {key: _joined([sample[key] for sample in samples]) for key in first}
-    if isinstance(first, list | tuple) and _is_of_plain_values(first):
+    if not isinstance(first, list | tuple):
+        return first
+    if _is_of_plain_values(first):
         return [item for sample in samples for item in sample]
-    if isinstance(first, list | tuple):
-        return like(first, [_joined([sample[position] for sample in samples]) for position in range(len(first))])
-    return first
+    return like(first, [_joined([sample[position] for sample in samples]) for position in range(len(first))])

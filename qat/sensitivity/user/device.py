@@ -1,4 +1,4 @@
-"""Where the analysis runs: on a GPU if there is one, unless the user's file says where."""
+"""Device and precision of the analysis: a GPU if there is one, unless the user's file says where; always float32."""
 
 from __future__ import annotations
 
@@ -6,44 +6,28 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from core.config_section import Device
 from core.console import say
-from core.errors import UnsupportedEnvironment, UserError
-from qat.sensitivity.config import Device
+from core.errors import UserError
+from qat.device import device_for
 from qat.sensitivity.user.batch import map_tensors
+
+HALF = (torch.float16, torch.bfloat16)
 
 T = TypeVar("T")
 
 
-def gpu() -> torch.device | None:
-    """This process's CUDA device; None where there is none."""
-    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
-
-
-def device_for(wanted: Device) -> torch.device:
-    """What the key `device` means on this machine.
-
-    Raises:
-        UnsupportedEnvironment: "cuda" on a machine without.
-    """
-    found = None if wanted == "cpu" else gpu()
-    if wanted == "cuda" and found is None:
-        raise UnsupportedEnvironment(
-            "device: cuda", why="PyTorch finds no CUDA device", fix="set device to auto or cpu"
-        )
-    return found or torch.device("cpu")
-
-
-def place(model: nn.Module, wanted: Device, stays: bool, rehearse: Callable[[], None]) -> None:
+def place(model: nn.Module, wanted: Device, stays: bool, check: Callable[[], None]) -> None:
     """Move `model`, in place, to the device that it is analysed on.
 
     Args:
-        stays: whether "auto" leaves it where it is.
-        rehearse: tries the network and the loss where they are; with "auto", what fails on a GPU runs on the CPU.
+        stays: "auto" leaves it where it is.
+        check: the preflight check of network and loss; with "auto", a network that fails it on a GPU runs on the CPU.
 
     Raises:
-        UserError: what `rehearse` raises.
+        UserError: of `check`.
     """
     device = device_for(wanted)
     moves = wanted != "auto" or (device.type != "cpu" and not stays)
@@ -52,13 +36,13 @@ def place(model: nn.Module, wanted: Device, stays: bool, rehearse: Callable[[], 
         torch.backends.cudnn.allow_tf32 = False  # the baseline is FP32
         torch.backends.cudnn.deterministic = True
     try:
-        rehearse()
+        check()
     except UserError as error:
         if wanted != "auto" or not moves:
             raise
-        say(f"it runs on the CPU, since on {device.type} {error.what} ({error.why})")
+        say(f"the analysis runs on the CPU: on {device.type}, {error.what} ({error.why})")
         model.to("cpu")
-        rehearse()
+        check()
 
 
 def to_device(value: T, device: torch.device) -> T:
@@ -66,3 +50,20 @@ def to_device(value: T, device: torch.device) -> T:
     if isinstance(value, nn.Module):
         return value.to(device)
     return map_tensors(value, lambda tensor: tensor.to(device))
+
+
+def half_precision_of(model: nn.Module) -> list[str]:
+    """Names of the half-precision types among parameters and buffers."""
+    kinds = {value.dtype for value in (*model.parameters(), *model.buffers())} & set(HALF)
+    return sorted(str(kind).removeprefix("torch.") for kind in kinds)
+
+
+def in_float32(value: T) -> T:
+    """A network or a loss that is a module, widened in place, or the half-precision tensors in `value` widened."""
+    if isinstance(value, nn.Module):
+        return value.float() if half_precision_of(value) else value
+    return map_tensors(value, _widened)
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in HALF else value

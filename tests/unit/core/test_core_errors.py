@@ -2,7 +2,8 @@
 
 import pytest
 
-from core.errors import GateMissed, UnsupportedEnvironment, UserError, run_cli
+from core.command import run_cli
+from core.errors import GateMissed, UnsupportedEnvironment, UserError
 
 
 def raising(error: BaseException):

@@ -1,7 +1,6 @@
 """deploy/apps/doctor.py: each finding is true, and the exit code says whether anything can be built."""
 
 import json
-import os
 import sys
 
 import pytest
@@ -10,21 +9,8 @@ from core.errors import EXIT_ENVIRONMENT, EXIT_USER_ERROR
 from deploy import __main__
 from deploy.apps import doctor
 from deploy.hardware import machine
+from deploy.targets import title_of
 from deploy.targets.base import Unavailable
-
-
-@pytest.fixture
-def nvidia_smi(tmp_path, monkeypatch):
-    """Puts a shell script of that body on the PATH as nvidia-smi."""
-
-    def put(body: str) -> None:
-        tool = tmp_path / "bin" / "nvidia-smi"
-        tool.parent.mkdir()
-        tool.write_text(f"#!/bin/sh\n{body}\n")
-        tool.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
-
-    return put
 
 
 def named(found: doctor.Diagnosis) -> dict[str, doctor.Finding]:
@@ -34,10 +20,20 @@ def named(found: doctor.Diagnosis) -> dict[str, doctor.Finding]:
 def test_every_engine_has_a_line_and_every_missing_one_a_fix(tmp_path):
     found = doctor.examine([], tmp_path)
     engines = {finding.name: finding for finding in found.findings if finding.topic == "engine"}
-    assert {"openvino int8", "onnxruntime int8", "trt fp16"} <= engines.keys()
+    assert {"openvino int8", "onnxruntime int8", f"{title_of('trt')} fp16"} <= engines.keys()
     assert set(found.runs) <= set(found.builds) <= engines.keys()
     assert all(finding.detail for finding in found.findings)
     assert all(finding.fix for finding in engines.values() if finding.state != "ok")
+
+
+@pytest.mark.parametrize(("package", "warned"), [("tensorrt_rtx", True), ("tensorrt", False), (None, False)])
+def test_rtx_is_told_to_ship_fp16(tmp_path, monkeypatch, package, warned):
+    monkeypatch.setattr(doctor, "vendor_package", lambda: package)
+    found = named(doctor.examine([], tmp_path)).get("TensorRT-RTX INT8")
+    assert (found is not None) == warned
+    if found is not None:
+        assert "1.5 times the bytes" in found.detail
+        assert "ship trt fp16" in found.fix
 
 
 def test_data_sets_are_known_by_their_folders(tmp_path, monkeypatch):
@@ -63,25 +59,6 @@ def test_data_that_is_not_there_is_said_with_a_fix(tmp_path, monkeypatch):
     found = named(doctor.examine([tmp_path / "nothing"]))
     assert found["streets"].state == "ok"
     assert found["cityscapes"].state == "missing" and "DATA=" in found["cityscapes"].fix
-
-
-def test_gpus_are_read_from_nvidia_smi(nvidia_smi):
-    nvidia_smi(
-        'case "$1" in --query*) echo "NVIDIA A100-SXM4-40GB, 550.54.15, 40960, 8.0" ;; '
-        '*) echo "| NVIDIA-SMI 550.54.15   Driver Version: 550.54.15   CUDA Version: 12.4 |" ;; esac'
-    )
-    assert machine.gpus() == [machine.Gpu("NVIDIA A100-SXM4-40GB", "550.54.15", 40960, "8.0")]
-    assert machine.cuda_version() == "12.4"
-
-
-def test_a_driver_that_does_not_know_compute_capability(nvidia_smi):
-    nvidia_smi('case "$1" in *compute_cap*) exit 2 ;; *) echo "Tesla T4, 450.80.02, 15109" ;; esac')
-    assert machine.gpus() == [machine.Gpu("Tesla T4", "450.80.02", 15109, "unknown")]
-
-
-def test_a_driver_that_does_not_answer_is_no_gpu(nvidia_smi):
-    nvidia_smi("echo 'NVIDIA-SMI has failed because it could not communicate with the driver'; exit 9")
-    assert machine.gpus() == [] and machine.cuda_version() is None
 
 
 def test_memory_and_cores_are_read_from_the_system(tmp_path):

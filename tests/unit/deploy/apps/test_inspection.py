@@ -4,18 +4,24 @@ import json
 
 import pytest
 
-from core.errors import GateMissed
-from deploy.apps.inspection import ENGINES_CHOICE, inspect_bundle, summarize
-from deploy.targets.base import Bundle, LayerInfo
+from core.errors import GateMissed, UserError
+from deploy.apps.inspection import ENGINES_CHOICE, inspect_bundle, layers_beside, summarize
+from deploy.targets.base import Bundle, LayerInfo, Tensor
+
+
+def layer(name: str, kind: str, precision: str, output: str, origin: tuple[str, ...] = ()) -> LayerInfo:
+    """A layer that writes one small tensor."""
+    return LayerInfo(name, kind, precision, origin=origin, outputs=(Tensor((1, 4, 2, 2), output),))
+
 
 LAYERS = [
-    LayerInfo("quantize", "QuantizeLinear", "fp32"),
-    LayerInfo("a", "Conv", "int8", origin=("/a/Conv", "/layer1/Add"), output="int8"),
-    LayerInfo("b", "Conv", "int8", origin=("/b/Conv", "/spaddle"), output="fp32"),
-    LayerInfo("c", "Conv", "fp32", origin=("/c/Conv",), output="fp32"),
-    LayerInfo("d", "Conv", "fp16", origin=("/d/Conv",)),
-    LayerInfo("__myl_MulMinMaxRounCast_myl0_3", "kgen", "fp32"),
-    LayerInfo("__myl_MulAddReluMulCast_myl0_5", "kgen", "fp32"),
+    layer("quantize", "QuantizeLinear", "fp32", "int8"),
+    layer("a", "Conv", "int8", "int8", ("/a/Conv", "/layer1/Add")),
+    layer("b", "Conv", "int8", "fp32", ("/b/Conv", "/spaddle")),
+    layer("c", "Conv", "fp32", "fp32", ("/c/Conv",)),
+    layer("d", "Conv", "fp16", "fp16", ("/d/Conv",)),
+    layer("__myl_MulMinMaxRounCast_myl0_3", "kgen", "fp32", "int8"),
+    layer("__myl_MulAddReluMulCast_myl0_5", "kgen", "fp32", "fp16"),
 ]
 
 
@@ -52,3 +58,33 @@ def test_reasons_come_from_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("deploy.targets.openvino.backend.OpenVINOBackend.layers", lambda self, bundle: LAYERS[3:4])
     bundle = Bundle(tmp_path / "engines" / "r" / "openvino-int8", "openvino", "int8")
     assert inspect_bundle(bundle).float_convolutions[0].why == "small_groups: 1 channel"
+
+
+def test_int8_is_compared_with_half_precision_beside_it(tmp_path, monkeypatch):
+    sides = {"fp16": 10, "int8": 30}
+
+    def layers(self, bundle):
+        side = sides[bundle.precision]
+        return [LayerInfo("a", "Conv", bundle.precision, outputs=(Tensor((1, 1, side, side), "fp32"),))]
+
+    monkeypatch.setattr("deploy.targets.tensorrt.backend.TRTBackend.layers", layers)
+    monkeypatch.setattr("deploy.apps.inspection.read_bundle", lambda folder: Bundle(folder, "trt", "fp16"))
+    bundle = Bundle(tmp_path / "engines" / "r" / "trt-int8", "trt", "int8")
+    assert inspect_bundle(bundle).caution == ""
+    beside = tmp_path / "engines" / "r" / "trt-fp16"
+    beside.mkdir(parents=True)
+    (beside / "manifest.json").write_text("{}")
+    assert inspect_bundle(bundle).caution.startswith("INT8 moves more bytes than fp16")
+    assert list(layers_beside(bundle, ("fp32", "fp16", "int8"))) == ["fp16"]
+    sides["int8"] = 10
+    assert inspect_bundle(bundle).caution == ""
+
+
+def test_an_engine_of_another_version_beside_it_is_left_out(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise UserError("built with another version")
+
+    (tmp_path / "r" / "trt-fp16").mkdir(parents=True)
+    (tmp_path / "r" / "trt-fp16" / "manifest.json").write_text("{}")
+    monkeypatch.setattr("deploy.apps.inspection.read_bundle", refuse)
+    assert layers_beside(Bundle(tmp_path / "r" / "trt-int8", "trt", "int8"), ("fp16",)) == {}

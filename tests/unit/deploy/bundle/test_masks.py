@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from benchmarks.end_to_end import agreement
+from benchmarks.measure.accuracy import agreement
+from benchmarks.measure.validation import Validation
 from core.artifacts import read_json, write_json
 from core.config import Config
 from core.errors import UserError
@@ -72,7 +73,8 @@ def test_masks_stand_beside_their_network_and_agree_with_it(run):
         assert is_mask(mask) and not is_mask(bundle)
         backend = get_backend("openvino")
         with backend.open(bundle) as network, backend.open(mask) as session:
-            found = agreement(session, network, Photos(), lambda image: normalize(image, config.data), 3)
+            photos = Validation(Photos(), lambda image: normalize(image, config.data), len(NAMES), None, [])
+            found = agreement(session, network, photos, 3)
         assert found > 99
 
 

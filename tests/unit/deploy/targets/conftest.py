@@ -39,7 +39,7 @@ def built(request, exported, tmp_path_factory) -> Built:
     backend = get_backend(name)
     missing = backend.available(precision)
     if missing is not None:
-        pytest.skip(f"{name}-{precision}: {missing.why}; fix: {missing.fix}")
+        pytest.skip(f"{name}-{precision}: {missing}")
     source = exported.source(precision, backend.target)
     out = tmp_path_factory.mktemp("engines") / f"{name}-{precision}"
     return Built(backend, precision, backend.build(source, out, BuildOptions(precision)), source)
@@ -50,7 +50,7 @@ def runnable(built) -> Built:
     """`built`, where its engine can be opened too."""
     missing = built.backend.runnable(built.precision)
     if missing is not None:
-        pytest.skip(f"{built.backend.name}-{built.precision}: {missing.why}; fix: {missing.fix}")
+        pytest.skip(f"{built.backend.name}-{built.precision}: {missing}")
     return built
 
 

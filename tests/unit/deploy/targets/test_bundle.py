@@ -20,16 +20,16 @@ OPTIONS = BuildOptions("int8", threads=2, meaning={"kind": "logits"}, placement=
 CPU = ["sums of uint8 products in 32 bits"]
 
 
-def fake(version="1.0", name="fake"):
+def fake(version="1.0", name="onnxruntime"):
     """What `write_bundle` asks a backend."""
     return SimpleNamespace(name=name, version=lambda: version, device=lambda precision: {"cpu": CPU})
 
 
 def filled(folder):
     """A builder that writes two files and adds one fact to the manifest."""
-    (folder / "engine.bin").write_bytes(b"native code")
+    (folder / "model.onnx").write_bytes(b"native code")
     (folder / "weights.bin").write_bytes(b"1234")
-    return {"properties": "none"}
+    return {"threads": 1}
 
 
 def failing(folder):
@@ -62,13 +62,13 @@ def bundle(tmp_path, source):
 def test_manifest_holds_hashes_of_the_engine_and_of_what_it_was_made_from(bundle, source):
     manifest = json.loads((bundle.dir / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["files"] == {
-        "engine.bin": hashlib.sha256(b"native code").hexdigest(),
+        "model.onnx": hashlib.sha256(b"native code").hexdigest(),
         "weights.bin": hashlib.sha256(b"1234").hexdigest(),
     }
     assert manifest["source"] == {"name": "m.onnx", "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    assert (manifest["backend"], manifest["version"], manifest["precision"]) == ("fake", "1.0", "int8")
+    assert (manifest["backend"], manifest["version"], manifest["precision"]) == ("onnxruntime", "1.0", "int8")
     assert manifest["options"]["threads"] == 2
-    assert manifest["properties"] == "none"
+    assert manifest["threads"] == 1
     assert manifest["cpu"]["model"]
     assert manifest["tools"]["onnx"]
 
@@ -110,7 +110,7 @@ def test_changed_file_is_refused_by_name(bundle):
 
 
 def test_other_version_is_refused(bundle):
-    with pytest.raises(UserError, match=r"built with fake 1\.0, have 1\.1"):
+    with pytest.raises(UserError, match=r"built with onnxruntime 1\.0, have 1\.1"):
         check_bundle(bundle, "1.1")
 
 
@@ -140,11 +140,11 @@ def test_source_that_is_no_onnx_is_refused_before_anything_is_built(tmp_path):
 
 def test_second_build_replaces_the_first_whole(bundle, source):
     def other(folder):
-        (folder / "other.bin").write_bytes(b"x")
-        return {}
+        (folder / "model.onnx").write_bytes(b"x")
+        return {"threads": 1}
 
     again = write_bundle(bundle.dir, fake("2.0"), OPTIONS, source, other)
-    assert {path.name for path in bundle.dir.iterdir()} == {"other.bin", "manifest.json"}
+    assert {path.name for path in bundle.dir.iterdir()} == {"model.onnx", "manifest.json"}
     assert read_bundle(bundle.dir).manifest["version"] == again.manifest["version"] == "2.0"
     assert [path.name for path in bundle.dir.parent.iterdir()] == ["a"]
 

@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import UserError
 from deploy.bundle.store import read_bundle
+from deploy.targets.layer_work import work_of
 from tests.nets.exported import image, reference
 
 CONVOLUTIONS = 6
@@ -75,6 +76,17 @@ def test_layers_prove_the_precision(built):
     # the lone BatchNormalization may have become a convolution: by the runtime itself, or by its dialect
     assert len(convolutions) in (CONVOLUTIONS, CONVOLUTIONS + 1)
     assert {layer.precision for layer in convolutions} == {built.precision}
+
+
+def test_layers_give_bytes_and_products(built):
+    found = work_of(built.backend.layers(built.bundle))
+    products = (16 * 3 * 9 + 4 * 16 * 16 * 9 + 16 * 5) * 16 * 16
+    # engines pad channels to what a register holds, and may make a convolution of the lone BatchNormalization
+    assert products <= found.macs <= 1.03 * products
+    assert found.bytes_moved > 3 * 32 * 32
+    assert found.int8_outputs + found.float_outputs in (CONVOLUTIONS, CONVOLUTIONS + 1)
+    if built.precision != "int8":
+        assert found.int8_outputs == 0
 
 
 def test_bundle_on_disk_says_what_it_is(built):

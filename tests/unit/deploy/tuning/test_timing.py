@@ -1,12 +1,11 @@
-"""Engines take turns, warm-up ends when steady, ratios carry an honest interval (deploy and benchmarks `timing`)."""
+"""Engines take turns, warm-up ends when steady, ratios carry an honest interval (`deploy.tuning.timing`)."""
 
 import numpy as np
 import pytest
 
-from benchmarks.timing import speedup, summarize, throughput_per_s
 from core.config import BenchConfig
 from deploy.tuning.timing import paired_ratio, time_in_turns, warm_up
-from tests.unit.bench_fakes import FakeSession
+from tests.unit.benchmarks.fakes import FakeSession
 
 
 def test_engines_take_turns_and_the_first_run_of_a_turn_does_not_count():
@@ -37,44 +36,30 @@ def test_warm_up_that_never_settles_ends_at_its_limit():
     assert not warm_up(session, {}, limit_ms=0)
 
 
-def test_summary_is_over_all_runs_of_all_rounds():
-    samples = np.arange(1.0, 101.0).reshape(20, 5)
-    latency = summarize(samples)
-    assert (latency.p50, latency.mean) == (50.5, 50.5)
-    assert latency.p90 == pytest.approx(90.1)
-    assert latency.p99 == pytest.approx(99.01)
-    assert latency.cv == pytest.approx(samples.std() / 50.5)
-    assert latency.drift == pytest.approx(85.5 / 15.5 - 1), "six rounds of twenty at either end"
-
-
-def test_throughput_counts_images_not_batches():
-    assert throughput_per_s(np.full((2, 2), 20.0), batch=4) == 200
-
-
 def test_speedup_interval_holds_the_value_and_is_reproducible():
     rng = np.random.default_rng(1)
     base, fast = rng.normal(40, 2, (20, 5)), rng.normal(20, 1, (20, 5))
-    ratio = speedup(base, fast)
+    ratio = paired_ratio(base, fast)
     assert ratio.low < ratio.value < ratio.high
     assert ratio.value == pytest.approx(2, abs=0.1)
-    assert ratio == speedup(base, fast)
+    assert ratio == paired_ratio(base, fast)
 
 
 def test_a_slow_minute_that_hits_both_engines_does_not_widen_the_interval():
     weather = np.linspace(1, 3, 20)[:, np.newaxis] * np.ones((20, 5))
-    ratio = speedup(40 * weather, 20 * weather)
+    ratio = paired_ratio(40 * weather, 20 * weather)
     assert (ratio.low, ratio.value, ratio.high) == pytest.approx((2, 2, 2))
 
 
 def test_a_difference_smaller_than_the_noise_is_not_called_faster():
     rng = np.random.default_rng(2)
-    ratio = speedup(rng.normal(20, 3, (20, 5)), rng.normal(20, 3, (20, 5)))
+    ratio = paired_ratio(rng.normal(20, 3, (20, 5)), rng.normal(20, 3, (20, 5)))
     assert ratio.low < 1 < ratio.high
 
 
 def test_many_runs_in_one_round_do_not_count_as_independent():
     rounds = np.random.default_rng(3).normal(40, 4, (20, 1))
-    ratio = speedup(rounds * np.ones((20, 50)), np.full((20, 50), 20.0))
+    ratio = paired_ratio(rounds * np.ones((20, 50)), np.full((20, 50), 20.0))
     assert ratio.high - ratio.low > 0.1  # 1000 independent runs would give about 0.03
 
 

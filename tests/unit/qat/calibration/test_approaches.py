@@ -15,6 +15,7 @@ from qat.calibration.approaches import finish, prepare
 from qat.calibration.statistics import activation_quantizers
 from qat.quantization.insert import insert
 from qat.quantization.quantizers import Mode, magnitude, quantizers
+from qat.quantization.toolkits import first_importable, quantizer_class
 from qat.tracing import fx_graph
 from qat.training.losses import PIDNetLoss
 from qat.training.train import fit
@@ -90,7 +91,7 @@ class Outcome:
     def __init__(self, folder: Path, **settings) -> None:
         config = QatConfig(**{"epochs": 2, "observe_steps": OBSERVE_STEPS, "learned_scales": False, **settings})
         self.model = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
-        insert(self.model, RULES)
+        insert(self.model, RULES, kind=quantizer_class(first_importable()[0]))
         before = statistics(self.model)
         weight = self.model.get_submodule("head").weight.detach().clone()
         calibration = Calibration()

@@ -153,7 +153,6 @@ SMALL = [
     "train.batch_size=2",
     "train.crop_height_px=32",
     "train.crop_width_px=48",
-    "qat.toolkit=builtin",
     "qat.epochs=1",
     "qat.batch_size=2",
 ]

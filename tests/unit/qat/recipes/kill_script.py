@@ -1,4 +1,4 @@
-"""Kill the QAT line over and over: `python kill_script.py FOLDER APPROACH SEED`.
+"""Kill the QAT line over and over: `python kill_script.py FOLDER APPROACH TOOLKIT SEED`.
 
 One line runs without interruption in FOLDER/straight. Another in FOLDER/killed dies by SIGKILL, at chosen points of
 its work and at random moments, and is started again until it finishes. Both run in forks of this process, which has
@@ -26,6 +26,7 @@ import qat.training.train
 from core.config import Config, load_config
 from core.paths import RunPaths
 from qat import pipeline
+from qat.quantization.toolkits import with_toolkit_chosen
 from tests.small_line import CONFIG, settings
 
 FACTORY = """
@@ -41,7 +42,6 @@ OVERRIDES = [
     "train.epochs=1",
     "train.batch_size=2",
     "train.checkpoint_every_steps=1",
-    "qat.toolkit=builtin",
     "qat.epochs=6",
     "qat.learned_scales=true",
     "qat.warmup_steps=2",
@@ -62,30 +62,33 @@ RANDOM_KILLS = 6
 KEPT = "last.resume.pt"
 
 
-def main(folder: Path, approach: str, seed: int) -> None:
+def main(folder: Path, approach: str, toolkit: str, seed: int) -> None:
     torch.set_num_threads(1)
+    chosen = f"qat.approach={approach}", f"qat.toolkit={toolkit}"
     chance = random.Random(seed)
+    straight = config_in(folder / "straight", *chosen)
+    with_toolkit_chosen(straight)  # imports it, so that no fork needs to
     begun = time.monotonic()
-    assert start(config_in(folder / "straight", approach)) == 0
+    assert start(straight) == 0
     whole_s = time.monotonic() - begun
     points = {**POINTS, "calibrated tensor": () if approach == "direct" else (1, 9)}
     deaths: list[Any] = [(what, occurrence) for what, occurrences in points.items() for occurrence in occurrences]
     deaths += [chance.uniform(0.05, 0.3) * whole_s for _ in range(RANDOM_KILLS)]
     chance.shuffle(deaths)
-    config = config_in(folder / "killed", approach)
+    config = config_in(folder / "killed", *chosen)
     died = [death for death in [*deaths, ("evaluation", 1)] if start(config, death) == -signal.SIGKILL]
     assert start(config) == 0
     print(json.dumps(died))
 
 
-def config_in(folder: Path, approach: str) -> Config:
+def config_in(folder: Path, *own: str) -> Config:
     """The config of a run in `folder`, which becomes the current directory of those that run it."""
     folder.mkdir(parents=True)
-    own = settings(folder)
+    files = settings(folder)
     (folder / "net.py").write_text(FACTORY, encoding="utf-8")
     os.chdir(folder)
-    relative = [setting.replace(f"{folder}/", "") for setting in own]
-    return load_config(CONFIG, [*relative, *OVERRIDES, f"qat.approach={approach}"])
+    relative = [setting.replace(f"{folder}/", "") for setting in files]
+    return load_config(CONFIG, [*relative, *OVERRIDES, *own])
 
 
 def start(config: Config, death: Any = None) -> int:
@@ -155,4 +158,4 @@ def _keep_last_checkpoint(paths: RunPaths) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -1,4 +1,6 @@
-"""Every pair of recipe settings, trained straight and interrupted: `python matrix_script.py FOLDER`, or under torchrun.
+"""Every pair of recipe settings, trained straight and interrupted.
+
+`python matrix_script.py FOLDER TOOLKIT`, alone or under torchrun.
 
 Prints one JSON object a row of `ROWS`: a hash of the weights, scales and ranges that each process ended with, straight
 and resumed, whether every quantizer has a range, and how many epochs it took.
@@ -91,14 +93,14 @@ def outcome(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, toolkit: str) -> None:
     torch.set_num_threads(1)
     PartialState(cpu=True)
     for number, settings in enumerate(ROWS):
-        found = outcome(folder / str(number), settings)
+        found = outcome(folder / str(number), {**settings, "toolkit": toolkit})
         if is_main():
             print(json.dumps({"settings": settings, **found}), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

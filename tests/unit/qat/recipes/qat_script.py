@@ -22,7 +22,9 @@ from core.config import QatConfig, TrainConfig
 from deploy.placement.rules import RULES
 from qat.calibration.approaches import prepare
 from qat.quantization.insert import insert
+from qat.quantization.toolkits import AUTO, first_importable, quantizer_class
 from qat.tracing import fx_graph
+from qat.tracing.inputs import device_of
 from qat.training.distill import distilled
 from qat.training.losses import PIDNetLoss
 from qat.training.recipe import Recipe
@@ -82,7 +84,8 @@ class Run:
         self.config = QatConfig(**{**SETTINGS, **changes})
         self.teacher = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
         self.model: fx.GraphModule = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
-        insert(self.model, RULES)
+        toolkit = first_importable()[0] if self.config.toolkit == AUTO else self.config.toolkit
+        insert(self.model, RULES, kind=quantizer_class(toolkit))
         section = self.config
         self.plan = TrainPlan(
             stage="qat",
@@ -105,7 +108,8 @@ class Run:
         image = Images(77)[0][0].unsqueeze(0)
         training = {module: module.training for module in self.model.modules()}
         with torch.no_grad():
-            found = -float((self.model.eval()(image) - self.teacher(image)).square().mean())
+            ours = self.model.eval()(image.to(device_of(self.model))).cpu()
+            found = -float((ours - self.teacher(image)).square().mean())
         for module, mode in training.items():
             module.training = mode
         return found

@@ -41,10 +41,20 @@ def metrics(folder):
     return [{key: value for key, value in line.items() if key != "images_per_s"} for line in lines]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("approach", "seed"), [("calibrate", 1), ("stats_only", 2), ("direct", 3)])
-def test_killed_at_chosen_points_and_random_moments_the_line_ends_as_if_it_had_not_been(tmp_path, approach, seed):
-    command = [sys.executable, SCRIPT, tmp_path, approach, str(seed)]
+@pytest.mark.parametrize(
+    ("approach", "toolkit", "seed"),
+    [
+        ("calibrate", "auto", 1),
+        pytest.param("stats_only", "auto", 2, marks=pytest.mark.slow),
+        pytest.param("direct", "auto", 3, marks=pytest.mark.slow),
+        pytest.param("calibrate", "builtin", 1, marks=pytest.mark.slow),
+        pytest.param("direct", "builtin", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_chosen_points_and_random_moments_the_line_ends_as_if_it_had_not_been(
+    tmp_path, approach, toolkit, seed
+):
+    command = [sys.executable, SCRIPT, tmp_path, approach, toolkit, str(seed)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

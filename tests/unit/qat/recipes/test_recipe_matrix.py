@@ -13,10 +13,11 @@ import torch
 from core.config import QatConfig
 from core.paths import RunPaths
 from tests.small_line import CONFIG, settings
-from tests.unit.qat.recipes.matrix_script import EPOCHS, FACTORS, ROWS
+from tests.unit.qat.recipes.matrix_script import EPOCHS, FACTORS, ROWS, outcome
 
 ROOT = Path(__file__).parents[4]
 SCRIPT = Path(__file__).with_name("matrix_script.py")
+TOOLKITS = ("auto", "builtin")  # the one that trains by default, and ours
 
 
 def launch(processes, *command, cwd=ROOT):
@@ -35,18 +36,28 @@ def test_rows_cover_every_pair_of_settings():
     assert len(ROWS) < 16
 
 
+def assert_ends_alike(row, settings):
+    assert len({*row["straight"], *row["resumed"]}) == 1, settings
+    assert row["ready"], settings
+    assert row["epochs"] == (2 if settings["early_stop_epochs"] else EPOCHS), settings
+
+
+@pytest.mark.parametrize("toolkit", TOOLKITS)
+@pytest.mark.parametrize("number", range(len(ROWS)))
+def test_every_pair_of_settings_ends_alike_after_an_interruption(tmp_path, number, toolkit):
+    assert_ends_alike(outcome(tmp_path, {**ROWS[number], "toolkit": toolkit}), ROWS[number])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_every_pair_of_settings_ends_alike_on_all_processes_and_after_an_interruption(tmp_path, processes):
-    done = launch(processes, SCRIPT, tmp_path)
+@pytest.mark.parametrize("toolkit", TOOLKITS)
+def test_every_pair_of_settings_ends_alike_on_both_processes_and_after_an_interruption(tmp_path, toolkit):
+    done = launch(2, SCRIPT, tmp_path, toolkit)
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(rows) == len(ROWS)
     for row in rows:
-        assert len(row["straight"]) == processes
-        assert len({*row["straight"], *row["resumed"]}) == 1, row["settings"]
-        assert row["ready"], row["settings"]
-        assert row["epochs"] == (2 if row["settings"]["early_stop_epochs"] else EPOCHS), row["settings"]
+        assert len(row["straight"]) == 2
+        assert_ends_alike(row, row["settings"])
 
 
 @pytest.mark.slow

@@ -142,4 +142,4 @@ def test_swapped_batch_norm_shares_parameters_and_comes_back() -> None:
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04 cut off"])
 def test_a_damaged_checkpoint_starts_the_training_over(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fp32.resume.pt").write_bytes(content)
-    assert load_checkpoint(tmp_path / "fp32.resume.pt", "key", {}, CPU) == 0
+    assert load_checkpoint(tmp_path / "fp32.resume.pt", "key", {}) == 0

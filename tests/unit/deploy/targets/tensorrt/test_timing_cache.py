@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.hardware.machine import Gpu
+from deploy.hardware.cuda_driver import Driver, Gpu
 from deploy.targets.base import BuildOptions
 from deploy.targets.tensorrt import backend as trt_backend
 from deploy.targets.tensorrt.backend import TRTBackend
@@ -53,7 +53,7 @@ def requests(monkeypatch, tmp_path):
             cache.write_bytes((cache.read_bytes() if cache.exists() else b"") + b"+")
 
     monkeypatch.setattr(trt_backend, "run_in_child", run_in_child)
-    monkeypatch.setattr(trt_backend, "gpus", lambda: [Gpu("NVIDIA L4", "580.1", 23034, "8.9")])
+    monkeypatch.setattr(trt_backend, "look", lambda: Driver((Gpu("NVIDIA L4", 23034, "8.9"),)))
     monkeypatch.setattr(trt_backend, "vendor_version", lambda: "tensorrt 10.9.0")
     return found
 

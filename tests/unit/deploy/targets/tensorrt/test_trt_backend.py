@@ -11,23 +11,24 @@ from onnx import TensorProto, helper
 
 from core.errors import UserError
 from deploy.bundle.store import write_bundle
-from deploy.hardware.machine import Gpu
+from deploy.hardware.cuda_driver import Driver, Gpu
 from deploy.targets.base import BuildOptions
 from deploy.targets.tensorrt import backend as trt_backend
 from deploy.targets.tensorrt.backend import TRTBackend
+from tests.unit.deploy.hardware.cuda_doubles import install
 
 
 @pytest.fixture
 def backend():
     missing = TRTBackend().available("int8")
     if missing is not None:
-        pytest.skip(f"{missing.why}; fix: {missing.fix}")
+        pytest.skip(f"{missing}")
     return TRTBackend()
 
 
 @pytest.fixture
-def no_gpu(monkeypatch, tmp_path):
-    monkeypatch.setattr(trt_backend, "_DRIVER", tmp_path / "absent")
+def no_gpu(monkeypatch):
+    install(monkeypatch, None)
 
 
 def test_without_a_gpu_rtx_builds_but_says_why_it_does_not_run(monkeypatch, no_gpu):
@@ -36,7 +37,7 @@ def test_without_a_gpu_rtx_builds_but_says_why_it_does_not_run(monkeypatch, no_g
     assert TRTBackend().available("int8") is None
     missing = TRTBackend().runnable("int8")
     assert missing is not None
-    assert "NVIDIA GPU" in missing.why
+    assert "no NVIDIA driver" in missing.why
     assert missing.fix
 
 
@@ -44,7 +45,7 @@ def test_without_a_gpu_full_tensorrt_cannot_even_build(monkeypatch, no_gpu):
     monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt")
     missing = TRTBackend().available("int8")
     assert missing is not None
-    assert "builds on the GPU" in missing.why
+    assert "builds on the GPU it builds for: no NVIDIA driver" in missing.why
     assert TRTBackend().runnable("int8") == missing
 
 
@@ -92,8 +93,8 @@ class Older(TRTBackend):
         return {"gpu": self._gpu and {"name": self._gpu.name, "compute_capability": self._gpu.compute_capability}}
 
 
-A10, A30 = Gpu("NVIDIA A10", "550", 24_000, "8.6"), Gpu("NVIDIA A30", "550", 24_000, "8.0")
-A40 = Gpu("NVIDIA A40", "535", 48_000, "8.6")
+A10, A30 = Gpu("NVIDIA A10", 24_000, "8.6"), Gpu("NVIDIA A30", 24_000, "8.0")
+A40 = Gpu("NVIDIA A40", 48_000, "8.6")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_engine_of_another_gpu_is_refused(monkeypatch, tmp_path, compatible, her
         return {}
 
     bundle = write_bundle(tmp_path / "engine", Older("tensorrt 10.9.0", A10), options, tmp_path / "m.onnx", fill)
-    monkeypatch.setattr(trt_backend, "gpus", lambda: here)
+    monkeypatch.setattr(trt_backend, "look", lambda: Driver(tuple(here)))
     monkeypatch.setattr(trt_backend, "trt_session", lambda *_, **__: nullcontext("session"))
     monkeypatch.setattr(trt_backend, "polygraphy_trt", lambda: SimpleNamespace(get_trt_logger=lambda: None))
     monkeypatch.setattr(trt_backend, "vendor_version", lambda: "tensorrt 10.9.0")
@@ -126,7 +127,7 @@ def test_engine_of_another_gpu_is_refused(monkeypatch, tmp_path, compatible, her
 
 
 def test_rtx_engines_are_bound_to_no_gpu_that_is_here(monkeypatch):
-    monkeypatch.setattr(trt_backend, "gpus", lambda: [A10, A30])
+    monkeypatch.setattr(trt_backend, "look", lambda: Driver((A10, A30)))
     monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt_rtx")
     assert TRTBackend().device("int8") == {"gpu": None}
     monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deploy.targets.tensorrt.build import vendor_package
-from tests.unit.deploy.targets.tensorrt.trt_doubles import Engine, ExecutionContext, Machine, RtxEngine
+from tests.unit.deploy.targets.tensorrt.trt_doubles import INVALIDITY, Engine, ExecutionContext, Machine, RtxEngine
 from tests.unit.deploy.targets.tensorrt.trt_surface import (
     CUDA_DRIVER,
     FUNCTIONS,
@@ -45,8 +45,10 @@ def test_doubles_have_no_member_that_the_vendor_list_lacks():
     assert set(vars(machine.trt)) == {"Runtime", "TensorIOMode", *FUNCTIONS}
     assert set(dir(RtxEngine)) - set(dir(Engine)) == set(RTX_RUNTIME["ICudaEngine"])
     rtx = Machine(rtx=True).trt
-    assert set(vars(rtx)) - set(vars(machine.trt)) == {"CudaGraphStrategy"}
+    assert set(vars(rtx)) - set(vars(machine.trt)) == {"CudaGraphStrategy", "EngineInvalidityDiagnostics"}
     assert set(vars(rtx.CudaGraphStrategy)) == set(RTX_RUNTIME["CudaGraphStrategy"])
+    assert set(dir(rtx.Runtime)) - set(dir(machine.trt.Runtime)) == set(RTX_RUNTIME["Runtime"])
+    assert set(INVALIDITY) == set(RTX_RUNTIME["EngineInvalidityDiagnostics"])
     assert set(vars(RtxEngine(machine).create_runtime_config())) == set(RTX_RUNTIME["IRuntimeConfig"])
     assert {name for name in vars(machine.driver) if not name.startswith("_")} == set(CUDA_DRIVER)
 

@@ -9,6 +9,7 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ import pytest
 
 from core.errors import GateMissed, UserError
 from deploy.apps.inspection import ENGINES_CHOICE, NOT_TOLD, inspect_layer_list
-from deploy.targets.base import Bundle, LayerInfo
+from deploy.targets.base import Bundle, LayerInfo, Tensor, Unavailable
 from deploy.targets.tensorrt import backend as trt_backend
 from deploy.targets.tensorrt.backend import TRTBackend
 from deploy.targets.tensorrt.build_log import from_build_log
@@ -98,7 +99,9 @@ def test_layers_of_8_x():
     assert stem.origin == ("QuantizeLinear_7", "Conv_9", "MaxPool_12")
     assert (residual.kind, residual.precision, residual.output) == ("Conv", "int8", "fp32")
     assert residual.origin == ("QuantizeLinear_20", "Conv_22", "Add_42", "Relu_43")
-    assert half == LayerInfo("Conv_50", "Conv", "fp16", f"CaskConvolution({FP16})", ("Conv_50",), "fp16")
+    image, weights = Tensor((1, 32, 8, 8), "fp16"), Tensor((36864,), "fp16")
+    detail = f"CaskConvolution({FP16})"
+    assert half == LayerInfo("Conv_50", "Conv", "fp16", detail, ("Conv_50",), (image,), (weights,), (image,))
 
 
 def test_metadata_of_8_6_and_later_is_better_than_the_name():
@@ -132,6 +135,49 @@ def as_log_line(layer: dict) -> str:
 
     parts = ", ".join(f"{key}: [ {listed(key)}]" for key in ("Inputs", "Constants", "Outputs"))
     return f"    Name: {layer['Name']}, LayerType: {layer['LayerType']}, {parts}, Metadata: {layer['Metadata']}"
+
+
+def as_11(layers: list[dict]) -> str:
+    """The list as TensorRT 11.x writes it: format and type in two keys, and the engine's tensors as objects.
+
+    Source: NVIDIA TensorRT 11 documentation, "Migrating IEngineInspector Usage from TensorRT 10.x to 11.x".
+    """
+
+    def split(tensor: dict) -> dict:
+        datatype = {INT8: "Int8", FP16: "Half", FP32: "Float"}[tensor["Format/Datatype"]]
+        kept = {key: value for key, value in tensor.items() if key != "Format/Datatype"}
+        return {**kept, "DataType": datatype, "Format": "Row major linear FP32 format (kLINEAR)"}
+
+    renamed = [{**layer, **{key: list(map(split, layer[key])) for key in ("Inputs", "Outputs")}} for layer in layers]
+    image = {
+        "Name": "image",
+        "IOMode": "Input",
+        "DataType": "Float",
+        "Dimensions": [1, 3, 8, 8],
+        "Location": "Device",
+        "IsShapeInferenceIO": False,
+        "ProfileInfo": [{"MinShape": [1, 3, 8, 8], "OptShape": [1, 3, 8, 8], "MaxShape": [1, 3, 8, 8]}],
+    }
+    return json.dumps({"Layers": renamed, "I/O Tensors": [image]})
+
+
+@pytest.mark.parametrize("key", ["Datatype", "DataType", "Format/Datatype", "Format/DataType"])
+def test_every_spelling_of_a_type_is_read(key):
+    text = information(OLD).replace("Format/Datatype", key)
+    assert from_information(text, "engine") == from_information(information(OLD), "engine")
+
+
+def test_layers_of_11_x_are_those_of_8_x():
+    def facts(layer: LayerInfo) -> LayerInfo:
+        return replace(layer, detail="")  # words of the version
+
+    told = [facts(layer) for layer in from_information(as_11(OLD), "engine")]
+    assert told == [facts(layer) for layer in from_information(information(OLD), "engine")]
+
+
+def test_dynamic_sides_count_as_one():
+    (layer,) = from_information(information(OLD[3:4]).replace("[1, 32, 8, 8]", "[-1, 32, 8, 8]"), "engine")
+    assert layer.outputs == (Tensor((1, 32, 8, 8), "fp16"),)
 
 
 def test_other_profiles_repeat_the_first():
@@ -205,7 +251,7 @@ def test_layers_are_the_inspectors_where_the_engine_loads(monkeypatch, tmp_path,
     line = as_log_line(new("/c/Conv_myl0_4", "correlation", ["Half"], "Half", "Half", ""))
     (tmp_path / trt_backend.LOG).write_bytes(gzip.compress(line.encode()))
     monkeypatch.setattr(trt_backend, "check_bundle", lambda *_: None)
-    monkeypatch.setattr(trt_backend, "_has_gpu", lambda: gpu)
+    monkeypatch.setattr(trt_backend, "unsupported", lambda driver: None if gpu else Unavailable("no GPU"))
     monkeypatch.setattr(TRTBackend, "version", lambda self: "tensorrt 10.9.0")
     monkeypatch.setattr(trt_backend, "_inspected", lambda bundle: told)
     manifest = {"version": "tensorrt 10.9.0", "options": {}}

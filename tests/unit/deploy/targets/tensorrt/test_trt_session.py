@@ -77,6 +77,24 @@ def test_everything_is_given_back_in_reverse_order(opened):
     assert_clean(machine)
 
 
+@pytest.mark.parametrize(
+    ("invalid", "why", "fix"),
+    [
+        (2, "unsupported cc", "deploy.trt.compute_capabilities"),
+        (4, "old cuda driver", "update the NVIDIA driver"),
+        (1, "version mismatch", "make engine"),
+        (1 | 16, "version mismatch, insufficient gpu memory", "free GPU memory"),
+        (0, "see TensorRT's errors above", "make engine"),
+    ],
+)
+def test_rtx_says_why_an_engine_does_not_load(opened, invalid, why, fix):
+    machine = Machine(loads=False, rtx=True, invalid=invalid)
+    with pytest.raises(UnsupportedEnvironment, match="cannot load") as caught, opened(machine):
+        pass
+    assert caught.value.why == why and fix in caught.value.fix
+    assert machine.allocated == {} and machine.calls[-2:] == ["pop", "detach"]
+
+
 def test_everything_is_given_back_when_the_user_fails(opened):
     machine = Machine()
     with pytest.raises(RuntimeError, match="elsewhere"), opened(machine) as session:

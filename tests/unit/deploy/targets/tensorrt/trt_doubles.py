@@ -15,6 +15,15 @@ Shape = tuple[int, ...]
 
 TENSORS = {"image": ("INPUT", (1, 3, 4, 4)), "logits": ("OUTPUT", (1, 2, 4, 4)), "edges": ("OUTPUT", (1, 1, 4, 4))}
 LARGEST_BATCH = 4
+INVALIDITY = {  # as in TensorRT-RTX 1.7
+    "VERSION_MISMATCH": 1,
+    "UNSUPPORTED_CC": 2,
+    "OLD_CUDA_DRIVER": 4,
+    "OLD_CUDA_RUNTIME": 8,
+    "INSUFFICIENT_GPU_MEMORY": 16,
+    "MALFORMED_ENGINE": 32,
+    "CUDA_ERROR": 64,
+}
 STREAM = 7
 IMAGE = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
 
@@ -28,6 +37,7 @@ class Machine:
         dynamic: the engine's batch is 1 to `LARGEST_BATCH`.
         rtx: TensorRT-RTX.
         captures: the driver lets a graph be captured.
+        invalid: bits of TensorRT-RTX's `EngineInvalidityDiagnostics` that it finds in an engine.
     """
 
     def __init__(
@@ -39,9 +49,10 @@ class Machine:
         dynamic: bool = False,
         rtx: bool = False,
         captures: bool = True,
+        invalid: int = 0,
     ) -> None:
         self.loads, self.runs, self.memory, self.host_memory = loads, runs, memory, host_memory
-        self.dynamic, self.captures = dynamic, captures
+        self.dynamic, self.captures, self.invalid = dynamic, captures, invalid
         self.calls: list[str] = []
         self.allocated: dict[int, Allocation] = {}
         self.page_locked = 0
@@ -214,10 +225,17 @@ def _tensorrt(machine: Machine, rtx: bool) -> Any:
             kind = RtxEngine if rtx else Engine
             return kind(machine) if machine.loads else None
 
+    class RtxRuntime(Runtime):
+        def get_engine_validity(self, data: bytes) -> tuple[str, int]:
+            return "INVALID", machine.invalid
+
     modes = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
-    trt = SimpleNamespace(Runtime=Runtime, TensorIOMode=modes, nptype={"FLOAT": np.float32}.__getitem__)
+    trt = SimpleNamespace(
+        Runtime=RtxRuntime if rtx else Runtime, TensorIOMode=modes, nptype={"FLOAT": np.float32}.__getitem__
+    )
     if rtx:
         trt.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE_GRAPH_CAPTURE")
+        trt.EngineInvalidityDiagnostics = SimpleNamespace(__members__=INVALIDITY)
     return trt
 
 

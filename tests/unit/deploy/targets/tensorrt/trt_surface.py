@@ -37,8 +37,18 @@ BUILDER = {
 # Missing at v8.6.1 and v10.0.1, there from v10.9.0 on: looked up by name.
 NEWER = {"HardwareCompatibilityLevel": ("SAME_COMPUTE_CAPABILITY",)}
 
-# TensorRT-RTX alone: at none of the six tags.
+# TensorRT-RTX alone at the six tags; 11.4 has runtime configs too, but no `CudaGraphStrategy`.
 RTX_RUNTIME = {
+    "Runtime": ("get_engine_validity",),
+    "EngineInvalidityDiagnostics": (
+        "VERSION_MISMATCH",
+        "UNSUPPORTED_CC",
+        "OLD_CUDA_DRIVER",
+        "OLD_CUDA_RUNTIME",
+        "INSUFFICIENT_GPU_MEMORY",
+        "MALFORMED_ENGINE",
+        "CUDA_ERROR",
+    ),
     "ICudaEngine": ("create_runtime_config",),
     "IRuntimeConfig": ("cuda_graph_strategy",),
     "CudaGraphStrategy": ("WHOLE_GRAPH_CAPTURE",),

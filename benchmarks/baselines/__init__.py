@@ -1,0 +1,1 @@
+"""Baselines: other toolkits' post-training quantization of the same FP32 graph, built and measured like ours."""

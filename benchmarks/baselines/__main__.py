@@ -1,0 +1,61 @@
+"""Quantize with one baseline, in a process of its own: a toolkit that crashes or patches torch harms nothing else.
+
+python -m benchmarks.baselines NAME --config FILE --out FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.baselines.base import Source
+from benchmarks.baselines.catalog import BASELINES, baseline
+from core.cli import add_config_options, config_from
+from core.command import run_cli
+from core.config import Config
+from core.paths import RunPaths
+
+
+def main() -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.baselines", description="Quantize with one baseline.")
+    parser.add_argument("name", choices=[each.name for each in BASELINES])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the quantized model")
+    add_config_options(parser)
+    arguments = parser.parse_args()
+    return run_cli(lambda: quantize(arguments.name, config_from(arguments), arguments.out), debug=arguments.debug)
+
+
+def quantize(name: str, config: Config, out: Path) -> None:
+    """Let the baseline quantize the run's FP32 network into the folder `out`, whose files change only on success."""
+    chosen = baseline(name)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".quantizing.") as folder:
+        import_module(chosen.module).quantize(source_of(config), Path(folder) / chosen.file, **chosen.settings)
+        for file in chosen.files:
+            (Path(folder) / file).replace(out / file)
+
+
+def source_of(config: Config) -> Source:
+    """The run's FP32 export, its weights, and the calibration images that our own quantizers see."""
+    from qat.data import build_dataset  # brings torch: a wrong option is refused before that loads
+    from qat.models import build_model
+    from qat.models.checkpoint import load_state
+    from qat.pipeline import calibration_images
+
+    paths = RunPaths(config.run)
+
+    def network() -> object:
+        model = build_model(config.model, augment=False)
+        load_state(model, paths.fp32_checkpoint)
+        return model.eval()
+
+    train = build_dataset(config.data, "train", seed=config.seed)
+    return Source(paths.float_onnx, [image.numpy() for image in calibration_images(config, train)], network)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

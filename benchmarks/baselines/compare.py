@@ -1,0 +1,76 @@
+"""Our engines and the baselines' in one interleaved run: same session code, same images, same evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from benchmarks.baselines import build
+from benchmarks.baselines.base import Baseline
+from benchmarks.baselines.catalog import FLOAT_FAMILY, selected
+from benchmarks.measure import conditions, environment
+from benchmarks.measure.engines import Candidate, measure
+from benchmarks.measure.validation import validation_of
+from benchmarks.record.files import Comparison
+from benchmarks.record.rows import Row
+from core.config import Config, section_dict
+from core.paths import RunPaths
+from deploy.pipeline import BuildOutcome
+from deploy.pipeline import ensure as ensure_engines
+from deploy.targets import get_backend
+from qat.pipeline import ensure as ensure_onnx
+
+ACCURACY_FILE = "baselines_accuracy.json"
+
+
+def compare(config: Config, families: Sequence[str], command: str) -> Comparison:
+    """Make engines that are missing or stale, ours and the baselines', and measure them all in turns.
+
+    Args:
+        families: names from `catalog.FAMILIES`.
+        command: shell command that does this again.
+    """
+    baselines = selected(families)
+    machine = environment.describe()  # before the build: its load average must not count our own work
+    ensure_onnx(config)
+    candidates = [*own(ensure_engines(config), families), *build.ensure(config, baselines)]
+    backends = {candidate.outcome.backend: get_backend(candidate.outcome.backend) for candidate in candidates}
+    validation = validation_of(config)
+    before = conditions.look()
+    cache = RunPaths(config.run).results / ACCURACY_FILE
+    rows, _ = measure(candidates, backends, validation, config.bench, cache)
+    meanwhile = conditions.between(before, conditions.look())
+    return Comparison(
+        run=config.run,
+        command=command,
+        config=section_dict(config),
+        environment=machine,
+        conditions=meanwhile,
+        caveats=tuple(conditions.caveats(rows, meanwhile, machine)),
+        versions=versions(baselines),
+        val_images=len(validation.dataset),
+        calibration_images=config.qat.calibration.images,
+        max_drop_points=config.bench.gate_miou_drop,
+        rows=tuple(by_latency(rows)),
+    )
+
+
+def own(outcomes: Iterable[BuildOutcome], families: Sequence[str]) -> list[Candidate]:
+    """Our INT8 engines and the float ones beside them; BF16 only when its family is chosen."""
+    return [
+        Candidate(replace(outcome, mask=None))
+        for outcome in outcomes
+        if outcome.precision != "bf16" or FLOAT_FAMILY in families
+    ]
+
+
+def versions(baselines: Iterable[Baseline]) -> dict[str, str]:
+    """Version by distribution of the baselines that are installed."""
+    present = [baseline for baseline in baselines if baseline.missing() is None]
+    return {name: version for baseline in present for name, version in baseline.versions().items()}
+
+
+def by_latency(rows: Sequence[Row]) -> list[Row]:
+    """Backend by backend in their order, the fastest first, rows without a latency last."""
+    order = list(dict.fromkeys(row.backend for row in rows))
+    return sorted(rows, key=lambda r: (order.index(r.backend), r.latency_ms.p50 if r.latency_ms else float("inf")))

@@ -1,0 +1,1 @@
+"""One file a toolkit; each has `quantize(source, out, **settings)`."""

@@ -1,0 +1,66 @@
+"""The images that engines are scored on, and everything their scores depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.artifacts import sha256_file
+from core.config import Config, section_dict
+from core.paths import RunPaths
+from qat.data import build_dataset, normalize
+from qat.data.base import Sample, SegmentationDataset
+
+Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the network's (3, H, W)
+Mask = NDArray[np.uint8]  # class of each pixel, (H, W)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The validation split as engines see it.
+
+    Attributes:
+        simulated: masks (images, H, W) of the fake-quantized network that was trained, to compare INT8 with.
+        key: JSON that changes whenever scores may.
+    """
+
+    dataset: SegmentationDataset
+    prepare: Prepare
+    num_classes: int
+    simulated: Mask | None
+    key: Any
+
+    @property
+    def example(self) -> NDArray[np.float32]:
+        """The first image as the network takes it, (1, 3, H, W)."""
+        return self.prepare(self.dataset[0].image)[np.newaxis]
+
+    def spread(self, count: int) -> Iterator[Sample]:
+        """At most `count` different images, evenly spread over the split: nobody picked them."""
+        for index in spread(len(self.dataset), count):
+            yield self.dataset[index]
+
+
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` different indices below `total`, evenly spread."""
+    count = min(total, count)
+    return [(2 * position + 1) * total // (2 * count) for position in range(count)]
+
+
+def validation_of(config: Config) -> Validation:
+    """The validation split of a run whose QAT stage is done."""
+    paths = RunPaths(config.run)
+    dataset = build_dataset(config.data, "val", seed=config.seed)
+    with np.load(paths.simulated) as stored:
+        simulated = stored["labels"]
+    return Validation(
+        dataset=dataset,
+        prepare=lambda image: normalize(image, config.data),
+        num_classes=config.model.num_classes,
+        simulated=simulated,
+        key=[section_dict(config.data), dataset.fingerprint(), sha256_file(paths.simulated)],
+    )

@@ -1,1 +1,0 @@
-"""Other toolkits' post-training quantization of the same FP32 graph; one file a toolkit, each with `quantize`."""

@@ -1,0 +1,88 @@
+"""Parts of results.json beside the rows: placement, example images, and the machine."""
+
+from __future__ import annotations
+
+from benchmarks.record.rows import Record
+from deploy.placement.decide import SkippedNode
+
+
+class Placed(Record):
+    """Quantized activations counted by the rule that placed them, quantized weights, and every skip."""
+
+    activations: dict[str, int]
+    weights: int
+    skips: tuple[SkippedNode, ...]
+
+
+class NamedColor(Record):
+    """One entry of a legend: a class or a kind of difference, and its RGB colour."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+class Example(Record):
+    """One validation image of the report: PNG file names relative to results.json, agreement in percent of pixels."""
+
+    name: str
+    image: str
+    label: str
+    fp32: str
+    int8: str
+    difference: str
+    pixel_agreement: float
+
+
+class Examples(Record):
+    """Example images, with the masks of one backend's FP32 and INT8 engines; `legend` is of the difference pictures."""
+
+    backend: str
+    legend: tuple[NamedColor, ...]
+    items: tuple[Example, ...]
+
+
+class Environment(Record):
+    """Where the numbers were measured.
+
+    Attributes:
+        cpu_flags: instruction-set extensions that matter to inference kernels.
+        cpu_cores, cpu_threads: physical cores of the machine; logical ones this process may use.
+        load_1min: load average when the benchmark began; well above zero means the machine was not quiet.
+        variables: environment variables that change timing, where set.
+    """
+
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    cpu_cores: int
+    cpu_threads: int
+    load_1min: float | None
+    gpu: str | None
+    os: str
+    python: str
+    packages: dict[str, str]
+    variables: dict[str, str]
+
+
+class MachineState(Record):
+    """The machine at one moment; clocks are means over all CPUs, of the first GPU.
+
+    Attributes:
+        at_s: monotonic clock.
+        own_cpu_s, busy_cpu_s: CPU time of this process so far; of all processes since boot.
+    """
+
+    at_s: float
+    load_1min: float | None
+    cpu_mhz: float | None
+    gpu_mhz: float | None
+    process_threads: int | None
+    own_cpu_s: float
+    busy_cpu_s: float | None
+
+
+class Conditions(Record):
+    """The machine before and after engines were measured, and the CPUs that other processes kept busy meanwhile."""
+
+    before: MachineState
+    after: MachineState
+    others_cpus: float | None

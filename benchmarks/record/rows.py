@@ -1,0 +1,190 @@
+"""One measured engine as a row; runs, comparisons with baselines and cost curves share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from core.interval import Interval
+from deploy.targets.base import Precision
+from deploy.targets.layer_work import EngineWork
+
+Status = Literal["ok", "failed", "unavailable"]
+
+
+class Record(BaseModel):
+    """Base of the models: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Latency(Record):
+    """Milliseconds per inference.
+
+    Attributes:
+        cv: coefficient of variation, standard deviation / mean.
+        drift: change of the median from the first third of the rounds to the last, as a share.
+    """
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    cv: float
+    drift: float = 0.0
+
+
+class Throughput(Record):
+    """Images per second with every CPU busy: `requests` inferences at a time on `threads` threads in all."""
+
+    images_per_s: float
+    requests: int
+    threads: int
+    images: int
+
+
+class ImageToMask(Record):
+    """The engine from image to mask: normalisation, upsampling and argmax inside.
+
+    Attributes:
+        cost: its time over that of the network alone, measured in the same rounds.
+        pixel_agreement: percent of pixels whose class is the one that preparing and upsampling outside gives.
+    """
+
+    latency_ms: Latency
+    cost: Interval
+    pixel_agreement: float
+
+
+class Timed(Record):
+    """A backend at a precision, and its latency.
+
+    Attributes:
+        status: "ok" measured; "failed"; "unavailable", it cannot be built or cannot run on this machine.
+        reason: why the status is not "ok", and a fix.
+        product: the backend's name for people, where it is another one ("TensorRT-RTX" of `trt`).
+        speedup_vs_fp32: over the FP32 engine of the same backend.
+    """
+
+    backend: str
+    precision: Precision
+    status: Status
+    reason: str = ""
+    product: str = ""
+    latency_ms: Latency | None = None
+    speedup_vs_fp32: Interval | None = None
+
+    @property
+    def engine(self) -> str:
+        """The backend as tables show it."""
+        return self.product or self.backend
+
+    @property
+    def name(self) -> str:
+        """`engine precision`, unique among the rows of one file."""
+        return f"{self.engine} {self.precision}"
+
+
+class Row(Timed):
+    """One engine with everything that was measured on it.
+
+    Attributes:
+        tool: the baseline that quantized it; empty for engines of this project.
+        settings: the baseline's call and its settings.
+        engine_sha256: of the whole bundle.
+        convs_total, convs_int8: convolutions of the built engine, and those whose kernel computes in INT8.
+        work: fused epilogues, bytes moved and multiply-adds of the built engine.
+        throughput_per_s: images per second, one at a time.
+        throughput: images per second, as many at a time as the machine takes; None where it was not measured.
+        fastest_float: precision of the fastest float engine of the same backend, and `speedup_vs_float` over it; for
+            INT8.
+        ours_over_this: time of this project's INT8 engine over this one's, same backend; below 1 ours is faster.
+        miou, pixel_accuracy, per_class_iou: percent, over the validation set; None for a class it lacks.
+        delta_miou: points above the FP32 engine of the same backend, with its interval over images (see
+            `benchmarks.measure.accuracy.Accuracy`); negative is a loss.
+        pixel_agreement_fp32: percent of all pixels whose class is the one of the same backend's FP32 engine.
+        pixel_agreement_simulated: for INT8, the same against the fake-quantized network that was trained.
+    """
+
+    tool: str = ""
+    settings: str = ""
+    engine_size_bytes: int | None = None
+    engine_sha256: str | None = None
+    convs_total: int | None = None
+    convs_int8: int | None = None
+    work: EngineWork | None = None
+    throughput_per_s: float | None = None
+    throughput: Throughput | None = None
+    fastest_float: Precision | None = None
+    speedup_vs_float: Interval | None = None
+    ours_over_this: Interval | None = None
+    miou: float | None = None
+    delta_miou: Interval | None = None
+    per_class_iou: dict[str, float | None] | None = None
+    pixel_accuracy: float | None = None
+    pixel_agreement_fp32: float | None = None
+    pixel_agreement_simulated: float | None = None
+    image_to_mask: ImageToMask | None = None
+
+    @property
+    def name(self) -> str:
+        """`engine precision`, or `engine tool` where a baseline quantized it."""
+        return f"{self.engine} {self.tool or self.precision}"
+
+    @property
+    def is_ours(self) -> bool:
+        """True for the INT8 engines of this project."""
+        return self.precision == "int8" and not self.tool
+
+
+class Point(Timed):
+    """One engine at one input shape; `latency_ms` is of the whole batch."""
+
+    batch: int
+    height_px: int
+    width_px: int
+
+    @property
+    def ms_per_image(self) -> float | None:
+        """Median latency divided by the batch size."""
+        return None if self.latency_ms is None else self.latency_ms.p50 / self.batch
+
+    @property
+    def megapixels(self) -> float:
+        """Pixels of one image, in millions."""
+        return self.height_px * self.width_px / 1e6
+
+
+AnyTimed = TypeVar("AnyTimed", bound=Timed)
+
+
+def find_row(rows: Iterable[Row], backend: str, precision: str) -> Row | None:
+    """The row of one engine of this project; None when there is none."""
+    return next((row for row in rows if (row.backend, row.precision, row.tool) == (backend, precision, "")), None)
+
+
+def fastest(rows: Iterable[AnyTimed]) -> AnyTimed | None:
+    """The row of the lowest p50; None when none was timed."""
+    timed = [(row.latency_ms.p50, row) for row in rows if row.latency_ms is not None]
+    return min(timed, key=lambda pair: pair[0])[1] if timed else None
+
+
+def fastest_int8(rows: Iterable[Row]) -> Row | None:
+    """The INT8 engine to put forward: the fastest one that has an FP32 engine beside it."""
+    return fastest(row for row in rows if row.is_ours and row.speedup_vs_fp32 is not None)
+
+
+def best_baseline(rows: Iterable[Row], backend: str, max_drop_points: float) -> Row | None:
+    """The fastest baseline of a backend among those that keep mIoU within the limit."""
+    return fastest(
+        row
+        for row in rows
+        if row.backend == backend and row.tool and row.delta_miou and row.delta_miou.value >= -max_drop_points
+    )
+
+
+def best_float(rows: Iterable[Row], backend: str) -> Row | None:
+    """The fastest float engine of a backend."""
+    return fastest(row for row in rows if row.backend == backend and row.precision != "int8")

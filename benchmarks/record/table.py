@@ -1,0 +1,171 @@
+"""Rows as a table: rich on a terminal, aligned plain text elsewhere, markdown for the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from benchmarks.record.files import Comparison
+from benchmarks.record.rows import Row, best_baseline, best_float, find_row
+from core.interval import Interval
+
+MISSING, REFERENCE = "–", "baseline"
+MIB = 1 << 20
+
+Columns = Mapping[str, Callable[[Row], str]]  # title, and the text of a row
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in columns; the first `left` columns are aligned left, the others right; `dim` rows are pale."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+    dim: frozenset[int] = frozenset()
+
+    def plain(self) -> list[str]:
+        """Aligned lines, the header first."""
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(self.columns))]
+        align = [str.ljust if index < self.left else str.rjust for index in range(len(widths))]
+        return [
+            "  ".join(put(text, width) for put, text, width in zip(align, line, widths, strict=True)) for line in lines
+        ]
+
+    def markdown(self) -> list[str]:
+        """Lines of a table in markdown."""
+        return [f"| {' | '.join(line)} |" for line in (self.columns, ["---"] * len(self.columns), *self.rows)]
+
+    def print(self, console: Console, notes: Iterable[str] = ()) -> None:
+        """Write the table, then the notes."""
+        if console.is_terminal:
+            table = RichTable(*self.columns)
+            for column in table.columns[self.left :]:
+                column.justify = "right"
+            for index, row in enumerate(self.rows):
+                table.add_row(*row, style="dim" if index in self.dim else None)
+            console.print(table)
+        for line in [*([] if console.is_terminal else self.plain()), *notes]:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def number(value: float | None, form: str = "{:.2f}") -> str:
+    """`value` in that form; a dash where nothing was measured."""
+    return MISSING if value is None else form.format(value)
+
+
+def signed(value: float) -> str:
+    """Two decimals and always a sign, a true minus; no sign for a value that rounds to zero."""
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")
+
+
+def change(points: Interval | None) -> str:
+    """As in `−0.12 [−0.30, +0.05]`."""
+    return MISSING if points is None else points.text(signed)
+
+
+def times_faster(ratio: Interval | None) -> str:
+    """As in `1.43× [1.40, 1.46]`."""
+    return MISSING if ratio is None else ratio.text(unit="×")
+
+
+def _p50(row: Row) -> str:
+    return MISSING if row.latency_ms is None else number(row.latency_ms.p50)
+
+
+def _p99(row: Row) -> str:
+    return MISSING if row.latency_ms is None else number(row.latency_ms.p99)
+
+
+def _miou(row: Row) -> str:
+    return number(row.miou)
+
+
+def _size(row: Row) -> str:
+    return MISSING if row.engine_size_bytes is None else f"{row.engine_size_bytes / MIB:.1f} MiB"
+
+
+def _convs(row: Row) -> str:
+    return MISSING if row.convs_total is None else f"{row.convs_int8}/{row.convs_total}"
+
+
+def _against_fp32(text: str, row: Row) -> str:
+    return REFERENCE if text != MISSING and row.precision == "fp32" else text
+
+
+def _image_to_mask(row: Row) -> str:
+    """Time and its ratio to the network alone, as in `25.10 (1.06×)`."""
+    found = row.image_to_mask
+    return MISSING if found is None else f"{found.latency_ms.p50:.2f} ({found.cost.value:.2f}×)"
+
+
+ENGINES: Columns = {
+    "engine": lambda row: row.name,
+    "p50 ms": _p50,
+    "p99 ms": _p99,
+    "img/s": lambda row: number(row.throughput_per_s, "{:.1f}"),
+    "img/s, all CPUs": lambda row: MISSING if row.throughput is None else number(row.throughput.images_per_s, "{:.1f}"),
+    "speed vs FP32": lambda row: _against_fp32(times_faster(row.speedup_vs_fp32), row),
+    "mIoU %": _miou,
+    "Δ mIoU": lambda row: _against_fp32(change(row.delta_miou), row),
+    "size": _size,
+    "INT8 convs": _convs,
+    "image → mask ms": _image_to_mask,
+}
+BASELINES: Columns = {
+    "engine": lambda row: row.engine,
+    "quantized by": lambda row: "ours" if row.is_ours else row.tool or row.precision,
+    "p50 ms": _p50,
+    "p99 ms": _p99,
+    "ours / this [95 %]": lambda row: MISSING if row.ours_over_this is None else row.ours_over_this.text(),
+    "mIoU %": _miou,
+    "Δ FP32": lambda row: MISSING if row.delta_miou is None else signed(row.delta_miou.value),
+    "size": _size,
+    "INT8 convs": _convs,
+}
+
+
+def cells(row: Row, columns: Columns) -> list[str]:
+    """The texts of a row; a dash where nothing was measured."""
+    return [text(row) for text in columns.values()]
+
+
+def table_of(rows: Sequence[Row], columns: Columns, left: int = 1) -> Table:
+    """One line per row, pale where it was not measured."""
+    dim = frozenset(index for index, row in enumerate(rows) if row.status != "ok")
+    return Table(list(columns), [cells(row, columns) for row in rows], left, dim)
+
+
+def notes(rows: Iterable[Row], caveats: Iterable[str]) -> list[str]:
+    """One line for each engine that was not measured, saying why, then the caveats."""
+    absent = [f"{row.name}: {row.status}: {row.reason}" for row in rows if row.status != "ok"]
+    return [*absent, *(f"caution: {caveat}" for caveat in caveats)]
+
+
+def comparison_notes(found: Comparison) -> list[str]:
+    """The comparison in sentences: ours against the best of each backend, baselines that are no opponents, caveats."""
+    rows, limit = found.rows, found.max_drop_points
+    weak = [
+        f"{row.name}: no opponent: loses {-row.delta_miou.value:.2f} points of mIoU, limit {limit:g}"
+        for row in rows
+        if row.tool and row.delta_miou is not None and row.delta_miou.value < -limit
+    ]
+    return [*_verdicts(rows, limit), *weak, *notes(rows, found.caveats)]
+
+
+def _verdicts(rows: Sequence[Row], max_drop_points: float) -> list[str]:
+    lines = []
+    for backend in dict.fromkeys(row.backend for row in rows):
+        ours = find_row(rows, backend, "int8")
+        opponents = ("baseline", best_baseline(rows, backend, max_drop_points)), ("float", best_float(rows, backend))
+        for kind, other in opponents:
+            if ours is None or other is None or ours.miou is None or other.miou is None or other.ours_over_this is None:
+                continue
+            time = f"ours takes {other.ours_over_this.text()} of the time of {other.tool or other.precision}"
+            lines.append(f"{ours.engine}: {time}, the best {kind}; mIoU {signed(ours.miou - other.miou)} points")
+    return lines

@@ -1,0 +1,125 @@
+"""results.json, its pictures and the other files of the run as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from markupsafe import Markup, escape
+from plotly.offline import get_plotlyjs
+
+from benchmarks.record import table, traffic
+from benchmarks.record.details import Placed
+from benchmarks.record.files import Comparison, CostCurves, Results, load, load_if_any
+from benchmarks.record.rows import Row, fastest_int8, find_row
+from benchmarks.report import charts
+from benchmarks.report.charts import Figure
+from benchmarks.report.sensitivity import Sensitivity, of_run
+from core.artifacts import write_text
+from core.console import say
+from core.paths import RunPaths
+from core.templates import templates_in
+from deploy.targets.layer_times import LayerTime
+
+FILE_NAME = "report.html"
+
+
+def write_report(found: Results) -> None:
+    """Render the page into the run's results."""
+    target = RunPaths(found.run).results / FILE_NAME
+    write_text(target, render(found))
+    say(f"report: {target}")
+
+
+def write_again(run: str) -> None:
+    """Put curves or a comparison that are new into the run's page, if the run has been benchmarked."""
+    if (RunPaths(run).results / Results.FILE).is_file():
+        write_report(load(run))
+
+
+def render(found: Results) -> str:
+    """The page as HTML; pictures, cost curves and the comparison are read from the run's results."""
+    templates = templates_in(Path(__file__).parent)
+    templates.filters |= {"signed": table.signed, "rgb": rgb, "stacked": stacked, "mhz": mhz}
+    best, curves = fastest_int8(found.rows), load_if_any(CostCurves, found.run)
+    sensitivity, comparison = of_run(found.run), load_if_any(Comparison, found.run)
+    drawn = figures(found, best, curves, sensitivity)
+    return templates.get_template("report.html.j2").render(
+        results=found,
+        best=best,
+        fp32={row.name: find_row(found.rows, row.backend, "fp32") for row in found.rows},
+        engines=table.ENGINES,
+        cells=table.cells,
+        mib=table.MIB,
+        traffic=traffic.sentence,
+        curves=curves,
+        curves_are_of_this_run=curves is not None and curves.qdq_sha256 in found.artifacts.values(),
+        sensitivity=sensitivity,
+        comparison=comparison,
+        baselines=table.BASELINES,
+        comparison_notes=table.comparison_notes(comparison) if comparison else [],
+        figures=drawn,
+        changes=[name.removeprefix("change-") for name in drawn if name.startswith("change-")],
+        time_by_kind=time_by_kind,
+        skips_by_reason=skips_by_reason,
+        plotly_js=Markup(get_plotlyjs()) if drawn else "",
+        png=partial(png_uri, RunPaths(found.run).results),
+    )
+
+
+def figures(
+    found: Results, best: Row | None, curves: CostCurves | None, sensitivity: Sensitivity | None
+) -> dict[str, Figure]:
+    """Every chart by the id of its place in the page; there is none for a part that was not measured."""
+    drawn: dict[str, Figure | None] = {"scatter": charts.scatter(found.rows)}
+    drawn |= {f"change-{name}": figure for name, figure in charts.changes(found.rows).items()}
+    if best is not None and best.name in found.layers:
+        drawn["layers"] = charts.slowest_layers(found.layers[best.name])
+    if curves is not None:
+        drawn["batches"] = charts.curves(curves.batches, "batch")
+        drawn["sizes"] = charts.curves(curves.sizes, "megapixels")
+    if sensitivity is not None:
+        drawn["sensitivity"] = charts.damages(sensitivity)
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def time_by_kind(layers: Iterable[LayerTime]) -> list[tuple[str, str, int, float]]:
+    """Kind, precision, number of layers and their milliseconds in all, slowest first."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for layer in layers:
+        sums.setdefault((layer.kind, layer.precision), []).append(layer.ms)
+    rows = [(kind, precision, len(times), sum(times)) for (kind, precision), times in sums.items()]
+    return sorted(rows, key=lambda row: -row[3])
+
+
+def skips_by_reason(placement: Placed) -> list[tuple[str, str, list[str]]]:
+    """Rule, reason, and the nodes it left in float; most nodes first."""
+    nodes: dict[tuple[str, str], list[str]] = {}
+    for skip in placement.skips:
+        nodes.setdefault((skip.rule, skip.why), []).append(skip.node)
+    return sorted(((rule, why, names) for (rule, why), names in nodes.items()), key=lambda row: -len(row[2]))
+
+
+def png_uri(folder: Path, name: str) -> str:
+    """A PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode((folder / name).read_bytes()).decode("ascii")
+
+
+def stacked(cell: str) -> Markup:
+    """A number, and on a line of its own the interval or ratio in brackets behind it."""
+    value, _, behind = cell.partition(" ")
+    if not behind.startswith(("[", "(")):
+        return escape(cell)
+    return Markup("{}<br><small>{}</small>").format(value, behind)
+
+
+def mhz(clock: float | None) -> str:
+    """A clock as text."""
+    return "unknown" if clock is None else f"{clock:.0f} MHz"
+
+
+def rgb(color: tuple[int, int, int]) -> str:
+    """A colour as CSS writes it."""
+    return "rgb({} {} {})".format(*color)

@@ -1,0 +1,48 @@
+"""One process at a time in a run's folder: two would remove each other's unfinished files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from core.errors import UnsupportedEnvironment
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where runs are not guarded
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+_held: dict[tuple[int, Path], int] = {}  # file descriptors by process (a fork holds nothing) and folder
+
+
+def claim(folder: Path) -> None:
+    """Make this process the only one that works in `folder`, until it ends; claiming twice is fine.
+
+    The kernel gives the lock back when its process dies, so that a file left by a killed run claims nothing.
+
+    Raises:
+        UnsupportedEnvironment: another process has claimed the folder; the message names it.
+    """
+    key = os.getpid(), folder.resolve()
+    if fcntl is None or key in _held:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+        os.close(handle)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+            return
+        raise UnsupportedEnvironment(
+            f"{folder} is in use",
+            why=f"{owner} works in it",
+            fix="wait until it has ended, or give this run another name",
+        ) from error
+    os.ftruncate(handle, 0)
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    _held[key] = handle

@@ -1,0 +1,88 @@
+"""Refusals of pydantic in plain words: the key, what it must be, and what it is."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+# By type of error: https://docs.pydantic.dev/latest/errors/validation_errors/. `{…}` is filled from its context.
+_WORDS = {
+    "missing": "is missing",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_type": "must be text",
+    "finite_number": "must be a finite number",
+    "path_type": "must be a path",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+}
+_BY_PREFIX = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "tuple": "must be a list",
+    "list": "must be a list",
+    "dict": "must be a mapping of keys to values",
+    "model": "must be a mapping of keys to values",
+}
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """One sentence for each problem, such as "train.lr must be more than 0, not -1"."""
+    return [_sentence(dict(item), model) for item in error.errors(include_url=False)]
+
+
+def blamed(overrides: Sequence[str], found: Sequence[str]) -> str:
+    """The overrides whose keys the problems name; all of them where none is named."""
+    keys = {override: override.partition("=")[0] for override in overrides}
+    guilty = [override for override, key in keys.items() if any(problem.startswith(key) for problem in found)]
+    return " ".join(f"--set {shortened(override)}" for override in guilty or overrides)
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """`text`, or its beginning where it is longer than `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
+    kind, place = str(item["type"]), item["loc"]
+    name = ".".join(map(str, place))
+    if kind == "extra_forbidden":
+        known = sorted(_keys_at(model, place[:-1]))
+        nearest = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+        return f"{name} is no key; {hint}"
+    if kind == "value_error":
+        return ": ".join(filter(None, (name, str(item["ctx"]["error"]))))
+    words = _WORDS.get(kind) or _BY_PREFIX.get(kind.partition("_")[0]) or str(item["msg"])
+    said = f"{name or 'it'} {words.format(**item.get('ctx', {}))}"
+    return said if kind == "missing" else f"{said}, not {_short.repr(item['input'])}"
+
+
+def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> set[str]:
+    """Keys of the section at `place`; empty where that is no section."""
+    if not place:
+        return {field.alias or name for name, field in model.model_fields.items()}
+    head, *rest = place
+    if isinstance(head, int):  # an item of a list of sections
+        return _keys_at(model, tuple(rest))
+    field = model.model_fields.get(head)
+    section = _section_in(field.annotation) if field else None
+    return _keys_at(section, tuple(rest)) if section else set()
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in `Model`, `Model | None` or `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part)) is not None), None)

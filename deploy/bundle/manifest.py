@@ -1,0 +1,175 @@
+"""What a bundle's `manifest.json` may say; anything else is refused before a file of the engine is opened.
+
+A manifest can come from elsewhere, and it decides which files are loaded and with which options of a vendor's library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from core.config_trt import TrtConfig
+from core.schema_errors import problems, shortened
+
+# Every file that a backend opens, so that none of them escapes the check of hashes.
+ENGINE_FILES = {
+    "openvino": ("model.xml", "model.bin"),
+    "onnxruntime": ("model.onnx",),
+    "trt": ("model.engine", "build.log.gz"),
+}
+_TRT_VERSION = re.compile(r"tensorrt(_rtx)? \d{1,4}\.\d{1,4}[\w.]{0,40}")
+_MOST_PIXELS = 1 << 15  # of a side
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Channel = Annotated[int, Field(ge=0, le=255)]
+Side = Annotated[int, Field(ge=1, le=_MOST_PIXELS)]
+Threads = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    """Values have the JSON type they must have, since the JSON itself is used; facts nobody reads are left alone."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Tensor(_Part):
+    name: str
+    dtype: str
+    shape: list[int | str | None]
+    layout: str | None = None
+
+
+class _Tensors(_Part):
+    inputs: list[_Tensor] = Field(min_length=1)
+    outputs: list[_Tensor] = Field(min_length=1)
+
+
+class _Image(_Part):
+    height_px: Side
+    width_px: Side
+    color: str = ""
+    range: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 0.0]
+
+
+class _Normalization(_Part):
+    mean: list[float]
+    std: list[float]
+    of: str
+    where: str
+
+
+class _Class(_Part):
+    name: str
+    color: Annotated[list[Channel], Field(min_length=3, max_length=3)]
+
+
+class _Meaning(_Part):
+    kind: Literal["mask", "logits"] | None = None
+    input: _Image | None = None
+    normalization: _Normalization | None = None
+    output: str = ""
+    classes: Annotated[list[_Class], Field(max_length=255)] = []
+
+    @model_validator(mode="after")
+    def _drawable(self) -> _Meaning:
+        if self.kind == "mask" and not self.classes:
+            raise ValueError("an image → mask engine needs `classes`")
+        return self
+
+
+class _Placement(_Part):
+    dialect: str | None = None
+    tuned: bool = False
+    rule_set_version: int = 0
+    skips: dict[str, int] = {}
+    activations: int
+    unsigned_activations: int
+    weights: int
+    convolutions: int
+    quantized_convolutions: int
+
+
+class _Gpu(_Part):
+    name: str
+    compute_capability: str
+
+
+class _Device(_Part):
+    cpu: list[str] | None = None
+    gpu: _Gpu | None = None
+
+
+class _Cpu(_Part):
+    model: str
+    flags: list[str]
+
+
+class _Source(_Part):
+    name: str
+    sha256: Sha256
+
+
+class _Options(_Part):
+    threads: Threads = 1
+    trt: Annotated[TrtConfig, Field(strict=False)] = TrtConfig()
+
+
+class _OpenVINOProperties(_Part):
+    """The only ones that a build writes: others would write files (CACHE_DIR) or load code."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    PERFORMANCE_HINT: Literal["LATENCY"]
+    INFERENCE_NUM_THREADS: Threads
+    INFERENCE_PRECISION_HINT: Literal["f32", "bf16"]
+
+
+class Manifest(_Part):
+    """The whole of it, without the number of its schema."""
+
+    backend: Literal["openvino", "onnxruntime", "trt"]
+    version: str
+    precision: Literal["fp32", "bf16", "fp16", "int8"]
+    options: _Options
+    device: _Device
+    cpu: _Cpu
+    tensors: _Tensors
+    meaning: _Meaning
+    placement: _Placement
+    source: _Source
+    files: dict[FileName, Sha256]
+    properties: _OpenVINOProperties | None = None
+    threads: Threads | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Manifest:
+        lost = [name for name in ENGINE_FILES[self.backend] if name not in self.files]
+        if lost:
+            raise ValueError(f"files: {', '.join(lost)} is missing, which {self.backend} loads")
+        needed = {"openvino": self.properties, "onnxruntime": self.threads}
+        if self.backend in needed and needed[self.backend] is None:
+            raise ValueError(f"{'properties' if self.backend == 'openvino' else 'threads'} is missing")
+        if self.backend == "trt" and not _TRT_VERSION.fullmatch(self.version):
+            raise ValueError(f"version must be like `tensorrt 10.9.0`, not {shortened(self.version)!r}")
+        if self.backend != "trt" and self.device.cpu is None:
+            raise ValueError("device.cpu is missing")
+        return self
+
+
+def manifest_problems(content: Mapping[str, Any]) -> list[str]:
+    """Why `content` is no manifest; empty when it is one."""
+    try:
+        Manifest.model_validate(content)
+    except ValidationError as error:
+        return problems(error, Manifest)
+    return []
+
+
+def threads_of(content: Mapping[str, Any]) -> int:
+    """CPUs that an engine was built to run on; 1 for one of a GPU."""
+    properties = content.get("properties") or {}
+    return int(properties.get("INFERENCE_NUM_THREADS") or content.get("threads") or 1)

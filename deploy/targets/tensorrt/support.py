@@ -1,0 +1,110 @@
+"""The GPUs and drivers that the installed TensorRT or TensorRT-RTX supports.
+
+TensorRT-RTX is asked: its `ComputeCapability` lists its targets. Newer GPUs work as well: on a GPU that it lacks, RTX
+1.7.1 logs "Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0". TensorRT has no such list, hence the table.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module, metadata
+
+from deploy.hardware.cuda_driver import Driver, Gpu
+from deploy.targets.base import Unavailable
+from deploy.targets.tensorrt.build import vendor_package, vendor_title, vendor_version
+
+Capability = tuple[int, int]
+
+# By first release: oldest compute capability, and newest (None: its builder has the last word).
+# Sources: TensorRT release notes 8.5.2 (Maxwell stays until 9.0), 10.0.1 and 10.5.0 (Volta deprecated, removed), 10.8.0
+# (Blackwell added); support matrix 10.1.0 (SM 7.0 or higher, H100 the newest).
+_TENSORRT: dict[tuple[int, int], tuple[Capability, Capability | None]] = {
+    (8, 6): ((5, 0), (9, 0)),
+    (10, 0): ((7, 0), (9, 0)),
+    (10, 5): ((7, 5), (9, 0)),
+    (10, 8): ((7, 5), None),
+}
+_ADVISED = (10, 0)  # an older one is not worth installing where a newer one runs
+# Oldest driver release by CUDA major version. Source: NVIDIA CUDA Compatibility, "Minor Version Compatibility".
+_DRIVER_RELEASE = {11: 450, 12: 525, 13: 580}
+
+
+def unsupported(driver: Driver) -> Unavailable | None:
+    """None when the installed TensorRT runs on the first GPU, the one that sessions use, else the reason and a fix."""
+    if driver.problem:
+        return Unavailable(driver.problem, driver.fix)
+    return _old_driver(driver) or _foreign_gpu(driver.gpus[0])
+
+
+def _old_driver(driver: Driver) -> Unavailable | None:
+    needed = _cuda_major()
+    if needed is None or driver.cuda is None or driver.cuda[0] >= needed:
+        return None
+    release = f" (release {_DRIVER_RELEASE[needed]} or later)" if needed in _DRIVER_RELEASE else ""
+    return Unavailable(
+        f"{_name()} needs a driver for CUDA {needed}, this one is too old ({driver})",
+        f"update the NVIDIA driver{release}, or install the package for CUDA {driver.cuda[0]}",
+    )
+
+
+def _foreign_gpu(gpu: Gpu) -> Unavailable | None:
+    capability = _numbers(gpu.compute_capability)
+    if _has_kernels(capability):
+        return None
+    return Unavailable(
+        f"{_name()} has no kernels for compute capability {gpu.compute_capability} ({gpu.name})", _other(capability)
+    )
+
+
+def _has_kernels(capability: Capability) -> bool:
+    if vendor_package() == "tensorrt_rtx":
+        listed = _rtx_capabilities()
+        return capability in listed or capability > max(listed)
+    own = [row for since, row in _TENSORRT.items() if since <= _release()]
+    return not own or _within(capability, own[-1])
+
+
+def _rtx_capabilities() -> set[Capability]:
+    """(8, 9) of SM89, (12, 0) of SM120; the other members of the list are no GPUs."""
+    names = import_module("tensorrt_rtx").ComputeCapability.__members__
+    found = (re.fullmatch(r"SM(\d+)(\d)", name) for name in names)
+    return {(int(match[1]), int(match[2])) for match in found if match}
+
+
+def _other(capability: Capability) -> str:
+    """The newest TensorRT that has kernels; OpenVINO and ONNX Runtime need none."""
+    fit = [since for since, row in _TENSORRT.items() if _within(capability, row)]
+    if not fit:
+        return "use OpenVINO or ONNX Runtime, which run on the CPU"
+    removed = [since for since in _TENSORRT if since > fit[-1]]
+    if removed:
+        return "install a TensorRT before {}.{}".format(*removed[0])
+    major, minor = max(fit[0], _ADVISED)
+    return f"install TensorRT {major}.{minor} or later" if minor else f"install TensorRT {major} or later"
+
+
+def _within(capability: Capability, row: tuple[Capability, Capability | None]) -> bool:
+    oldest, newest = row
+    return oldest <= capability and (newest is None or capability <= newest)
+
+
+def _cuda_major() -> int | None:
+    """13 of a wheel that brings `tensorrt_rtx_cu13`; None for a TensorRT that came without pip."""
+    needs = " ".join(metadata.requires(vendor_version().split(" ")[0]) or [])
+    found = re.search(r"_cu(\d+)", needs)
+    return int(found[1]) if found else None
+
+
+def _release() -> tuple[int, int]:
+    major, minor = vendor_version().split(" ")[1].split(".")[:2]
+    return int(major), int(minor)
+
+
+def _name() -> str:
+    """`TensorRT-RTX 1.7`."""
+    return "{} {}.{}".format(vendor_title(), *_release())
+
+
+def _numbers(text: str) -> Capability:
+    major, minor = text.split(".")
+    return int(major), int(minor)

@@ -1,0 +1,1 @@
+"""Bundles and manifests that were changed, and builds that fail."""

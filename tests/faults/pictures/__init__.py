@@ -1,0 +1,1 @@
+"""Picture and video files that are bad, and results that cannot be written."""

@@ -1,0 +1,1 @@
+"""Signals, locks, disks, streams and packages: what surrounds a command."""

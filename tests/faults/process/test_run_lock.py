@@ -1,0 +1,48 @@
+"""Two commands on one run: the second one is refused, and a lock that its owner left by dying is none."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.faults.commands import Outcome, finish, options, start
+from tests.faults.process.test_signals import wait_for
+from tests.small_line import CONFIG, settings
+
+WAITING = """
+import time
+from tests.nets.residual import ResidualNet
+
+
+def net(num_classes):
+    open("started", "w").close()
+    time.sleep(WAIT)
+    return ResidualNet(num_classes)
+"""
+
+
+def test_the_second_is_refused_and_the_first_ends_well(tmp_path):
+    own = settings(tmp_path)
+    (tmp_path / "net.py").write_text(WAITING.replace("WAIT", "5"))
+    first = start("-m", "qat", "train", *options(own, CONFIG), folder=tmp_path)
+    wait_for(tmp_path / "started")
+    for program, name in (("qat", "train"), ("deploy", "build")):
+        second = start("-m", program, name, *options(own, CONFIG), folder=tmp_path)
+        if program == "qat":
+            finish(second).refuses(3, "runs/small is in use", f"process {first.pid} on ")
+        else:
+            assert finish(second).code != 0
+    assert isinstance(done := finish(first), Outcome) and done.code == 0, done.err
+    assert (tmp_path / "runs" / "small" / "fp32.onnx").is_file()
+
+
+def test_a_lock_of_a_killed_command_holds_nobody_up(tmp_path):
+    own = settings(tmp_path)
+    (tmp_path / "net.py").write_text(WAITING.replace("WAIT", "60"))
+    first = start("-m", "qat", "train", *options(own, CONFIG), folder=tmp_path)
+    wait_for(tmp_path / "started")
+    first.send_signal(signal.SIGKILL)
+    finish(first)
+    assert (tmp_path / "runs" / "small" / ".lock").is_file()
+    (tmp_path / "net.py").write_text(WAITING.replace("WAIT", "0"))
+    done = finish(start("-m", "qat", "train", *options(own, CONFIG), folder=tmp_path))
+    assert done.code == 0, done.err

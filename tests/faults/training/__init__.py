@@ -1,0 +1,1 @@
+"""Data, weights and user code that cannot be trained with."""

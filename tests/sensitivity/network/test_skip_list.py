@@ -1,0 +1,111 @@
+"""The `skip:` list means the same groups to the training graph and to the exported one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.config import PlacementConfig
+from deploy.graph import onnx_graph
+from deploy.placement.decide import Placement, module_path
+from deploy.placement.rule_sets import rules_of
+from qat.export import export_onnx
+from qat.quantization.insert import insert_configured
+from qat.quantization.quantizers import Mode, quantizers
+from qat.sensitivity.decide.search import layers_of
+from qat.sensitivity.network.groups import groups_of
+from qat.sensitivity.network.switches import switches
+from qat.sensitivity.types import QuantizerGroup
+from qat.tracing import fx_graph
+from tests.nets.placing import place
+
+IMAGE = torch.randn(1, 3, 16, 16)
+
+
+class Block(nn.Module):
+    """Two calls of one activation, and an addition that is a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.norm, self.act = nn.BatchNorm2d(16), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv2(self.act(self.conv1(x)))) + x)
+
+
+class Net(nn.Module):
+    """Functions of every sort that groups are named after, and a method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.blocks = nn.Sequential(Block(), Block())
+        self.side, self.add = nn.Conv2d(16, 16, 1), nn.Conv2d(32, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        y = self.blocks(x).mul(2.0)
+        z = self.add(torch.cat([self.side(x), y], 1))
+        return torch.nn.functional.interpolate(z + y, scale_factor=2.0, mode="bilinear")
+
+
+def quantized(skip: tuple[str, ...] = ()) -> tuple[torch.fx.GraphModule, Placement]:
+    torch.manual_seed(0)
+    model = fx_graph.trace(Net().eval(), IMAGE)
+    where = insert_configured(model, PlacementConfig(skip=skip))
+    for quantizer in quantizers(model).values():
+        quantizer.set_mode(Mode.QUANTIZE)
+        if quantizer.axis is None:
+            quantizer.set_amax(4.0, "test")
+    return model, where
+
+
+@lru_cache
+def groups() -> tuple[QuantizerGroup, ...]:
+    model, _ = quantized()
+    return groups_of(model, switches(model), "group", "both")
+
+
+def exported(skip: tuple[str, ...], file: Path) -> Placement:
+    """What `make qat` and `make engine` leave in INT8 of the exported graph."""
+    model, _ = quantized(skip)
+    export_onnx(model, IMAGE, file, 18)
+    found = place(file, rules_of(PlacementConfig()), skip)
+    assert found.unnamed == ()
+    return found.placement
+
+
+def names(where: Placement) -> set[str]:
+    """Module paths of what reads an INT8 value."""
+    return {module_path(edge.edge.node) for edge in where.edges} | {module_path(w.use.node) for w in where.weights}
+
+
+def test_operations_have_one_name_in_both_graphs(tmp_path: Path) -> None:
+    model, _ = quantized()
+    float_model = fx_graph.trace(Net().eval(), IMAGE)
+    export_onnx(model, IMAGE, tmp_path / "qdq.onnx", 18)
+    export_onnx(float_model, IMAGE, tmp_path / "fp32.onnx", 18)
+    wanted = {name for name in fx_graph.node_names(float_model).values() if not name.endswith("norm")} - {"x", "output"}
+    for file in ("qdq.onnx", "fp32.onnx"):
+        found = {module_path(node.name) for node in onnx_graph.clean(onnx_graph.load(tmp_path / file)).nodes}
+        assert wanted <= found
+    assert {"blocks_0_act", "blocks_0_act_1", "blocks_1_act_1", "add", "add_call", "add_1", "cat"} <= wanted
+
+
+def test_groups_hold_functions() -> None:
+    assert {"add_call", "cat"} <= {layer for group in groups() for layer in group.layers}
+
+
+@pytest.mark.parametrize("group", groups(), ids=lambda group: group.name)
+def test_the_group_is_float_in_both_graphs(tmp_path: Path, group: QuantizerGroup) -> None:
+    skip = layers_of(groups(), (group.name,))
+    model, where = quantized(skip)
+    elsewhere = {path for other in groups() if other != group for path in other.quantizers}
+    assert not set(group.quantizers) & set(quantizers(model)) - elsewhere
+    placed = exported(skip, tmp_path / "qdq.onnx")
+    assert names(placed) == names(where) and not names(placed) & set(skip)

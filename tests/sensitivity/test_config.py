@@ -1,0 +1,42 @@
+"""The config of the analysis: strict values, and an unknown key is answered with its new or nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from qat.sensitivity.config import load_sensitivity_config
+
+REQUIRED = "model_path: w.pt\ndata_path: data\noutput_file: best.pt\ntolerance: 0.1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("search: {probe_images: 4}", "search.probe_images is now called search.trial_images"),
+        ("tolerence_kind: loss", "did you mean tolerance_kind?"),
+        ("engine: {thread: 2}", "did you mean engine.threads?"),
+        ("seed: true", "seed: Input should be a valid integer"),
+        ("seed: -1", "seed: Input should be greater than or equal to 0"),
+        ("images: '8'", "images: Input should be a valid integer"),
+        ("trust_pickle: 1", "trust_pickle: Input should be a valid boolean"),
+        ("seed: 2024-01-01", "seed: Input should be a valid integer"),
+        ("seed: 1\nseed: 2", "'seed' appears twice"),
+        ("seed: " + "9" * 5000, "not valid YAML"),
+        ("cache: " + "[" * 5000, "not valid YAML"),
+        ("recover: {steps: 1, steps: 2}", "'steps' appears twice"),
+    ],
+)
+def test_a_wrong_config_is_refused_in_words(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.yaml").write_text(f"{REQUIRED}{text}\n")
+    with pytest.raises(UserError) as refused:
+        load_sensitivity_config(tmp_path / "config.yaml")
+    assert message in str(refused.value)
+
+
+def test_a_config_may_be_nearly_empty(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(REQUIRED)
+    found = load_sensitivity_config(tmp_path / "config.yaml")
+    assert found.data_path == Path("data") and not found.trust_pickle and found.search.trial_images is None
