@@ -21,6 +21,15 @@ def one_exporter_registry():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def emulated_device():
+    """Known before the first backward pass of the session (see `tests.fake_gpu`)."""
+    from tests.fake_gpu import can_emulate, register
+
+    if can_emulate():
+        register()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def messages():
     """Tests see messages as a command's user does."""
     show_messages()

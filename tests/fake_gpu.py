@@ -101,11 +101,16 @@ def restored(value: Tensor, place: str) -> Tensor:
     return Elsewhere(value, torch.device(place))
 
 
-@cache
-def _registered() -> None:
-    """Make the device known to PyTorch, once in a process."""
+def can_emulate() -> bool:
+    """Whether this PyTorch takes backends that are written in Python."""
+    return hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
 
-    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+
+@cache
+def register() -> None:
+    """Make the device known to PyTorch, once in a process and before its first backward pass, which counts devices."""
+
+    if not can_emulate():
         pytest.skip("this PyTorch has no backends written in Python")
 
     class Backend(backend_registration._DummyBackendModule):  # type: ignore[misc]
@@ -120,7 +125,7 @@ def _registered() -> None:
     for name in ("empty_strided", "copy_"):
         operator = getattr(aten, name).default
         library.impl(name, partial(_behind, operator), "PrivateUse1")
-    _registered.library = library  # type: ignore[attr-defined]  # it ends with its object
+    register.library = library  # type: ignore[attr-defined]  # it ends with its object
     torch.serialization.add_safe_globals([restored])
     torch.load = _load(torch.load)  # for good: files outlive the GPU
 
@@ -129,14 +134,28 @@ def _behind(func: Any, *args: Any, **kwargs: Any) -> Any:
     return computed(func, args, kwargs)
 
 
+def _outside(export: Callable[..., Any]) -> Callable[..., Any]:
+    """The exporter runs networks on modes of its own, which allow no other beside them; it gets CPU tensors alone."""
+
+    def exported(model: torch.nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:
+        for tensor in (*inputs, *model.parameters(), *model.buffers()):
+            if isinstance(tensor, Elsewhere):
+                raise RuntimeError(f"torch.onnx.export: a tensor is on {tensor.device}")
+        with _disable_current_modes():
+            return export(model, inputs, **options)
+
+    return exported
+
+
 @contextmanager
 def fake_gpus(count: int = 2) -> Iterator[list[torch.device]]:
     """Within the context PyTorch has `count` GPUs, and no other; they are returned."""
-    _registered()
+    register()
     found = [torch.device(NAME, index) for index in range(count)]
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(choice, "cuda_devices", lambda: found))
         stack.enter_context(mock.patch.object(torch.cuda, "current_device", lambda: 0))
+        stack.enter_context(mock.patch.object(torch.onnx, "export", _outside(torch.onnx.export)))
         # in inference mode PyTorch cannot detach subclasses; without a graph it computes the same
         stack.enter_context(mock.patch.object(torch, "inference_mode", torch.no_grad))
         stack.enter_context(mock.patch.object(torch.onnx, "export", _without_mode(torch.onnx.export)))

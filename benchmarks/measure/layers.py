@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.record.details import Placed
-from core.artifacts import read_json
 from core.console import say
 from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr, layer_snr
-from deploy.placement.decide import SkippedNode
 from deploy.plan.images import read_images
+from deploy.plan.plan import read_placement
 
 
 def layer_noise(targets: Mapping[str, str], paths: RunPaths) -> dict[str, tuple[LayerSnr, ...]]:
@@ -34,12 +33,12 @@ def layer_noise(targets: Mapping[str, str], paths: RunPaths) -> dict[str, tuple[
 
 
 def placed(path: Path) -> Placed | None:
-    """The content of a `placement.json`; None without the file."""
+    """The uses, weights and skips of a placement report; None without the file."""
     if not path.is_file():
         return None
-    content = read_json(path)
+    plan = read_placement(path)
     return Placed(
-        activations=dict(Counter(edge["rule"] for edge in content["edges"])),
-        weights=len(content["weights"]),
-        skips=tuple(SkippedNode(**skip) for skip in content["skips"]),
+        activations=dict(Counter(use.rule for item in plan.activations.values() for use in item.uses)),
+        weights=len(plan.weights),
+        skips=plan.skips,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.record.rows import Record
-from deploy.placement.decide import SkippedNode
+from deploy.plan.plan import SkippedNode
 
 
 class Placed(Record):

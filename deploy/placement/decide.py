@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from core.errors import UserError
 from deploy.graph.opgraph import Edge, Node, OpGraph
 from deploy.placement.rules.base import Keep, Match, Move, Rule, Skip, WeightUse
+from deploy.plan.plan import SkippedNode
 
 MAX_SPREAD = 4.0  # sharing one scale may cost a tensor two of its eight bits, no more
 NO_READER = "nobody wants its result in INT8"
@@ -28,15 +29,6 @@ class QuantizedWeight:
 
     use: WeightUse
     rule: str
-
-
-@dataclass(frozen=True)
-class SkippedNode:
-    """A node that a rule looked at and left in float, and why."""
-
-    node: str
-    rule: str
-    why: str
 
 
 @dataclass(frozen=True)
@@ -129,7 +121,7 @@ class _Draft:
         self.ties: list[tuple[str, ...]] = []
 
     def skip(self, node: Node, rule: str, why: str) -> None:
-        self.skips.append(SkippedNode(node.name, rule, why))
+        self.skips.append(SkippedNode(node=node.name, rule=rule, why=why))
 
     def grant(self, node: Node, rule: Rule, match: Match) -> None:
         """Note what `match` asks for, unless a part of it is impossible."""

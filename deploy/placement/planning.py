@@ -10,7 +10,7 @@ from deploy.placement.decide import Placement, placement
 from deploy.placement.rules import bias
 from deploy.placement.rules.base import Rule
 from deploy.plan.carry import carry, unify
-from deploy.plan.plan import QuantizationPlan, SkippedNode, Use
+from deploy.plan.plan import QuantizationPlan, Use
 
 SHOWN = 5
 
@@ -60,11 +60,8 @@ def record(
         for name, tensor in unified.tensors.items()
         if name in uses or name in kept or tensor.group
     }
-    skips = tuple(
-        SkippedNode(node=item.node, rule=item.rule, why=item.why)
-        for item in where.skips
-        if item.rule != bias.RULE.name  # it keeps one input in float, never a node
-    )
+    # the rule on biases keeps one input in float, never a node
+    skips = tuple(item for item in where.skips if item.rule != bias.RULE.name)
     return unified.model_copy(update={"tensors": tensors, "skips": skips}), widened
 
 

@@ -51,7 +51,7 @@ def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:
 
 
 def save_calibration(config: Config, paths: RunPaths) -> None:
-    """Write evenly spaced images of train, for scales that only some engines want (`deploy.apply.calibrate.complete`)."""
+    """Write evenly spaced images of train, for scales that only some targets need."""
     data = build_dataset(config.data, "train", seed=config.seed)
     count = min(CALIBRATION_IMAGES, len(data))
     images = np.stack([data[index * len(data) // count].image for index in range(count)])

@@ -41,10 +41,10 @@ def net(num_classes):
     return ResidualNet(num_classes)
 """
 BACKENDS = ("openvino", "onnxruntime")
-FLOAT = {"fp32 weights", "fp32 export", "bake fp32-mask-bands"}
+FLOAT = {"fp32 weights", "fp32 export", "bake float-mask-bands"}
 FLOAT |= {f"engine {backend}-fp32{kind}" for backend in BACKENDS for kind in ("", "-mask")}
-QUANTIZED = {"qat", "place tensorrt", *(f"place {backend}" for backend in BACKENDS)}
-QUANTIZED |= {f"bake placed-{backend}-mask-bands" for backend in BACKENDS}
+QUANTIZED = {"qat", *(f"apply {backend}" for backend in BACKENDS)}
+QUANTIZED |= {f"bake {backend}-mask-bands" for backend in BACKENDS}
 QUANTIZED |= {f"engine {backend}-int8{kind}" for backend in BACKENDS for kind in ("", "-mask")}
 DEPENDS_ON_CPU = {"engine openvino-bf16"}  # built only where the CPU has BF16 arithmetic; float, too
 

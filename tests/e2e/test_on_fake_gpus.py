@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.pipeline import bench
-from benchmarks.train_contestants import NAMES, Settings, contestant, missing
 from torch import nn
 
 import qat.calibration.statistics
-from benchmarks import qat_table, train_contestants
-from benchmarks.results import load
+from benchmarks import qat_table
+from benchmarks.measure.pipeline import bench
+from benchmarks.record.files import load
+from benchmarks.studies import training_variants
+from benchmarks.studies.training_variants import NAMES, Settings, missing, variant
 from core.artifacts import read_json
 from core.config import Config, load_config
 from core.console import console
@@ -216,12 +217,12 @@ def test_every_training_step_that_is_timed(name, monkeypatch):
     if missing(name):
         pytest.skip(missing(name))
     made: list[nn.Module] = []
-    stepper = train_contestants.Stepper
-    monkeypatch.setattr(train_contestants, "build_model", lambda *_, **__: residual_net())
-    monkeypatch.setattr(train_contestants, "Stepper", lambda model, *rest: made.append(model) or stepper(model, *rest))
+    stepper = training_variants.Stepper
+    monkeypatch.setattr(training_variants, "build_model", lambda *_, **__: residual_net())
+    monkeypatch.setattr(training_variants, "Stepper", lambda model, *rest: made.append(model) or stepper(model, *rest))
     config = load_config(CONFIG, ["model.num_classes=5"])
     with fake_gpus() as (gpu, _):
-        step = contestant(name, Settings(config, batch=2, height_px=32, width_px=32, precision="fp32"))
+        step = variant(name, Settings(config, batch=2, height_px=32, width_px=32, precision="fp32"))
         step(0)
     assert device_of(made[0]) == gpu
 

@@ -67,7 +67,7 @@ def test_every_approach_ends_in_the_graph_that_the_builtin_quantizers_export(too
     twin.load_state_dict(model.state_dict())
     assert exported(model, tmp_path / "theirs.onnx") == exported(twin, tmp_path / "ours.onnx")
     placed = place(tmp_path / "theirs.onnx", RULES)
-    assert len(placed.placement.weights) == 6 and placed.unused == ()
+    assert len(placed.plan.weights) == 6 and placed.unused == ()
 
 
 def test_what_is_trained_is_close_to_what_is_exported(toolkit, tmp_path):

@@ -1,7 +1,8 @@
 """What TensorRT's own description of a layer says: is it a convolution, and what does it compute in.
 
 The builder's log (`deploy.targets.tensorrt.build_log`) and the EngineInspector
-(`deploy.targets.tensorrt.inspector`) describe layers in the same terms. Source: NVIDIA TensorRT documentation, "Engine Inspector".
+(`deploy.targets.tensorrt.inspector`) describe layers in the same terms. Source: NVIDIA TensorRT documentation,
+"Engine Inspector".
 """
 
 from __future__ import annotations

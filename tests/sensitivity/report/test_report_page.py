@@ -12,7 +12,7 @@ import pytest
 from qat.sensitivity.report.report_html import render
 from tests.sensitivity.report.findings import many
 from tests.sensitivity.report.test_report_html import POINTS
-from tests.unit.test_report_browser import BROWSER, opened
+from tests.unit.benchmarks.test_report_browser import BROWSER, opened
 
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no chromium and no google-chrome on the PATH"),

@@ -20,7 +20,7 @@ from benchmarks.report.page import render, time_by_kind
 from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
-from deploy.placement.decide import SkippedNode
+from deploy.plan.plan import SkippedNode
 from deploy.targets.layer_times import LayerTime
 from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
 
@@ -118,7 +118,7 @@ def test_every_chart_has_a_place_and_every_place_a_chart(found):
 def test_layers_and_placement_are_shown_with_reasons(found):
     layers = (LayerTime(name="conv", kind="Conv", precision="int8", ms=2.0),)
     layers += (LayerTime(name="up</script>", kind="Interpolate", precision="fp32", ms=1.0),)
-    skips = (SkippedNode("/up/Resize", "resize", "interpolates"),)
+    skips = (SkippedNode(node="/up/Resize", rule="resize", why="interpolates"),)
     placed = Placed(activations={"weighted-ops": 3}, weights=2, skips=skips)
     page = render(found.model_copy(update={"layers": {"fake int8": layers}, "placement": {"openvino": placed}}))
     assert [trace["name"] for trace in figures_in(page)["layers"]["data"]] == ["int8", "fp32"]

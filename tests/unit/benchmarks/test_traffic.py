@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from benchmarks.traffic import cautions, missed, sentence
-
-from benchmarks.results import Row
+from benchmarks.record.rows import Row
+from benchmarks.record.traffic import cautions, missed, sentence
 from deploy.targets.layer_work import EngineWork
 
 LESS = EngineWork(75, 0, 3, 2, 40_000_000, 4_000_000_000)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import environment
+from benchmarks.measure import environment
 from deploy.hardware.cuda_driver import Gpu, look
 from tests.unit.deploy.hardware.cuda_doubles import H100, NO_DEVICE, ORIN, RTX_4090, STUB, CudaLibrary, install
 
