@@ -52,6 +52,7 @@ class BuildOutcome:
     reason: str = ""
     mask: Bundle | None = None
     mask_reason: str = ""
+    source: Path | None = None  # the graph that `bundle` was built from
 
     @property
     def failed(self) -> bool:
@@ -151,7 +152,7 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
     try:
         source = _source(config, paths, backend, precision)
         bundle = _ensure_bundle(config, paths, backend, source, out, precision, "logits")
-        return BuildOutcome(backend.name, precision, bundle, "ok")
+        return BuildOutcome(backend.name, precision, bundle, "ok", source=source)
     except Exception as error:  # a vendor's builder may raise anything; its row must say so and the others go on
         say(f"engine {out.name}: failed: {error}")
         return BuildOutcome(backend.name, precision, None, "failed", f"{type(error).__name__}: {error}")
@@ -160,11 +161,11 @@ def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: 
 def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildOutcome:
     """The outcome with its image → mask engine, where there is an engine and the config wants the other."""
     backend, precision = get_backend(outcome.backend), outcome.precision
-    if outcome.bundle is None or precision not in config.deploy.image_to_mask:
+    if outcome.bundle is None or outcome.source is None or precision not in config.deploy.image_to_mask:
         return outcome
     out = mask_bundle_beside(outcome.bundle)
     try:
-        source = ensure_baked(config, paths, _source(config, paths, backend, precision), backend.name)
+        source = ensure_baked(config, paths, outcome.source, backend.name)
         bundle = _ensure_bundle(config, paths, backend, source, out, precision, "mask")
     except Exception as error:  # as above: the engine of the network alone is there and can be measured
         say(f"engine {out.name}: failed: {error}")

@@ -27,6 +27,7 @@ from qat import device as choice
 
 NAME = "fakegpu"
 aten = torch.ops.aten
+INFERENCE_MODE = torch.inference_mode
 MOVES = (aten.copy_.default, aten._to_copy.default, aten._has_compatible_shallow_copy_type.default)
 loads_to_device = False  # whether torch.load was given no other place
 
@@ -141,7 +142,7 @@ def _outside(export: Callable[..., Any]) -> Callable[..., Any]:
         for tensor in (*inputs, *model.parameters(), *model.buffers()):
             if isinstance(tensor, Elsewhere):
                 raise RuntimeError(f"torch.onnx.export: a tensor is on {tensor.device}")
-        with _disable_current_modes():
+        with _disable_current_modes(), mock.patch.object(torch, "inference_mode", INFERENCE_MODE):
             return export(model, inputs, **options)
 
     return exported
@@ -158,21 +159,9 @@ def fake_gpus(count: int = 2) -> Iterator[list[torch.device]]:
         stack.enter_context(mock.patch.object(torch.onnx, "export", _outside(torch.onnx.export)))
         # in inference mode PyTorch cannot detach subclasses; without a graph it computes the same
         stack.enter_context(mock.patch.object(torch, "inference_mode", torch.no_grad))
-        stack.enter_context(mock.patch.object(torch.onnx, "export", _without_mode(torch.onnx.export)))
         stack.enter_context(_modelopt_kernels())
         stack.enter_context(FakeGpu())
         yield found
-
-
-def _without_mode(export: Callable[..., Any]) -> Callable[..., Any]:
-    """The exporter's tracer and a dispatch mode do not go together; tensors of a GPU are refused all the same."""
-
-    @wraps(export)
-    def exported(*args: Any, **kwargs: Any) -> Any:
-        with _disable_current_modes():
-            return export(*args, **kwargs)
-
-    return exported
 
 
 def _load(load: Callable[..., Any]) -> Callable[..., Any]:

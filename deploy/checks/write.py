@@ -21,6 +21,6 @@ def write_verified(
         UserError: an invariant is broken (see `deploy.checks.verify`), or `check` raised it.
     """
     with write_atomic(path) as temporary:
-        onnx_graph.save(applied.graph, temporary)
+        onnx_graph.write(applied.graph, temporary)
         verify(temporary, applied.plan, target.unsigned, shown=path)
         check(temporary)

@@ -68,10 +68,15 @@ def quiet_runtime() -> Iterator[None]:
 
 def save(graph: gs.Graph, target: Path) -> None:
     """Write the graph atomically, checked by `onnx.checker` with full shape inference."""
+    with write_atomic(target) as temporary:
+        write(graph, temporary)
+
+
+def write(graph: gs.Graph, path: Path) -> None:
+    """Write the graph to a file that nobody reads yet, checked by `onnx.checker` with full shape inference."""
     model = gs.export_onnx(graph)
     onnx.checker.check_model(model, full_check=True)
-    with write_atomic(target) as temporary:
-        onnx.save(model, str(temporary))
+    onnx.save(model, str(path))
 
 
 def view(graph: gs.Graph) -> OpGraph:

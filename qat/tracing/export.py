@@ -22,7 +22,7 @@ from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from core.errors import UserError
+from core.errors import UserError, last_line
 from deploy.graph import onnx_graph
 from deploy.plan.plan import QuantizationPlan
 from deploy.rewrites.fold_bn import fold_bn
@@ -76,7 +76,7 @@ def float_graph(
         except Exception as error:  # the exporter has many exception types, none of them public
             raise UserError(
                 "torch.onnx cannot export the network",
-                why=str(error).strip().splitlines()[0],
+                why=last_line(error.__cause__ or error),
                 fix="replace the operator that it names",
             ) from error
         assert program is not None

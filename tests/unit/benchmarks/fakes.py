@@ -83,7 +83,7 @@ class FakeSession:
 class FakeBackend:
     """Opens `sessions` by precision; precisions in `blocked` are built but cannot run here."""
 
-    dialect = "tensorrt"
+    target = "tensorrt"
     name: str
     sessions: dict[str, FakeSession]
     blocked: tuple[str, ...] = ()

@@ -87,9 +87,9 @@ def test_rows_of_tensorrt_are_named_after_the_product(tmp_path, monkeypatch):
     outcomes = [built(tmp_path, "trt", precision) for precision in ("fp32", "bf16", "int8")]
     fp32, bf16, int8 = rows_of(tmp_path, outcomes, FakeBackend("trt", sessions()))
     assert [row.name for row in (fp32, bf16, int8)] == [f"TensorRT-RTX {p}" for p in ("fp32", "bf16", "int8")]
-    assert int8.delta_miou < 0 and int8.pixel_agreement_fp32 is not None, "compared with FP32 of the same product"
-    assert (int8.speedup_vs_fp32.value, int8.speedup_vs_float.baseline) == (4, "bf16")
-    assert (cells(int8)[0], int8.backend) == ("TensorRT-RTX int8", "trt")
+    assert int8.delta_miou.value < 0 and int8.pixel_agreement_fp32 is not None, "compared with FP32 of the same product"
+    assert (int8.speedup_vs_fp32.value, int8.fastest_float) == (4, "bf16")
+    assert (cells(int8, ENGINES)[0], int8.backend) == ("TensorRT-RTX int8", "trt")
 
 
 def test_an_engine_that_does_not_open_does_not_stop_the_others(tmp_path, three):
@@ -125,18 +125,6 @@ def test_accuracy_is_computed_again_only_for_what_changed(tmp_path, three):
     three[2] = built(tmp_path, "fake", "int8", b"another engine")
     assert images_seen(three) == {"fp32": 5, "bf16": 0, "int8": 5}, "FP32 runs as the reference"
     assert images_seen(three, replace(VALIDATION, key=["other"])) == {"fp32": 5, "bf16": 5, "int8": 5}
-
-
-@pytest.mark.parametrize(
-    ("library", "engine"), [("tensorrt_rtx 1.7.1.116", "TensorRT-RTX"), ("tensorrt 10.9.0", "trt"), ("", "trt")]
-)
-def test_rows_of_tensorrt_rtx_are_called_so(tmp_path, library, engine):
-    outcomes = [*(built(tmp_path, "trt", precision) for precision in ("fp32", "int8"))]
-    outcomes.append(BuildOutcome("trt", "fp16", None, "failed", "boom"))
-    rows = rows_of(tmp_path, outcomes, FakeBackend("trt", sessions(), library=library))
-    assert [row.name for row in rows] == [f"{engine} fp32", f"{engine} int8", f"{engine} fp16"]
-    assert rows[1].speedup_vs_fp32.value == 4 and rows[1].delta_miou is not None
-    assert fastest_int8(rows) is rows[1] and find_row(rows, "trt", "int8") is rows[1]
 
 
 def test_bundle_hash_sees_content_and_manifest(tmp_path):

@@ -108,9 +108,9 @@ def test_gate_limit_on_miou_comes_from_the_config(pipeline_run, monkeypatch, cap
     assert "points of mIoU, limit 0.5" in capsys.readouterr().err
 
 
-def test_int8_that_moves_more_bytes_is_said_everywhere(line, monkeypatch, capsys):
+def test_int8_that_moves_more_bytes_is_said_everywhere(pipeline_run, monkeypatch, capsys):
     pair = [built(Path("engines"), "onnxruntime", precision) for precision in ("fp16", "int8")]
-    sessions = {"fp16": FakeSession(clock=(40.0,)), "int8": line}
+    sessions = {"fp16": FakeSession(clock=(40.0,)), "int8": pipeline_run}
     monkeypatch.setattr(pipeline, "ensure_engines", lambda config: pair)
     monkeypatch.setattr(pipeline, "get_backend", lambda name: FakeBackend("onnxruntime", sessions))
 
@@ -140,7 +140,7 @@ def test_runs_as_a_file_from_any_folder(tmp_path):
     assert "no config file nothing.yaml" in answer.stderr
 
 
-def test_nothing_measured_and_failed_engines_are_no_success(line, monkeypatch, capsys) -> None:
+def test_nothing_measured_and_failed_engines_are_no_success(pipeline_run, monkeypatch, capsys) -> None:
     unavailable = BuildOutcome("trt", "int8", None, "unavailable", "no driver")
     monkeypatch.setattr(pipeline, "ensure_engines", lambda config: [unavailable])
     assert called(monkeypatch) == 3

@@ -38,7 +38,7 @@ CONFIG = {
 class Building(FakeBackend):
     """Builds nothing, but refuses INT8 at one resolution."""
 
-    dialect = "onnxruntime"
+    target = "onnxruntime"
 
     def build(self, onnx, out, options):
         if options.precision == "int8" and onnx.read_text() == "(1, 64, 32)":
@@ -58,10 +58,10 @@ def run(tmp_path, monkeypatch) -> Config:
 
 @pytest.fixture
 def fakes(run, monkeypatch):
-    def export_at(config, paths, shape, dialects, folder):
+    def export_at(config, paths, shape, targets, folder):
         source = folder / "graph.onnx"
         source.write_text(str(shape))
-        return {"fp32": source, **dict.fromkeys(dialects, source)}
+        return {"fp32": source, **dict.fromkeys(targets, source)}
 
     backend = Building("onnxruntime", {"fp32": FakeSession(clock=(40.0,)), "int8": FakeSession(clock=(10.0,))})
     monkeypatch.setattr(cost_curves, "export_at", export_at)

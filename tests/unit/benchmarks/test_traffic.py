@@ -10,7 +10,7 @@ LESS = EngineWork(75, 0, 3, 2, 40_000_000, 4_000_000_000)
 MORE = EngineWork(0, 75, 67, 0, 60_000_000, 4_000_000_000)
 
 
-def rows(int8: EngineWork | None, half: EngineWork | None, status: str = "built") -> list[Row]:
+def rows(int8: EngineWork | None, half: EngineWork | None, status: str = "unavailable") -> list[Row]:
     return [
         Row(backend="trt", precision="fp32", status=status, work=replace(LESS, bytes_moved=1)),
         Row(backend="trt", precision="fp16", status=status, work=half),

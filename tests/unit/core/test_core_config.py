@@ -38,7 +38,7 @@ def refusal(path: Path, *overrides: str) -> str:
 
 def test_minimal_config_gets_the_defaults(write: Write) -> None:
     config = load_config(write(MINIMAL))
-    assert (config.run, config.seed, config.model.name, config.deploy.opset) == ("tiny", 0, "pidnet_s", 17)
+    assert (config.run, config.seed, config.model.name, config.deploy.opset) == ("tiny", 0, "pidnet_s", 18)
 
 
 def test_a_config_cannot_be_changed(write: Write) -> None:

@@ -28,7 +28,7 @@ from qat.models.pidnet import PIDNet
 from qat.tracing import fx_graph
 from tests.nets.placing import place
 
-LISTS = Path(__file__).parent / "lists"
+LISTS = Path(__file__).parent / "tensorrt" / "lists"
 SIZES = {"Half": 2, "Float": 4, "Int8": 1}
 # The stem reads three channels that RTX pads to four; four convolutions 16 → 16; a head to five classes; all at 16×16.
 PRODUCTS = (16 * 4 * 9 + 4 * 16 * 16 * 9 + 16 * 5) * 16 * 16

@@ -204,6 +204,6 @@ def test_examples_my_classifier_through_the_line(tmp_path, monkeypatch):
     own = ["run=images", f"model.factory={file}:build", f"data.factory={file}:folders", "train.epochs=4"]
     own += ["train.scale_min=1", "train.scale_max=1", "train.lr=0.02", "train.optimizer=adamw"]
     pipeline.ensure(load_config(CONFIG, [*SMALL, *own]))
-    simulated = json.loads(RunPaths("images").quantizers.read_text())["simulated"]
+    simulated = json.loads(RunPaths("images").simulated_score.read_text())["simulated"]
     assert simulated["per_class"].keys() == {"cyan", "dark", "red"} and simulated["images"] == 6
     assert simulated["pixel_accuracy"] == pytest.approx(100)

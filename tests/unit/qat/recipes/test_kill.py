@@ -66,8 +66,8 @@ def test_killed_at_chosen_points_and_random_moments_the_line_ends_as_if_it_had_n
         assert_same(ours, theirs, str(name))
     assert "average" in theirs["state"]["hooks"] and "best" in theirs["state"]["hooks"]
     assert metrics(killed) == metrics(straight)
-    assert read_json(killed / PATHS.quantizers) == read_json(straight / PATHS.quantizers)
-    for name in (PATHS.float_onnx, PATHS.qdq_onnx):
+    assert read_json(killed / PATHS.simulated_score) == read_json(straight / PATHS.simulated_score)
+    for name in (PATHS.float_onnx, PATHS.qdq_onnx, PATHS.plan):
         assert sha256_file(killed / name) == sha256_file(straight / name)
     assert list(killed.rglob("*.resume.pt")) == [killed / KEPT]
     assert [path for path in killed.rglob(".*") if path.is_file()] == [], "halves of files"

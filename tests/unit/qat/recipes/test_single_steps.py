@@ -60,7 +60,7 @@ def test_calibrate_gives_every_quantizer_a_range_and_equals_the_line_without_tra
 
     capsys.readouterr()
     assert qat("evaluate", options=("--checkpoint", PATHS.calibrated_checkpoint)) == EXIT_OK
-    assert json.loads(capsys.readouterr().out) == read_json(PATHS.quantizers)["simulated"]
+    assert json.loads(capsys.readouterr().out) == read_json(PATHS.simulated_score)["simulated"]
     assert qat("evaluate") == EXIT_OK
     assert json.loads(capsys.readouterr().out)["images"] == 3
 
