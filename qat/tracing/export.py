@@ -21,6 +21,7 @@ from accelerate.utils import send_to_device
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
+from torch.utils._pytree import tree_leaves
 
 from core.errors import UserError, last_line
 from deploy.graph import onnx_graph
@@ -53,7 +54,6 @@ def float_graph(
     """
     exported = without_quantizers(model).cpu().eval()
     example = send_to_device(example, "cpu")
-    inputs = named_inputs(exported, example)
     fx_graph.annotate(exported, example)
     names = value_names(exported)
     own = _output_values(exported)
@@ -65,12 +65,12 @@ def float_graph(
         try:
             program = torch.onnx.export(
                 exported,
-                tuple(inputs.values()),
+                in_order(exported, example),
                 dynamo=True,
                 optimize=False,  # equal weights would be merged, and lose their names
                 verbose=False,
                 opset_version=opset,
-                input_names=list(inputs),
+                input_names=input_names(exported, example),
                 output_names=[names[node] for node in (*own, *others)],
             )
         except Exception as error:  # the exporter has many exception types, none of them public
@@ -123,6 +123,15 @@ def without_quantizers(model: fx.GraphModule) -> fx.GraphModule:
     return bare
 
 
+def input_names(model: fx.GraphModule, inputs: Inputs) -> list[str]:
+    """One name for each tensor that `forward` takes; tensors of a tuple `pair` are `pair_0`, `pair_1`."""
+    names = [str(node.target).lstrip("*") for node in model.graph.nodes if node.op == "placeholder"]
+    parts = [(name, tree_leaves(value)) for name, value in zip(names, in_order(model, inputs), strict=False)]
+    if sum(len(leaves) for _, leaves in parts) == 1:
+        return [INPUT_NAME]
+    return [name if len(leaves) == 1 else f"{name}_{index}" for name, leaves in parts for index, _ in enumerate(leaves)]
+
+
 def named_inputs(model: fx.GraphModule, inputs: Inputs) -> dict[str, Tensor]:
     """Tensors by their names in the exported file: `INPUT_NAME`, or those of `forward` if there are several.
 
@@ -146,8 +155,16 @@ def named_inputs(model: fx.GraphModule, inputs: Inputs) -> dict[str, Tensor]:
 def example_of(model: fx.GraphModule) -> Inputs:
     """Blank inputs of the shapes that a traced network was annotated with, on the CPU."""
     metas = [node.meta["tensor_meta"] for node in model.graph.nodes if node.op == "placeholder"]
-    tensors = tuple(torch.zeros(meta.shape, dtype=meta.dtype) for meta in metas)
-    return tensors[0] if len(tensors) == 1 else tensors
+    blank = tuple(_blank(meta) for meta in metas)
+    return blank[0] if len(blank) == 1 and isinstance(blank[0], Tensor) else blank
+
+
+def _blank(meta: Any) -> Any:
+    if isinstance(meta, TensorMetadata):
+        return torch.zeros(meta.shape, dtype=meta.dtype)
+    if isinstance(meta, dict):
+        return {key: _blank(value) for key, value in meta.items()}
+    return tuple(_blank(value) for value in meta)
 
 
 def plan_of(model: fx.GraphModule) -> QuantizationPlan:

@@ -78,4 +78,4 @@ def test_the_sensitivity_config_refuses_the_same(command, tmp_path):
     (tmp_path / "config.yaml").write_text("tolerance: 1\ntolerance: 2\n", encoding="utf-8")
     command("sensitivity_analysis").refuses(2, "key 'tolerance' appears twice")
     (tmp_path / "config.yaml").write_text("model_pth: a.pt\n", encoding="utf-8")
-    command("sensitivity_analysis").refuses(2, "model_pth is no key; did you mean model_path?")
+    command("sensitivity_analysis").refuses(2, "model_pth: no such key; did you mean model_path?")

@@ -32,7 +32,7 @@ def test_the_second_is_refused_and_the_first_ends_well(tmp_path):
         else:
             assert finish(second).code != 0
     assert isinstance(done := finish(first), Outcome) and done.code == 0, done.err
-    assert (tmp_path / "runs" / "small" / "fp32.onnx").is_file()
+    assert (tmp_path / "runs" / "small" / "float.onnx").is_file()
 
 
 def test_a_lock_of_a_killed_command_holds_nobody_up(tmp_path):

@@ -120,8 +120,8 @@ def test_a_damaged_record_of_stages_makes_them_run_again(qat, text):
 
 def test_an_output_that_was_changed_is_made_again(qat):
     assert qat("train").code == 0
-    Path("runs/small/fp32.onnx").write_bytes(b"damaged")
-    assert "fp32.onnx changed" in qat("train").err
+    Path("runs/small/float.onnx").write_bytes(b"damaged")
+    assert "float.onnx changed" in qat("train").err
     edit_json(Path("runs/small/manifest.json"), lambda content: content["stages"].pop("fp32 export") and None)
     assert qat("train").code == 0
 

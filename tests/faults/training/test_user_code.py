@@ -85,7 +85,7 @@ def test_a_forward(qat, tmp_path, fault):
     path = tmp_path / "net.py"
     path.write_text(MODEL.replace("FAULT", fault))
     qat("run").refuses(2, f"net.py, line {line_of(path, fault)}, in forward", FAULTS[fault])
-    assert not Path("runs/small/fp32.onnx").exists()
+    assert not Path("runs/small/float.onnx").exists()
 
 
 @pytest.mark.parametrize("fault", ["raise ValueError()", "if x.sum() > 0: pass"])

@@ -13,6 +13,7 @@ from core.config import PlacementConfig
 from deploy.graph import onnx_graph
 from deploy.placement.decide import Placement, module_path
 from deploy.placement.rule_sets import rules_of
+from deploy.plan.plan import QuantizationPlan
 from qat.export import export_onnx
 from qat.quantization.insert import insert_configured
 from qat.quantization.quantizers import Mode, quantizers
@@ -71,13 +72,11 @@ def groups() -> tuple[QuantizerGroup, ...]:
     return groups_of(model, switches(model), "group", "both")
 
 
-def exported(skip: tuple[str, ...], file: Path) -> Placement:
+def exported(skip: tuple[str, ...], file: Path) -> QuantizationPlan:
     """What `make qat` and `make engine` leave in INT8 of the exported graph."""
     model, _ = quantized(skip)
     export_onnx(model, IMAGE, file, 18)
-    found = place(file, rules_of(PlacementConfig()), skip)
-    assert found.unnamed == ()
-    return found.placement
+    return place(file, rules_of(PlacementConfig()), skip).plan
 
 
 def names(where: Placement) -> set[str]:
@@ -108,4 +107,5 @@ def test_the_group_is_float_in_both_graphs(tmp_path: Path, group: QuantizerGroup
     elsewhere = {path for other in groups() if other != group for path in other.quantizers}
     assert not set(group.quantizers) & set(quantizers(model)) - elsewhere
     placed = exported(skip, tmp_path / "qdq.onnx")
-    assert names(placed) == names(where) and not names(placed) & set(skip)
+    found = {module_path(use.node) for tensor in placed.tensors.values() for use in tensor.uses}
+    assert found == names(where) and not found & set(skip)

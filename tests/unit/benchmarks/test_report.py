@@ -21,6 +21,7 @@ from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
 from deploy.plan.plan import SkippedNode
+from deploy.targets import title_of
 from deploy.targets.layer_times import LayerTime
 from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
 

@@ -17,9 +17,7 @@ from core.errors import UserError
 from core.paths import ROOT, RunPaths
 from deploy.targets.base import Bundle
 from qat import pipeline
-from qat.calibration.approaches import finish, set_modes
-from qat.quantization.quantizers import Mode
-from qat.training.checkpointing import save_weights
+from qat.models.checkpoint import load_state
 from tests.unit.benchmarks.fakes import FakeBackend, FakeSession
 
 CONFIG = {
@@ -132,15 +130,10 @@ def test_an_untrained_run_is_refused(run):
 
 def test_exported_again_the_network_computes_what_was_trained(run, tmp_path):
     paths = RunPaths("curves")
-    torch.manual_seed(0)
-    save_weights(paths.fp32_checkpoint, pipeline.build_model(run.model, augment=False))
+    pipeline.ensure(run)
     trained = pipeline.quantized_model(run, paths)
-    set_modes(trained, Mode.TRACK)
+    load_state(trained, paths.qat_checkpoint)
     image = torch.randn(2, 3, 64, 48)
-    trained(image)
-    finish(trained)
-    save_weights(paths.qat_checkpoint, trained)
-    np.savez(paths.calibration, images=np.zeros((1, 32, 32, 3), np.uint8), mean=np.zeros(3), std=np.ones(3))
     sources = reshape.export_at(run, paths, (2, 64, 48), ["tensorrt"], tmp_path)
     with torch.inference_mode():
         expected = {"fp32": pipeline.float_model(run, paths).eval()(image), "tensorrt": trained.eval()(image)}
