@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "--device",
         metavar="NAME",
-        help='estimate the time on "RTX 4090", another of deploy/apps/devices.yaml, or my.yaml',
+        help="estimate the time on this device of deploy/apps/devices.yaml, or my.yaml",
     )
     inspect.add_argument("--json", action="store_true", help="print everything found as JSON")
     inspect.add_argument("--debug", action="store_true")

@@ -17,12 +17,14 @@ from core.errors import UserError
 from core.paths import ROOT, RunPaths
 from deploy.targets.base import Bundle
 from qat import pipeline
+from qat.calibration.approaches import set_modes
 from qat.models.checkpoint import load_state
+from qat.quantization.quantizers import Mode
 from tests.unit.benchmarks.fakes import FakeBackend, FakeSession
 
 CONFIG = {
     "run": "curves",
-    "model": {"name": "custom", "factory": f"{ROOT}/tests/nets/residual.py:residual_net", "num_classes": 5},
+    "model": {"name": "custom", "factory": f"{ROOT}/tests/nets/residual.py:residual_net", "num_classes": 11},
     "data": {"name": "streets", "height_px": 32, "width_px": 32},
     "train": {"epochs": 0, "crop_height_px": 32, "crop_width_px": 32},
     "qat": {"epochs": 0},
@@ -130,9 +132,12 @@ def test_an_untrained_run_is_refused(run):
 
 def test_exported_again_the_network_computes_what_was_trained(run, tmp_path):
     paths = RunPaths("curves")
+    paths.qat_checkpoint.unlink()
+    paths.qdq_onnx.unlink()
     pipeline.ensure(run)
     trained = pipeline.quantized_model(run, paths)
     load_state(trained, paths.qat_checkpoint)
+    set_modes(trained, Mode.QUANTIZE)
     image = torch.randn(2, 3, 64, 48)
     sources = reshape.export_at(run, paths, (2, 64, 48), ["tensorrt"], tmp_path)
     with torch.inference_mode():
