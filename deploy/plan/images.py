@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from core.errors import UserError
 
 _FIX = "give a .npy file of float32 (N, C, H, W), or the calibration.npz of a run"
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)  # raised by np.load for damaged and foreign files
+# What np.load raises for damaged and foreign files; a header may ask for any amount of memory.
+_UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def read_images(path: Path) -> Iterator[NDArray[np.float32]]:
@@ -33,12 +35,17 @@ def _ready(path: Path) -> Iterator[NDArray[np.float32]]:
     if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype.kind != "f":
         found = f"{images.dtype} of shape {images.shape}" if isinstance(images, np.ndarray) else "several arrays"
         raise UserError(f"{path} does not hold network inputs", why=f"it holds {found}", fix=_FIX)
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused
+        images = images.astype(np.float32, copy=False)
     _require_values(path, images)
-    yield from (image[np.newaxis].astype(np.float32) for image in images)
+    yield from (image[np.newaxis] for image in images)
 
 
 def _prepared(path: Path) -> Iterator[NDArray[np.float32]]:
-    with _load(path) as stored:
+    stored = _load(path)
+    if isinstance(stored, np.ndarray):
+        raise UserError(f"{path} holds one array without a name", fix=_FIX)
+    with stored:
         if missing := {"images", "mean", "std"} - set(stored.files):
             raise UserError(f"{path} lacks {', '.join(sorted(missing))}", fix=_FIX)
         try:
