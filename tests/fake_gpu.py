@@ -68,10 +68,11 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """What `func` gives, computed on the CPU and put where it belongs.
 
     Raises:
-        RuntimeError: operands on two devices, scalars of the CPU aside.
+        RuntimeError: operands on two devices; as on CUDA, operators that compute by element take scalars of the CPU.
     """
     tensors = [item for item in tree_flatten((args, kwargs))[0] if isinstance(item, Tensor)]
-    places = {item.device for item in tensors if isinstance(item, Elsewhere) or item.ndim}
+    by_element = torch.Tag.pointwise in func.tags
+    places = {item.device for item in tensors if isinstance(item, Elsewhere) or item.ndim or not by_element}
     if len(places) > 1 and func not in MOVES:
         raise RuntimeError(f"Expected all tensors to be on the same device, but found {places}: {func}")
     target = kwargs.get("device")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from qat.sensitivity.user.batch import input_and_target
 from qat.sensitivity.user.data import read_images, seed_user_code
 from qat.sensitivity.user.device import half_precision_of, in_float32, place, to_device
 from qat.sensitivity.user.user_file import UserFile, load_user_file
-from qat.tracing.inputs import Inputs, device_of
+from qat.tracing.inputs import device_of
 
 PATHS = {"output_file", "cache", "model_path", "data_path", "model_file"}
 NO_TRIAL_DEPENDS_ON = {*PATHS, "tolerance", "trust_pickle", "device", "screen", "search", "engine", "recover"}
@@ -58,16 +57,14 @@ def analyse(config: SensitivityConfig) -> Analysis:
     example, target = input_and_target(images.samples[0])
     criterion = in_float32(user.criterion())
 
-    def calibration() -> Iterator[Inputs]:
-        for sample in training.samples:
-            yield to_device(input_and_target(sample)[0], device_of(model))
+    calibration = (input_and_target(sample)[0] for sample in training.samples)
 
     def check() -> None:
         check_forward(model, example, target, to_device(criterion, device_of(model)))
 
     place(model, config.device, user.places_itself(), check)
     example = to_device(example, device_of(model))
-    subject = make_subject(model, example, calibration(), config)
+    subject = make_subject(model, example, calibration, config)
     everything = frozenset(group.name for group in subject.groups)
     with subject.only(everything):
         check_saving(subject.model, quantization_of(subject, everything, example), user.model, example)
