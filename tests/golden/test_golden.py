@@ -12,9 +12,9 @@ from deploy.graph import onnx_graph
 from deploy.graph.opgraph import Edge, commutes
 from deploy.placement.decide import Placement, placement
 from deploy.placement.rules import RULES
-from qat.export import export_onnx
 from qat.models.pidnet import SIZES, PIDNet
 from qat.tracing import fx_graph
+from qat.tracing.export import float_graph
 from tests.golden.canonical import facts
 from tests.nets.resnet import resnet18, resnet50
 
@@ -28,11 +28,12 @@ LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("pidnet_m", "pi
 EXAMPLE = torch.zeros(1, 3, 64, 64)
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=["pidnet_s", "resnet18", *LARGE])
 def network(request):
-    """(name, traced model)."""
+    """(name, traced model, view of its float ONNX graph, which placement is decided on)."""
     torch.manual_seed(0)
-    return request.param, fx_graph.trace(NETWORKS[request.param](), EXAMPLE)
+    model = fx_graph.trace(NETWORKS[request.param](), EXAMPLE)
+    return request.param, model, onnx_graph.view(float_graph(model, EXAMPLE, 18)[0])
 
 
 def as_text(where: Placement) -> str:
@@ -48,26 +49,22 @@ def as_text(where: Placement) -> str:
 
 
 def test_placement_is_the_golden_one(network):
-    name, model = network
-    text = as_text(placement(fx_graph.view(model), RULES))
+    name, _, view = network
+    text = as_text(placement(view, RULES))
     golden = FOLDER / f"{name}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(text, encoding="utf-8")
     assert text == golden.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("network", ["pidnet_s", "resnet18", *LARGE], indirect=True)
-def test_onnx_view_gives_the_same_placement(network, tmp_path):
-    _, model = network
-    export_onnx(model, EXAMPLE, tmp_path / "m.onnx", 18)
-    onnx_view = onnx_graph.view(onnx_graph.load(tmp_path / "m.onnx"))
+def test_the_traced_network_s_view_gives_the_same_placement(network):
+    _, model, view = network
     fx_view = fx_graph.view(model)
-    assert facts(onnx_view, placement(onnx_view, RULES)) == facts(fx_view, placement(fx_view, RULES))
+    assert facts(view, placement(view, RULES)) == facts(fx_view, placement(fx_view, RULES))
 
 
 def test_every_convolution_is_int8_and_every_residual_add_is_fed_int8(network):
-    _, model = network
-    view = fx_graph.view(model)
+    _, _, view = network
     where = placement(view, RULES)
     convs = {node.name for node in view.nodes if node.kind in ("Conv", "Gemm")}
     assert {item.use.node for item in where.weights} == convs

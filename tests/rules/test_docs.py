@@ -1,4 +1,4 @@
-"""docs/placement.md lists the rules and profiles that exist."""
+"""docs/placement.md lists the rules and rule sets that exist."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,8 @@ def test_every_rule_has_a_row() -> None:
     assert re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE) == [rule.name for rule in RULES + OTHERS]
 
 
-def test_every_profile_has_a_row_that_names_its_rules() -> None:
-    table = PAGE.partition("## Profiles and dialects")[2].partition("\n| dialect |")[0]
+def test_every_rule_set_has_a_row_that_names_its_rules() -> None:
+    table = PAGE.partition("## Targets")[2].partition("\n| target |")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", table, re.MULTILINE)
     listed = {name: re.findall(r"`([\w-]+)`", cell) for name, cell in rows}
     assert listed == {name: [rule.name for rule in rules] for name, rules in RULE_SETS.items()}

@@ -16,7 +16,7 @@ from deploy.bundle.store import check_bundle, check_files, read_bundle, write_bu
 from deploy.targets import get_backend
 from deploy.targets.base import BuildOptions
 
-OPTIONS = BuildOptions("int8", threads=2, meaning={"kind": "logits"}, placement={"dialect": "tensorrt"})
+OPTIONS = BuildOptions("int8", threads=2, meaning={"kind": "logits"}, placement={"target": "tensorrt"})
 CPU = ["sums of uint8 products in 32 bits"]
 
 
@@ -118,7 +118,7 @@ def test_manifest_says_what_goes_in_and_out_and_what_is_quantized(bundle):
     image = {"name": "image", "dtype": "float32", "shape": ["batch", 3, 8, 8], "layout": "NCHW"}
     assert bundle.manifest["tensors"] == {"inputs": [image], "outputs": [{**image, "name": "logits"}]}
     assert bundle.manifest["meaning"] == {"kind": "logits"}
-    assert bundle.manifest["placement"]["dialect"] == "tensorrt"
+    assert bundle.manifest["placement"]["target"] == "tensorrt"
     assert bundle.manifest["placement"]["activations"] == 0
     assert bundle.manifest["device"] == {"cpu": CPU}
     assert bundle.manifest["options"].keys().isdisjoint({"meaning", "placement"})

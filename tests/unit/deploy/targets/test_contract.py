@@ -73,7 +73,7 @@ def test_times_every_run(runnable):
 
 def test_layers_prove_the_precision(built):
     convolutions = [layer for layer in built.backend.layers(built.bundle) if layer.kind == "Conv"]
-    # the lone BatchNormalization may have become a convolution: by the runtime itself, or by its dialect
+    # the lone BatchNormalization may have become a convolution: by the runtime itself, or by its target
     assert len(convolutions) in (CONVOLUTIONS, CONVOLUTIONS + 1)
     assert {layer.precision for layer in convolutions} == {built.precision}
 

@@ -1,4 +1,4 @@
-"""Networks unlike PIDNet from the float model to the graphs of every dialect: calibrated, exported, placed, run."""
+"""Networks unlike PIDNet from the float model to the graphs of every target: calibrated, exported, placed, run."""
 
 import numpy as np
 import pytest
