@@ -1,6 +1,6 @@
 """cuDNN's own INT8 convolutions beside FP16, on the distinct convolution shapes of a network: a study, not an engine.
 
-python -m benchmarks.cudnn_int8 runs/RUN/fp32.onnx        needs a GPU, torch with CUDA and nvidia-cudnn-frontend
+python -m benchmarks.cudnn_int8 runs/RUN/float.onnx        needs a GPU, torch with CUDA and nvidia-cudnn-frontend
 
 Each shape is convolution, scale, bias and ReLU in one kernel, INT8 → INT8 or FP16 → FP16, in a CUDA graph: the gain of
 fused INT8 convolutions, where an engine's are not fused. **Never run**, for want of a GPU: cudnn-frontend 1.32 took the

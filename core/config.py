@@ -155,7 +155,7 @@ class PlacementConfig(Section):
         "auto"  # auto: trained as tensorrt, built as each engine likes
     )
     custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the profile
-    tuned: tuple[Path, ...] = ()  # files of `python -m deploy autotune`, one per dialect; they replace its profile
+    tuned: tuple[Path, ...] = ()  # files of `python -m deploy autotune`, one per target; they replace its rules
     disable: tuple[str, ...] = ()
     only: tuple[str, ...] = ()  # patterns as in `skip`; when given, all other weighted operators stay float
     skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) or operator kinds left in float

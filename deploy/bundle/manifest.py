@@ -82,9 +82,8 @@ class _Meaning(_Part):
 
 
 class _Placement(_Part):
-    dialect: str | None = None
+    target: str | None = None
     tuned: bool = False
-    rule_set_version: int = 0
     skips: dict[str, int] = {}
     activations: int
     unsigned_activations: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from core.errors import UserError
 from deploy.graph.opgraph import OpGraph
@@ -32,7 +32,7 @@ def decide(
         The plan, and the tensors whose scale became the larger one of the group that they share it with.
 
     Raises:
-        UserError: a weight's scales lie along another axis than INT8 kernels take.
+        UserError: a weight's scales lie along another axis than INT8 kernels take, or are not one per channel.
     """
     carried = carry(graph, plan)
     steps = {name: scale.largest for name, scale in carried.scales().items()}
@@ -40,20 +40,20 @@ def decide(
 
 
 def record(
-    where: Placement, plan: QuantizationPlan, constants: Container[str], kept: Container[str] = ()
+    where: Placement, plan: QuantizationPlan, constants: Mapping[str, tuple[int, ...]], kept: Container[str] = ()
 ) -> tuple[QuantizationPlan, tuple[str, ...]]:
     """`plan` with the uses, groups and skips of a placement, and the tensors whose scale grew to their group's.
 
     Args:
         where: decided on a graph whose tensors `plan` has scales of.
-        constants: names of the graph's constants.
+        constants: shapes of the graph's constants by name.
         kept: tensors that stay in the plan though nothing uses them.
 
     Raises:
-        UserError: a weight's scales lie along another axis than INT8 kernels take.
+        UserError: a weight's scales lie along another axis than INT8 kernels take, or are not one per channel.
     """
     unified, widened = unify(where.groups, plan)
-    _check_axes(where, unified)
+    _check_axes(where, unified, constants)
     uses = _uses(where)
     tensors = {
         name: tensor.model_copy(update={"uses": uses.get(name, ()), "weight": name in constants})
@@ -82,7 +82,7 @@ def _uses(where: Placement) -> dict[str, tuple[Use, ...]]:
     return {name: tuple(uses) for name, uses in found.items()}
 
 
-def _check_axes(where: Placement, plan: QuantizationPlan) -> None:
+def _check_axes(where: Placement, plan: QuantizationPlan, shapes: Mapping[str, tuple[int, ...]]) -> None:
     wrong = [item.use.node for item in where.weights if plan.tensors[item.use.tensor].axis not in (None, item.use.axis)]
     if wrong:
         raise UserError(
@@ -90,3 +90,11 @@ def _check_axes(where: Placement, plan: QuantizationPlan) -> None:
             why="an INT8 kernel has one scale for each output channel",
             fix="quantize weights per output channel or per tensor, or name the nodes in --skip",
         )
+    for item in where.weights:
+        scale, shape = plan.tensors[item.use.tensor].scale, shapes.get(item.use.tensor)
+        if isinstance(scale, tuple) and shape is not None and len(scale) != shape[item.use.axis]:
+            raise UserError(
+                f"{item.use.tensor} has {len(scale)} scales for {shape[item.use.axis]} output channels",
+                why="an INT8 kernel has one scale for each output channel",
+                fix="give as many scales as channels, or one for the tensor",
+            )

@@ -61,8 +61,9 @@ class TensorPlan(_Frozen):
     @field_validator("scale")
     @classmethod
     def _positive(cls, scale: float | tuple[float, ...]) -> float | tuple[float, ...]:
-        values = np.asarray(scale, np.float64)
-        if not values.size or not np.isfinite(values).all() or not (values.astype(np.float32) > 0).all():
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused
+            values = np.asarray(scale, np.float64).astype(np.float32)
+        if not values.size or not np.isfinite(values).all() or not (values > 0).all():
             raise ValueError("scales must be finite and positive float32 numbers")
         return scale
 

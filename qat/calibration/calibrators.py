@@ -26,7 +26,7 @@ def calibrator_of(model: nn.Module, config: CalibrationConfig) -> dict[str, Cali
         if not any(any_matches(own, override.match) for own in names.values()):
             raise UserError(
                 f"qat.calibration.overrides: {override.match} names no quantizer",
-                why="it takes module paths as in placement.skip, or tensor names as in quantizers.json",
+                why="it takes module paths as in placement.skip, or tensor names as in plan.json",
                 fix=suggestion(override.match, sorted(set().union(*names.values()))),
             )
     found = {}

@@ -121,16 +121,15 @@ class _Inserter:
 
     def _value(self, tensor: str) -> fx.Node:
         if tensor not in self.by_tensor:
-            raise UserError(
-                f"the plan quantizes {tensor}, which the traced network does not have",
-                why="the plan was made for another network, or the tensor is inside a module that torch.fx keeps whole",
-                fix="make the plan again, or name its readers in placement.skip",
-            )
+            raise _foreign(tensor)
         return self.by_tensor[tensor]
 
     def _owner(self, node: str) -> fx.Node:
         """The fx node of an ONNX node; an operator that became several names them `owner/Op`."""
-        return self.by_node[node.partition("/")[0]]
+        owner = node.partition("/")[0]
+        if owner not in self.by_node:
+            raise _foreign(owner)
+        return self.by_node[owner]
 
     def _reroute(self, edge: Edge, source: fx.Node, quantized: fx.Node) -> None:
         reader = self._owner(edge.node)
@@ -169,6 +168,14 @@ class _Inserter:
                 self.model.graph.call_module(target, (source,))
         quantized = next(reader for reader in source.users if reader.target == target)
         node.replace_input_with(source, quantized)
+
+
+def _foreign(name: str) -> UserError:
+    return UserError(
+        f"the plan quantizes {name}, which the traced network does not have",
+        why="the plan was made for another network, or the tensor is inside a module that torch.fx keeps whole",
+        fix="make the plan again, or name its readers in placement.skip",
+    )
 
 
 def _silenced(rules: Sequence[Rule], hidden: Mapping[str, str]) -> tuple[Rule, ...]:

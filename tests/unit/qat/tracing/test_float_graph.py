@@ -110,7 +110,7 @@ class Aliases(nn.Module):
         self.drop, self.same, self.act = nn.Dropout(), nn.Identity(), nn.ReLU()
 
     def forward(self, x):
-        y = self.same(self.drop(self.conv(x)))
+        y = self.same(self.drop(self.conv(self.same(x))))
         return self.drop(self.head(self.drop(self.act(y)).contiguous()))
 
 
@@ -160,6 +160,34 @@ def test_weights_of_functions_keep_their_paths():
     assert only(graph, "linear").inputs[1].name == "inner.matrix"
     assert only(graph, "mul").inputs[1].name == "gain"
     close(run(graph, {"image": IMAGE})["logits"], model(IMAGE))
+
+
+def test_weights_of_functions_are_planned_by_their_paths():
+    model = fx_graph.trace(Functional(), IMAGE)
+    insert(model, RULES)
+    for quantizer in quantizers(model).values():
+        quantizer.set_amax(4.0, "test")
+    finish(model)
+    _, plan = planned(model, IMAGE, 18)
+    assert {name: item.axis for name, item in plan.weights.items()} == {"kernel": 0, "inner.matrix": 0}
+
+
+class Equal(nn.Module):
+    """Two layers that start from the same weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+        self.right.load_state_dict(self.left.state_dict())
+
+    def forward(self, x):
+        return self.left(x) * torch.sigmoid(self.right(x))
+
+
+def test_equal_weights_of_two_layers_keep_their_own_names():
+    _, graph = exported(Equal())
+    for name in ("left", "right"):
+        assert [tensor.name for tensor in only(graph, name).inputs[1:]] == [f"{name}.weight", f"{name}.bias"]
 
 
 def test_a_synchronized_batch_norm_is_folded_as_any_other():
