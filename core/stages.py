@@ -25,12 +25,14 @@ class Stage:
         outputs: files the step writes.
         inputs: files it reads; a changed hash makes the stage stale.
         params: JSON values it depends on (config sections, rule-set and tool versions).
+        editable: outputs that a user may change by hand; a changed one does not make the stage stale.
     """
 
     name: str
     outputs: Sequence[Path]
     inputs: Sequence[Path] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    editable: Sequence[Path] = ()
 
 
 def stale_reasons(stage: Stage, manifest: Path) -> list[str]:
@@ -45,7 +47,8 @@ def stale_reasons(stage: Stage, manifest: Path) -> list[str]:
     if missing:
         return [f"{', '.join(missing)} missing"]
     reasons = []
-    for kind, paths in (("inputs", stage.inputs), ("outputs", stage.outputs)):
+    made = [path for path in stage.outputs if path not in stage.editable]
+    for kind, paths in (("inputs", stage.inputs), ("outputs", made)):
         recorded = record[kind]
         reasons += [f"{path.name} changed" for path in paths if recorded.get(str(path)) != sha256_file(path)]
     for key in sorted(set(stage.params) | set(record["params"])):
@@ -65,19 +68,33 @@ def ensure(stage: Stage, manifest: Path, build: Callable[[], None]) -> bool:
     claim(manifest.parent)
     reasons = stale_reasons(stage, manifest)
     if not reasons:
-        say(f"{stage.name}: up to date")
+        edited = "".join(f", {path.name} edited by hand" for path in stage.editable if edited_since(path, manifest))
+        say(f"{stage.name}: up to date{edited}")
         return False
     say(f"{stage.name}: running ({'; '.join(reasons)})")
-    discard_unfinished_outputs(stage, manifest)
+    clear_outputs(stage, manifest)
     build()
     record(stage, manifest)
     return True
 
 
-def discard_unfinished_outputs(stage: Stage, manifest: Path) -> None:
-    """Remove the halves of files that an earlier, killed run of `stage` left."""
+def clear_outputs(stage: Stage, manifest: Path) -> None:
+    """Before `stage` runs: remove halves of files that a killed run left, and put aside what a user edited."""
     for path in (*stage.outputs, manifest):
         discard_unfinished(path)
+    for path in stage.editable:
+        if edited_since(path, manifest):
+            kept = path.with_name(f"{path.stem}.edited{path.suffix}")
+            path.replace(kept)
+            say(f"{stage.name}: makes {path.name} again; the one edited by hand is now {kept}")
+
+
+def edited_since(path: Path, manifest: Path) -> bool:
+    """Whether the file `path` differs from what the stage that made it has recorded in `manifest`."""
+    recorded = [
+        stage["outputs"][str(path)] for stage in _load(manifest)["stages"].values() if str(path) in stage["outputs"]
+    ]
+    return bool(recorded) and path.is_file() and sha256_file(path) not in recorded
 
 
 def record(stage: Stage, manifest: Path) -> None:

@@ -12,13 +12,13 @@ from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError
 from core.paths import RunPaths
-from core.stages import Stage
+from core.stages import Stage, edited_since, stale_reasons
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash
 from deploy.apply.apply import apply
 from deploy.apply.dynamic_batch import require_same, with_dynamic_batch
 from deploy.apply.fp16 import to_fp16
-from deploy.apply.target import TargetConfig
+from deploy.apply.target import AS_PLANNED, PORTABLE, TargetConfig
 from deploy.bundle.meaning import Kind, ensure_baked, mask_bundle_beside, meaning_of
 from deploy.bundle.store import SCHEMA_VERSION, read_bundle
 from deploy.checks.layer_snr import layer_snr
@@ -71,6 +71,7 @@ def ensure(config: Config) -> list[BuildOutcome]:
     require_threads(config.bench.threads, "bench.threads", "set it to the CPUs that the engine may use")
     paths = RunPaths(config.run)
     require_trained(paths)
+    ensure_portable(paths)
     backends = [get_backend(name) for name in config.deploy.backends]
     wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
     outcomes = [ensure_engine(config, paths, backend, precision) for backend, precision in wanted]
@@ -79,9 +80,30 @@ def ensure(config: Config) -> list[BuildOutcome]:
 
 def require_trained(paths: RunPaths) -> None:
     """Raise `UserError` unless the QAT stage has left a float graph and its plan."""
-    for path in (paths.trained_onnx, paths.plan, paths.qdq_onnx):
+    for path in (paths.trained_onnx, paths.plan):
         if not path.is_file():
             raise UserError(f"no {path}", why="the QAT stage has not run", fix="run `make qat`")
+
+
+def ensure_portable(paths: RunPaths) -> None:
+    """`qdq.onnx`, the uses of the run's plan as they are, made again if the plan changed.
+
+    Raises:
+        UserError: the plan is not of the run's float graph, or the graph is not the network that was trained.
+    """
+    stage = Stage(
+        name="apply portable",
+        outputs=(paths.qdq_onnx,),
+        inputs=(paths.trained_onnx, paths.plan, paths.parity),
+        params={"code": source_hash(*CODE, "deploy.checks")},
+    )
+
+    def make() -> None:
+        applied = apply(onnx_graph.load(paths.trained_onnx), read_plan(paths.plan, paths.trained_onnx), AS_PLANNED)
+        write_verified(applied, PORTABLE, paths.qdq_onnx, lambda path: _compare(path, paths, trained=True))
+
+    if stale_reasons(stage, paths.manifest):  # silent otherwise: both the QAT stage and the builder make sure of it
+        ensure_stage(stage, paths.manifest, make)
 
 
 def ensure_placed(config: Config, paths: RunPaths, target: str) -> Path:
@@ -130,8 +152,9 @@ def _place(paths: RunPaths, goal: TargetConfig) -> None:
     plan = read_plan(paths.plan, paths.trained_onnx)
     applied = apply(onnx_graph.load(paths.trained_onnx), plan, goal)
     placed, found = paths.placed(name), list[Parity]()
-    compare = require_parity if name == TRAINED else parity
-    write_verified(applied, goal.target, placed, lambda path: found.append(compare(path, paths.parity)))
+    write_verified(
+        applied, goal.target, placed, lambda path: found.append(_compare(path, paths, trained=name == TRAINED))
+    )
     layers = layer_snr(paths.qdq_onnx, placed, read_images(paths.calibration))
     report = {**applied.plan.to_json(), "parity": vars(found[0]), "layers": [vars(layer) for layer in layers]}
     write_json(paths.placement(name), report)
@@ -140,6 +163,12 @@ def _place(paths: RunPaths, goal: TargetConfig) -> None:
     if layers:
         worst = min(layers, key=lambda layer: layer.snr_db)
         say(f"apply {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
+
+
+def _compare(placed: Path, paths: RunPaths, *, trained: bool) -> Parity:
+    """The distance from training; a graph of the trained uses must be close, unless a user edited them."""
+    required = trained and not edited_since(paths.plan, paths.manifest)
+    return (require_parity if required else parity)(placed, paths.parity)
 
 
 def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:

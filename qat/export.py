@@ -8,7 +8,7 @@ import onnx_graphsurgeon as gs
 from torch import fx
 
 from deploy.apply.apply import apply
-from deploy.apply.target import PORTABLE, TargetConfig
+from deploy.apply.target import AS_PLANNED, PORTABLE
 from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
 from deploy.placement.planning import decide, record
@@ -18,8 +18,6 @@ from qat.quantization.insert import PLACEMENT
 from qat.quantization.quantizers import quantizers
 from qat.tracing.export import float_graph, plan_of
 from qat.tracing.inputs import Inputs
-
-AS_PLANNED = TargetConfig(PORTABLE, rules=None)
 
 
 def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int) -> None:

@@ -17,14 +17,11 @@ from core.paths import RunPaths
 from core.run_lock import claim
 from core.stages import Stage
 from core.versions import source_hash
-from deploy.apply.apply import apply
 from deploy.apply.calibrate import complete
 from deploy.apply.target import PORTABLE
 from deploy.bundle.meaning import write_classes
-from deploy.checks.parity import require_parity
-from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
-from deploy.pipeline import CODE, TRAINED, target_config
+from deploy.pipeline import CODE, TRAINED, ensure_portable, target_config
 from deploy.plan.images import read_images
 from deploy.plan.plan import write_plan
 from deploy.targets import TARGETS
@@ -35,7 +32,7 @@ from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
 from qat.device import device_for, process_on
 from qat.evaluation.simulate import save_calibration, save_parity, save_predictions
-from qat.export import AS_PLANNED, export_onnx, planned
+from qat.export import export_onnx, planned
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.processes.stages import is_main, on_all_processes
@@ -99,7 +96,6 @@ def ensure_quantized(config: Config) -> None:
             paths.qat_checkpoint,
             paths.trained_onnx,
             paths.plan,
-            paths.qdq_onnx,
             paths.simulated,
             paths.parity,
             paths.calibration,
@@ -112,8 +108,11 @@ def ensure_quantized(config: Config) -> None:
             "opset": config.deploy.opset,
             **fine_tuning_params(config),
         },
+        editable=(paths.plan,),
     )
     on_all_processes(stage, paths.manifest, lambda: _quantize(config, paths))
+    if is_main():
+        ensure_portable(paths)
 
 
 def fine_tuning_params(config: Config) -> dict[str, object]:
@@ -189,15 +188,12 @@ def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
 
 
 def _save_plan(config: Config, model: fx.GraphModule, paths: RunPaths) -> None:
-    """The float graph with the trained weights, its plan, and the portable Q/DQ graph, which must compute the same."""
+    """The float graph with the trained weights, and its plan."""
     others = [target_config(config, name) for name in TARGETS if name not in (PORTABLE.name, TRAINED)]
     graph, plan = planned(model, example_of(config), config.deploy.opset)
     plan = complete(plan, graph, list(read_images(paths.calibration)), others)
     onnx_graph.save(graph, paths.trained_onnx)
     write_plan(plan.of_graph(paths.trained_onnx), paths.plan)
-    write_verified(
-        apply(graph, plan, AS_PLANNED), PORTABLE, paths.qdq_onnx, lambda path: require_parity(path, paths.parity)
-    )
 
 
 def calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:

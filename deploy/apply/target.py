@@ -56,3 +56,7 @@ class TargetConfig:
     rules: Sequence[Rule] | None
     skip: tuple[str, ...] = ()
     weights: StoredAs = "int8"
+
+
+# The uses of the plan as they are: what was trained, or what a user left of it.
+AS_PLANNED = TargetConfig(PORTABLE, rules=None)

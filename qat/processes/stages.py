@@ -9,7 +9,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from core.run_lock import claim
-from core.stages import Stage, discard_unfinished_outputs, ensure, record, stale_reasons
+from core.stages import Stage, clear_outputs, ensure, record, stale_reasons
 from qat.device import device_for, process_on
 
 
@@ -28,7 +28,7 @@ def on_all_processes(stage: Stage, manifest: Path, build: Callable[[], None]) ->
         claim(manifest.parent)
     decision = [bool(stale_reasons(stage, manifest)) if process.is_main_process else None]
     if decision[0]:
-        discard_unfinished_outputs(stage, manifest)
+        clear_outputs(stage, manifest)
     broadcast_object_list(decision)
     if decision[0]:
         build()

@@ -1,5 +1,6 @@
 """The whole line, from a config to results.json and report.html, and what of it runs again after a change."""
 
+import json
 import os
 import re
 import subprocess
@@ -43,15 +44,26 @@ def net(num_classes):
 BACKENDS = ("openvino", "onnxruntime")
 FLOAT = {"fp32 weights", "fp32 export", "bake float-mask-bands"}
 FLOAT |= {f"engine {backend}-fp32{kind}" for backend in BACKENDS for kind in ("", "-mask")}
-QUANTIZED = {"qat", *(f"apply {backend}" for backend in BACKENDS)}
-QUANTIZED |= {f"bake {backend}-mask-bands" for backend in BACKENDS}
-QUANTIZED |= {f"engine {backend}-int8{kind}" for backend in BACKENDS for kind in ("", "-mask")}
+APPLIED = {f"apply {target}" for target in ("portable", *BACKENDS)}
+APPLIED |= {f"bake {backend}-mask-bands" for backend in BACKENDS}
+APPLIED |= {f"engine {backend}-int8{kind}" for backend in BACKENDS for kind in ("", "-mask")}
+QUANTIZED = {"qat", *APPLIED}
 DEPENDS_ON_CPU = {"engine openvino-bf16"}  # built only where the CPU has BF16 arithmetic; float, too
 
 
 def stages(messages, state):
     """Names of the stages that the line reports as `state`: "running" or "up to date"."""
     return set(re.findall(rf"^(.+?): {state}\b", messages, flags=re.MULTILINE)) - DEPENDS_ON_CPU
+
+
+def without_input_of(layer, plan):
+    """Delete the tensor that `layer` reads from the plan file, as a user would in an editor."""
+    content = json.loads(plan.read_text(encoding="utf-8"))
+    names = [name for name, item in content["tensors"].items() if any(u["node"] == layer for u in item["uses"])]
+    assert names
+    for name in names:
+        del content["tensors"][name]
+    plan.write_text(json.dumps(content), encoding="utf-8")
 
 
 def assert_complete(folder, run):
@@ -94,15 +106,24 @@ def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch, toolkit):
     assert first["openvino int8"].pixel_agreement_simulated > 95
 
     again = messages()
-    assert stages(again, "up to date") == FLOAT | QUANTIZED
+    assert stages(again, "up to date") == FLOAT | QUANTIZED - {"apply portable"}
     assert stages(again, "running") == set()
     second = load("small").rows
     assert {row.name: row.miou for row in second} == {name: row.miou for name, row in first.items()}
+
+    without_input_of("head", RunPaths("small").plan)
+    edited = messages()
+    assert stages(edited, "running") == APPLIED
+    assert "qat: up to date, plan.json edited by hand" in edited
+    int8 = find_row(load("small").rows, "openvino", "int8")
+    assert int8.convs_int8 == first["openvino int8"].convs_int8 - 1
+    mine = RunPaths("small").plan.read_bytes()
 
     changed = messages("qat.lr=1.0e-3")
     assert stages(changed, "running") == QUANTIZED
     assert stages(changed, "up to date") == FLOAT
     assert "qat: running (qat.lr: 0.0002 → 0.001)" in changed
+    assert RunPaths("small").plan.with_name("plan.edited.json").read_bytes() == mine
 
     skipped = messages("qat.lr=1.0e-3", "placement.skip=[head]")
     assert stages(skipped, "running") == QUANTIZED
@@ -130,7 +151,7 @@ def test_line_on_pidnet_s_from_the_command_line(tmp_path, monkeypatch):
     assert rows["openvino int8"].engine_size_bytes < 0.4 * rows["openvino fp32"].engine_size_bytes
 
     again = run()
-    assert stages(again, "up to date") == FLOAT | QUANTIZED
+    assert stages(again, "up to date") == FLOAT | QUANTIZED - {"apply portable"}
     assert stages(again, "running") == set()
 
     changed = run("qat.lr=1.0e-4")

@@ -9,7 +9,7 @@ import pytest
 
 from core.artifacts import read_json, write_json
 from core.errors import UserError
-from core.stages import Stage, ensure, stale_reasons
+from core.stages import Stage, edited_since, ensure, stale_reasons
 
 
 class Line:
@@ -149,3 +149,28 @@ def test_a_long_value_does_not_fill_the_screen(line: Line) -> None:
     line.ensure(classes=["road"])
     (reason,) = line.reasons(classes=["road"] * 500)
     assert reason.startswith("classes: ['road'] → ['road', 'road'") and reason.endswith("…") and len(reason) < 120
+
+
+def test_an_editable_output_may_be_changed_by_hand_and_is_put_aside_when_the_stage_runs_again(line: Line) -> None:
+    def make(source: str) -> bool:
+        line.source.write_text(source)
+        return ensure(replace(line.stage(), editable=[line.product]), line.manifest, line.build)
+
+    assert make("1")
+    assert not edited_since(line.product, line.manifest)
+    line.product.write_text("mine")
+    assert edited_since(line.product, line.manifest)
+    assert not make("1")
+    assert line.product.read_text() == "mine"
+
+    assert make("2")
+    assert line.product.read_text() == "22"
+    assert line.product.with_name("out.edited.txt").read_text() == "mine"
+    assert not edited_since(line.product, line.manifest)
+
+
+def test_a_deleted_editable_output_is_made_again(line: Line) -> None:
+    stage = replace(line.stage(), editable=[line.product])
+    ensure(stage, line.manifest, line.build)
+    line.product.unlink()
+    assert ensure(stage, line.manifest, line.build)
