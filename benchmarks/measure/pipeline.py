@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from benchmarks.measure import conditions, environment
 from benchmarks.measure.engines import Candidate, measure
-from benchmarks.measure.layers import layer_noise, placed
+from benchmarks.measure.layers import joined, layer_noise, placed
 from benchmarks.measure.validation import validation_of
 from benchmarks.measure.vendor_extras import layer_costs, with_throughput
 from benchmarks.record import traffic
@@ -45,7 +45,9 @@ def bench(config: Config, command: str) -> Results:
     image, dataset = validation.example, validation.dataset
     rows = with_throughput(rows, outcomes, image, machine.cpu_threads, config.bench.throughput_ms)
     colors = zip(dataset.class_names, dataset.colors, strict=True)
+    outcome_of = {row.name: outcome for row, outcome in zip(rows, outcomes, strict=True)}
     int8 = {row.name: backends[row.backend].target for row in rows if row.is_ours and row.status == "ok"}
+    noise = layer_noise(int8, paths)
     found = Results(
         run=config.run,
         command=command,
@@ -57,8 +59,8 @@ def bench(config: Config, command: str) -> Results:
         rows=tuple(rows),
         examples=examples,
         conditions=meanwhile,
-        layers=layer_costs(rows, outcomes, image),
-        noise=layer_noise(int8, paths),
+        layers=joined(layer_costs(rows, outcomes, image), outcome_of, noise, paths),
+        noise=noise,
         placement={name: found for name in TARGETS if (found := placed(paths.placement(name))) is not None},
         caveats=(*conditions.caveats(rows, meanwhile, machine), *traffic.cautions(rows)),
     )

@@ -8,12 +8,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.record.details import Layer
 from benchmarks.record.rows import Row, Throughput
 from core.console import say, track
 from core.errors import one_line
 from deploy.pipeline import BuildOutcome
 from deploy.targets.base import Bundle
-from deploy.targets.layer_times import LayerTime, layer_times
+from deploy.targets.layer_times import layer_times
 from deploy.targets.throughput import sustained
 from qat.tracing.export import INPUT_NAME
 
@@ -47,7 +48,7 @@ def with_throughput(
 
 def layer_costs(
     rows: Sequence[Row], outcomes: Sequence[BuildOutcome], image: NDArray[np.float32]
-) -> dict[str, tuple[LayerTime, ...]]:
+) -> dict[str, tuple[Layer, ...]]:
     """Layers by time of every engine that ran and whose backend has a profiler, by row name.
 
     Args:
@@ -55,9 +56,9 @@ def layer_costs(
         image: (1, C, H, W).
     """
 
-    def profile(bundle: Bundle) -> tuple[LayerTime, ...] | None:
+    def profile(bundle: Bundle) -> tuple[Layer, ...] | None:
         times = layer_times(bundle, {INPUT_NAME: image}, PROFILED_RUNS)
-        return None if times is None else tuple(times)
+        return None if times is None else tuple(Layer(**vars(time)) for time in times)
 
     return _of_each(rows, outcomes, "profile", profile)
 

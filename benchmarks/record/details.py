@@ -6,6 +6,32 @@ from benchmarks.record.rows import Record
 from deploy.plan.plan import SkippedNode
 
 
+class Layer(Record):
+    """One executed layer of an engine, joined with the plan that its graph was made from.
+
+    Attributes:
+        name, kind, precision: the engine's own name; "Conv" for every convolution; what the kernel computes in.
+        ms: median time by the vendor's profiler, which slows the engine down.
+        output: type of its first result; "" where the engine lists none.
+        modules: paths of the network's modules in it; empty for layers that the plan does not name.
+        scale, origin, rule: of the quantized activation that it reads (see `deploy.apps.provenance`).
+        why_float: why the rules left it in float.
+        snr_db: of its output against FP32's, where it is a weighted operator.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    ms: float
+    output: str = ""
+    modules: tuple[str, ...] = ()
+    scale: float | None = None
+    origin: str = ""
+    rule: str = ""
+    why_float: str = ""
+    snr_db: float | None = None
+
+
 class Placed(Record):
     """Quantized activations counted by the rule that placed them, quantized weights, and every skip."""
 

@@ -8,13 +8,12 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from benchmarks.record.details import Conditions, Environment, Examples, NamedColor, Placed
+from benchmarks.record.details import Conditions, Environment, Examples, Layer, NamedColor, Placed
 from benchmarks.record.rows import Point, Record, Row
 from core.artifacts import read_json, write_json
 from core.errors import UserError
 from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
-from deploy.targets.layer_times import LayerTime
 
 File = TypeVar("File", bound="ResultFile")
 
@@ -71,7 +70,7 @@ class Results(ResultFile):
     val_images: int
     rows: tuple[Row, ...]
     examples: Examples | None = None
-    layers: dict[str, tuple[LayerTime, ...]] = Field(default={})
+    layers: dict[str, tuple[Layer, ...]] = Field(default={})
     noise: dict[str, tuple[LayerSnr, ...]] = Field(default={})
     placement: dict[str, Placed] = Field(default={})
 

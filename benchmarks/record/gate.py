@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.record.details import Layer
 from benchmarks.record.rows import Row, best_baseline, best_float, find_row
 from benchmarks.record.table import signed
 from deploy.checks.layer_snr import LayerSnr
-from deploy.targets.layer_times import LayerTime
 
 WORST = 3  # classes and layers that a reason names
 
@@ -17,7 +17,7 @@ Noise = Mapping[str, Sequence[LayerSnr]]  # by row name, lowest SNR first
 def missed(
     rows: Sequence[Row],
     max_drop_points: float,
-    layers: Mapping[str, Sequence[LayerTime]] | None = None,
+    layers: Mapping[str, Sequence[Layer]] | None = None,
     noise: Noise | None = None,
 ) -> list[str]:
     """Every limit that an INT8 engine misses against float, in words; an empty list means the gate is passed.
@@ -92,7 +92,7 @@ def _worst(row: Row, reference: Row | None, noise: Noise | None) -> str:
     return f" ({'; '.join(named)})" if named else ""
 
 
-def _float_layers(layers: Sequence[LayerTime]) -> str:
+def _float_layers(layers: Sequence[Layer]) -> str:
     slowest = [layer for layer in layers if layer.precision != "int8"][:WORST]
     named = ", ".join(f"{layer.name} {layer.precision} {layer.ms:.2f} ms" for layer in slowest)
     return f" (slowest layers not in INT8: {named})" if named else ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.record.details import Layer
 from benchmarks.record.rows import Point, Row
 from benchmarks.record.table import signed
 from benchmarks.report.sensitivity import Sensitivity
 from core.console import tail
-from deploy.targets.layer_times import LayerTime
 
 Ious = Mapping[str, float | None]  # by class, percent
 Figure = dict[str, Any]  # {"data": [...], "layout": {...}} as Plotly.newPlot takes them
@@ -90,7 +90,7 @@ def _change_bars(before: Ious, after: Ious, deltas: Ious, limit: float) -> Figur
     return _bar_chart([bars], list(deltas), {"range": [-limit, limit], "zeroline": True, "title": {"text": "points"}})
 
 
-def slowest_layers(layers: Sequence[LayerTime]) -> Figure:
+def slowest_layers(layers: Sequence[Layer]) -> Figure:
     """The layers that take most time, slowest on top, coloured by precision."""
     shown = {f"{layer.name} · {layer.kind}": layer for layer in layers[:SHOWN_LAYERS]}
     data = []

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from benchmarks.record import table, traffic
-from benchmarks.record.details import Placed
+from benchmarks.record.details import Layer, Placed
 from benchmarks.record.files import Comparison, CostCurves, Results, load, load_if_any
 from benchmarks.record.rows import Row, fastest_int8, find_row
 from benchmarks.report import charts
@@ -21,7 +21,6 @@ from core.artifacts import write_text
 from core.console import say
 from core.paths import RunPaths
 from core.templates import templates_in
-from deploy.targets.layer_times import LayerTime
 
 FILE_NAME = "report.html"
 
@@ -85,7 +84,7 @@ def figures(
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def time_by_kind(layers: Iterable[LayerTime]) -> list[tuple[str, str, int, float]]:
+def time_by_kind(layers: Iterable[Layer]) -> list[tuple[str, str, int, float]]:
     """Kind, precision, number of layers and their milliseconds in all, slowest first."""
     sums: dict[tuple[str, str], list[float]] = {}
     for layer in layers:

@@ -10,6 +10,7 @@ from pathlib import Path
 from core.config import Config
 from core.errors import UserError
 from core.paths import RunPaths
+from deploy.apps.provenance import nodes_of
 from deploy.bundle.store import MANIFEST, read_bundle
 from deploy.graph import onnx_graph
 from deploy.graph.opgraph import Node
@@ -97,4 +98,4 @@ def _engine(folder: Path, node: Node) -> Iterator[Stop]:
 
 
 def _is_made_from(layer: LayerInfo, node: Node) -> bool:
-    return bool({node.name, *node.outputs} & {layer.name, *layer.origin})
+    return bool({node.name, *node.outputs} & nodes_of(layer))

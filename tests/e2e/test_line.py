@@ -128,8 +128,14 @@ def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch, toolkit):
     skipped = messages("qat.lr=1.0e-3", "placement.skip=[head]")
     assert stages(skipped, "running") == QUANTIZED
     assert stages(skipped, "up to date") == FLOAT
-    int8 = find_row(load("small").rows, "openvino", "int8")
+    found = load("small")
+    int8 = find_row(found.rows, "openvino", "int8")
     assert int8.convs_int8 == int8.convs_total - 1
+    layers = {layer.modules: layer for layer in found.layers["openvino int8"] if layer.kind == "Conv"}
+    head = layers.pop(("head",))
+    assert "skip" in head.why_float
+    assert head.scale is None
+    assert all(layer.scale and layer.origin and layer.rule and layer.snr_db for layer in layers.values())
 
 
 @pytest.mark.slow

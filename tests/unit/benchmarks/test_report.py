@@ -11,7 +11,7 @@ from benchmarks.measure.engines import Candidate, measure
 from benchmarks.measure.environment import describe
 from benchmarks.measure.example_images import CHANGED, GAINED, LOST, difference, write_png
 from benchmarks.measure.validation import Validation, spread
-from benchmarks.record.details import NamedColor, Placed
+from benchmarks.record.details import Layer, NamedColor, Placed
 from benchmarks.record.files import CostCurves, Results
 from benchmarks.record.rows import Point, Row
 from benchmarks.report import charts
@@ -22,7 +22,6 @@ from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
 from deploy.plan.plan import SkippedNode
 from deploy.targets import title_of
-from deploy.targets.layer_times import LayerTime
 from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
 
 CONFIG = {
@@ -117,8 +116,8 @@ def test_every_chart_has_a_place_and_every_place_a_chart(found):
 
 
 def test_layers_and_placement_are_shown_with_reasons(found):
-    layers = (LayerTime(name="conv", kind="Conv", precision="int8", ms=2.0),)
-    layers += (LayerTime(name="up</script>", kind="Interpolate", precision="fp32", ms=1.0),)
+    layers = (Layer(name="conv", kind="Conv", precision="int8", ms=2.0),)
+    layers += (Layer(name="up</script>", kind="Interpolate", precision="fp32", ms=1.0),)
     skips = (SkippedNode(node="/up/Resize", rule="resize", why="interpolates"),)
     placed = Placed(activations={"weighted-ops": 3}, weights=2, skips=skips)
     page = render(found.model_copy(update={"layers": {"fake int8": layers}, "placement": {"openvino": placed}}))
@@ -135,7 +134,7 @@ def test_layers_far_from_fp32_are_shown(found):
 
 def test_layers_are_summed_by_kind_and_precision():
     costs = [("a", "Conv", "int8", 1.0), ("b", "Conv", "fp32", 1.5), ("c", "Conv", "int8", 2.0)]
-    layers = [LayerTime(name=n, kind=k, precision=p, ms=ms) for n, k, p, ms in costs]
+    layers = [Layer(name=n, kind=k, precision=p, ms=ms) for n, k, p, ms in costs]
     assert time_by_kind(layers) == [("Conv", "int8", 2, 3.0), ("Conv", "fp32", 1, 1.5)]
 
 

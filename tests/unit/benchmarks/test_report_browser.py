@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
+from benchmarks.record.details import Layer
 from benchmarks.report.page import render
 from core.artifacts import sha256_file
 from core.paths import RunPaths
-from deploy.targets.layer_times import LayerTime
 from qat.sensitivity.report.results import write_results
 from tests.sensitivity.report.findings import findings
 from tests.unit.benchmarks.fakes import FakeBackend, FakeSession, built
@@ -42,7 +42,7 @@ def measured(tmp_path, monkeypatch):
     write_results(analysis, paths.dir / "best.sensitivity")
     engines = {"fp32": FakeSession(clock=(40.0,)), "int8": FakeSession(clock=(10.0,), wrong_columns=1)}
     outcomes = [built(tmp_path, "fake", precision) for precision in engines]
-    layers = (LayerTime(name="conv", kind="Conv", precision="int8", ms=2.0),)
+    layers = (Layer(name="conv", kind="Conv", precision="int8", ms=2.0),)
     return found_in(FakeBackend("fake", engines), outcomes).model_copy(update={"layers": {"fake int8": layers}})
 
 

@@ -10,6 +10,7 @@ from benchmarks.measure.engines import Candidate, bundle_sha256, measure
 from benchmarks.measure.environment import describe
 from benchmarks.measure.validation import Validation
 from benchmarks.record import gate
+from benchmarks.record.details import Layer
 from benchmarks.record.files import Results, load
 from benchmarks.record.rows import Row, fastest_int8, find_row
 from benchmarks.record.table import ENGINES, cells, notes, signed, table_of
@@ -18,7 +19,6 @@ from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
 from deploy.targets import title_of
-from deploy.targets.layer_times import LayerTime
 from deploy.targets.tensorrt import build as trt_build
 from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
 
@@ -194,7 +194,7 @@ class TestGate:
     def test_slowness_names_the_slowest_layers_that_are_not_int8(self, tmp_path, three):
         rows = rows_of(tmp_path, three, FakeBackend("fake", {**sessions(), "int8": FakeSession(clock=(20.0,))}))
         costs = [("a", "int8", 9.0), ("b", "fp32", 5.0), ("c", "bf16", 3.0), ("d", "fp32", 2.0), ("e", "fp32", 1.0)]
-        layers = [LayerTime(name=name, kind="Conv", precision=precision, ms=ms) for name, precision, ms in costs]
+        layers = [Layer(name=name, kind="Conv", precision=precision, ms=ms) for name, precision, ms in costs]
         (reason,) = gate.missed(rows, 100, {"fake int8": layers, "fake fp32": layers[:1]})
         assert reason.endswith("(slowest layers not in INT8: b fp32 5.00 ms, c bf16 3.00 ms, d fp32 2.00 ms)")
 

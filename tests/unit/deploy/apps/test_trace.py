@@ -10,12 +10,14 @@ from core.paths import RunPaths
 from deploy.apply.apply import apply
 from deploy.apply.calibrate import complete
 from deploy.apply.target import TargetConfig
+from deploy.apps.provenance import provenance
 from deploy.apps.trace import print_trace, trace
+from deploy.bundle.store import read_bundle
 from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
 from deploy.importing.import_plan import import_plan
 from deploy.placement.rule_sets import select
-from deploy.plan.plan import read_plan, write_plan
+from deploy.plan.plan import read_placement, read_plan, write_plan
 from deploy.targets import get_backend, target_for
 from deploy.targets.base import BuildOptions
 from tests.nets.exported import image
@@ -122,3 +124,21 @@ def test_the_way_is_printed_a_stop_a_line(way, folder, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["module", "head", "(Conv),", "tensor", "head"]
     assert len({line.index(text) for line, (_, text) in zip(lines, way("head"), strict=True)}) == 1
+
+
+def test_layers_of_the_engine_join_with_scale_rule_and_reason(folder):
+    paths = RunPaths("r")
+    plan = read_placement(folder / paths.placement("openvino"))
+    layers = get_backend("openvino").layers(read_bundle(folder / paths.bundle("openvino", "int8")))
+    joined = {layer.name: provenance(layer, plan) for layer in layers if layer.kind == "Conv"}
+    float_ones = [found for found in joined.values() if found.why_float]
+    assert [found.modules for found in float_ones] == [(SKIPPED,)]
+    assert float_ones[0].scale is None
+    for found in joined.values():
+        if not found.why_float:
+            reads = {
+                tensor.scale for tensor in plan.activations.values() for use in tensor.uses if use.node in found.modules
+            }
+            assert found.scale in reads
+            assert found.rule
+            assert found.origin
