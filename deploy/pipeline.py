@@ -15,20 +15,17 @@ from core.paths import RunPaths
 from core.stages import Stage, edited_since, stale_reasons
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash
-from deploy.apply.apply import apply
 from deploy.apply.dynamic_batch import require_same, with_dynamic_batch
 from deploy.apply.fp16 import to_fp16
-from deploy.apply.target import AS_PLANNED, PORTABLE, TargetConfig
+from deploy.apply.target import AS_PLANNED, TargetConfig
 from deploy.bundle.meaning import Kind, ensure_baked, mask_bundle_beside, meaning_of
 from deploy.bundle.store import SCHEMA_VERSION, read_bundle
 from deploy.checks.layer_snr import layer_snr
 from deploy.checks.parity import Parity, parity, require_parity
-from deploy.checks.write import write_verified
-from deploy.graph import onnx_graph
+from deploy.checks.write import write_applied
 from deploy.hardware.machine import require_threads
 from deploy.placement.rule_sets import known_rules, rules_of
 from deploy.plan.images import read_images
-from deploy.plan.plan import read_plan
 from deploy.targets import get_backend, target_for, title_of
 from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from deploy.targets.tuned import read_scheme, tuned_target
@@ -99,8 +96,10 @@ def ensure_portable(paths: RunPaths) -> None:
     )
 
     def make() -> None:
-        applied = apply(onnx_graph.load(paths.trained_onnx), read_plan(paths.plan, paths.trained_onnx), AS_PLANNED)
-        write_verified(applied, PORTABLE, paths.qdq_onnx, lambda path: _compare(path, paths, trained=True))
+        def compare(path: Path) -> None:
+            _compare(path, paths, trained=True)
+
+        write_applied(paths.trained_onnx, paths.plan, AS_PLANNED, paths.qdq_onnx, compare)
 
     if stale_reasons(stage, paths.manifest):  # silent otherwise: both the QAT stage and the builder make sure of it
         ensure_stage(stage, paths.manifest, make)
@@ -149,12 +148,12 @@ def target_config(config: Config, name: str) -> TargetConfig:
 
 def _place(paths: RunPaths, goal: TargetConfig) -> None:
     name = goal.target.name
-    plan = read_plan(paths.plan, paths.trained_onnx)
-    applied = apply(onnx_graph.load(paths.trained_onnx), plan, goal)
     placed, found = paths.placed(name), list[Parity]()
-    write_verified(
-        applied, goal.target, placed, lambda path: found.append(_compare(path, paths, trained=name == TRAINED))
-    )
+
+    def compare(path: Path) -> None:
+        found.append(_compare(path, paths, trained=name == TRAINED))
+
+    applied = write_applied(paths.trained_onnx, paths.plan, goal, placed, compare)
     layers = layer_snr(paths.qdq_onnx, placed, read_images(paths.calibration))
     report = {**applied.plan.to_json(), "parity": vars(found[0]), "layers": [vars(layer) for layer in layers]}
     write_json(paths.placement(name), report)

@@ -1,4 +1,7 @@
-"""A Q/DQ graph becomes a file only when it passed its checks; until then the previous file stays."""
+"""From files to a file: a float graph and its plan become a Q/DQ graph, which is written only when its checks passed.
+
+Until then the previous file stays. Every engine is built from a graph that came this way.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.artifacts import write_atomic
-from deploy.apply.apply import Applied
-from deploy.apply.target import Target
+from deploy.apply.apply import Applied, apply
+from deploy.apply.target import Target, TargetConfig
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
+from deploy.plan.plan import read_plan
+
+
+def write_applied(
+    graph: Path, plan: Path, goal: TargetConfig, path: Path, check: Callable[[Path], object] = lambda _: None
+) -> Applied:
+    """Apply the plan file `plan` to the float ONNX file `graph` for a target, and write the verified result to `path`.
+
+    Raises:
+        UserError: the plan does not belong to the graph, an invariant is broken, or `check` raised it.
+    """
+    applied = apply(onnx_graph.load(graph), read_plan(plan, graph), goal)
+    write_verified(applied, goal.target, path, check)
+    return applied
 
 
 def write_verified(

@@ -119,7 +119,7 @@ def _on_engine(analysis: Analysis, chosen: Chosen, folder: Path, example: Inputs
     try:
         with subject.only(evaluator.everything):
             graph = subject.graph if subject.graph is model else adopted(subject.graph, example)
-            engines = Engines(graph, example, options.backend, folder, bench)
+            engines = Engines(graph, example, options.backend, folder, bench, analysis.calibration)
         points: list[Point] = []
         table: dict[str, Milliseconds] = {}
         if options.pareto_points:

@@ -27,7 +27,7 @@ from qat.sensitivity.user.batch import input_and_target
 from qat.sensitivity.user.data import read_images, seed_user_code
 from qat.sensitivity.user.device import half_precision_of, in_float32, place, to_device
 from qat.sensitivity.user.user_file import UserFile, load_user_file
-from qat.tracing.inputs import device_of
+from qat.tracing.inputs import Inputs, device_of
 
 PATHS = {"output_file", "cache", "model_path", "data_path", "model_file"}
 NO_TRIAL_DEPENDS_ON = {*PATHS, "tolerance", "trust_pickle", "device", "screen", "search", "engine", "recover"}
@@ -43,6 +43,7 @@ class Analysis:
     subject: Subject
     evaluator: ImageEvaluator
     ranking: Ranking
+    calibration: tuple[Inputs, ...]  # inputs of the training split, a batch of one each
 
 
 def analyse(config: SensitivityConfig) -> Analysis:
@@ -57,7 +58,7 @@ def analyse(config: SensitivityConfig) -> Analysis:
     example, target = input_and_target(images.samples[0])
     criterion = in_float32(user.criterion())
 
-    calibration = (input_and_target(sample)[0] for sample in training.samples)
+    calibration = tuple(input_and_target(sample)[0] for sample in training.samples)
 
     def check() -> None:
         check_forward(model, example, target, to_device(criterion, device_of(model)))
@@ -75,7 +76,7 @@ def analyse(config: SensitivityConfig) -> Analysis:
     evaluator = ImageEvaluator(Trials(subject, images, criterion, cache, user.evaluate), config)
     base = evaluator.baseline
     say(f"loss {base.float_loss:.4f} in float, {base.quantized_loss:.4f} all quantized")
-    return Analysis(config, user, subject, evaluator, rank_groups(evaluator))
+    return Analysis(config, user, subject, evaluator, rank_groups(evaluator), calibration)
 
 
 def _network(user: UserFile) -> nn.Module:

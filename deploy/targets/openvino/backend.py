@@ -58,7 +58,9 @@ class OpenVINOBackend:
         import openvino
 
         def fill(folder: Path) -> Mapping[str, Any]:
-            openvino.save_model(openvino.Core().read_model(onnx), folder / MODEL, compress_to_fp16=False)
+            model = openvino.Core().read_model(onnx)
+            _number_unnamed(model)
+            openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
             return {"properties": _properties(options)}
 
         return write_bundle(out, self, options, onnx, fill)
@@ -76,6 +78,14 @@ class OpenVINOBackend:
     def _compile(self, bundle: Bundle) -> Any:
         check_bundle(bundle, self.version())
         return compile_model(bundle.dir / MODEL, bundle.manifest["properties"])
+
+
+def _number_unnamed(model: Any) -> None:
+    """OpenVINO numbers operators without a name by a count of its process: count anew, so that equal graphs are equal
+    files."""
+    for index, operation in enumerate(model.get_ordered_ops()):
+        if operation.get_friendly_name() == operation.get_name():
+            operation.set_friendly_name(f"{operation.get_type_name()}_{index}")
 
 
 def compile_model(model: Path, properties: Mapping[str, Any]) -> Any:

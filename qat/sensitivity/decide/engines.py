@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,13 +14,13 @@ from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import track
 from core.errors import UnsupportedEnvironment, UserError
-from deploy.apply.apply import apply
+from deploy.apply.calibrate import complete
 from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
-from deploy.checks.write import write_verified
+from deploy.checks.write import write_applied
 from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
-from deploy.plan.plan import read_plan, write_plan
+from deploy.plan.plan import write_plan
 from deploy.targets import get_backend, target_for, title_of
 from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
 from deploy.tuning.timing import Samples, time_in_turns
@@ -47,12 +47,21 @@ class Engines:
         model: traced, with our quantizers, all of them on.
         example: the network's input, a batch of one; latency is measured with it.
         backend: name of an engine family that runs here.
+        images: further inputs like `example`; scales that only this backend's rules need are observed on them.
 
     Raises:
         UnsupportedEnvironment: the backend cannot build or run INT8 on this machine.
     """
 
-    def __init__(self, model: fx.GraphModule, example: Inputs, backend: str, folder: Path, bench: BenchConfig) -> None:
+    def __init__(
+        self,
+        model: fx.GraphModule,
+        example: Inputs,
+        backend: str,
+        folder: Path,
+        bench: BenchConfig,
+        images: Sequence[Inputs] = (),
+    ) -> None:
         self.backend: Backend = get_backend(backend)
         missing = self.backend.available("int8") or self.backend.runnable("int8")
         if missing is not None:
@@ -62,12 +71,15 @@ class Engines:
         example = to_device(example, torch.device("cpu"))
         self.bench, self._graph, self._plan = bench, folder / "trained.onnx", folder / "plan.json"
         self._folder = folder / "engines" / backend
-        on_main(lambda: self._export(model, example))
         self.feeds = {name: value.numpy() for name, value in named_inputs(model, example).items()}
+        on_main(lambda: self._export(model, example, images))
         self.key = sha256_json([sha256_file(self._plan), self.backend.version(), bench.model_dump(mode="json")])
 
-    def _export(self, model: fx.GraphModule, example: Inputs) -> None:
+    def _export(self, model: fx.GraphModule, example: Inputs, images: Sequence[Inputs]) -> None:
         graph, plan = planned(model, example, OPSET)
+        if images and len(self.feeds) == 1:  # ranges of a graph are observed through its one input
+            arrays = [value.cpu().numpy() for image in images for value in named_inputs(model, image).values()]
+            plan = complete(plan, graph, arrays, [self._goal(ALL_INT8)])
         onnx_graph.save(graph, self._graph)
         write_plan(plan.of_graph(self._graph), self._plan)
 
@@ -75,14 +87,16 @@ class Engines:
         """The engine whose layers `skip` are float and all others INT8 where the rules place it."""
         folder = self._folder / sha256_json([self.key, sorted(skip)])[:16]
         if not (folder / "manifest.json").is_file():
-            target = target_for(self.backend.target)
-            goal = TargetConfig(target, select(target.rule_set), skip)
             graph = folder.with_suffix(".onnx")
-            write_verified(apply(onnx_graph.load(self._graph), read_plan(self._plan, self._graph), goal), target, graph)
+            write_applied(self._graph, self._plan, self._goal(skip), graph)
             precision: Precision = "fp32" if skip == ALL_FLOAT else "int8"
             self.backend.build(graph, folder, BuildOptions(precision, threads=self.bench.threads))
             graph.unlink()
         return read_bundle(folder)
+
+    def _goal(self, skip: Skip) -> TargetConfig:
+        target = target_for(self.backend.target)
+        return TargetConfig(target, select(target.rule_set), skip)
 
     def time(self, wanted: Mapping[str, Skip]) -> dict[str, Samples]:
         """Latency of several engines, measured in turns; milliseconds by name, each (rounds, runs)."""
