@@ -20,8 +20,10 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
 from rich.console import Console
 
 from benchmarks.record import gate, traffic
+from benchmarks.record.files import Results
 from benchmarks.record.rows import Row
-from benchmarks.record.table import ENGINES, notes, table_of
+from benchmarks.record.table import ENGINES, SUMMARY, notes, table_of
+from benchmarks.record.verdict import next_steps, verdict
 from core.cli import add_config_options, config_from, reproducing
 from core.command import run_cli
 from core.errors import GateMissed, UnsupportedEnvironment
@@ -32,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description="Latency and mIoU against FP32.")
     add_config_options(parser)
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+    parser.add_argument("--wide", action="store_true", help="every column, and every caution in full")
     parser.add_argument("--gate", action="store_true", help="exit with 1 when INT8 is slower or loses too much mIoU")
     arguments = parser.parse_args()
     return run_cli(lambda: run(arguments), debug=arguments.debug)
@@ -58,13 +61,27 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(found.model_dump_json(indent=2))
     else:
-        table_of(found.rows, ENGINES).print(Console(), notes(found.rows, found.caveats))
+        _show(found, wide=arguments.wide)
     _require_measured(found.rows)
     missed = gate.missed(found.rows, config.bench.gate_miou_drop, found.layers, found.noise)
     missed += traffic.missed(found.rows, config.bench.gate_bytes_ratio)
     if arguments.gate and missed:
         fix = "find the layers that cost most with sensitivity_analysis.py, or set bench.gate_miou_drop"
         raise GateMissed("INT8 misses a limit", why="; ".join(missed), fix=fix)
+
+
+def _show(found: Results, *, wide: bool) -> None:
+    """The verdict, the table, the cautions, and the verdict again where the eye ends: as the last lines."""
+    console, told = Console(), verdict(found)
+    lines = [told.headline, *(f"  {check}" for check in told.checks)]
+    print("\n".join(lines), end="\n\n")
+    several = len(found.caveats) > 1 and not wide
+    table_of(found.rows, ENGINES if wide else SUMMARY).print(
+        console, notes(found.rows, () if several else found.caveats)
+    )
+    if several:
+        print(f"{len(found.caveats)} cautions (--wide shows them all): {found.caveats[0]}")
+    print("", *lines, *next_steps(found, told.ship), sep="\n")
 
 
 def _require_measured(rows: Sequence[Row]) -> None:

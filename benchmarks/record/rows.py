@@ -12,6 +12,7 @@ from deploy.targets.base import Precision
 from deploy.targets.layer_work import EngineWork
 
 Status = Literal["ok", "failed", "unavailable"]
+TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 
 
 class Record(BaseModel):
@@ -80,6 +81,11 @@ class Timed(Record):
     def engine(self) -> str:
         """The backend as tables show it."""
         return self.product or self.backend
+
+    @property
+    def title(self) -> str:
+        """The backend in the vendor's own spelling."""
+        return TITLES.get(self.engine, self.engine)
 
     @property
     def name(self) -> str:

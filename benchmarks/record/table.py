@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -43,12 +44,14 @@ class Table:
     def print(self, console: Console, notes: Iterable[str] = ()) -> None:
         """Write the table, then the notes."""
         if console.is_terminal:
-            table = RichTable(*self.columns)
+            table = RichTable(*self.columns, box=box.SIMPLE_HEAD, pad_edge=False)
+            for column in table.columns:
+                column.no_wrap = True
             for column in table.columns[self.left :]:
                 column.justify = "right"
             for index, row in enumerate(self.rows):
                 table.add_row(*row, style="dim" if index in self.dim else None)
-            console.print(table)
+            console.print(table, crop=False, overflow="ignore", no_wrap=True)
         for line in [*([] if console.is_terminal else self.plain()), *notes]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -104,6 +107,20 @@ def _image_to_mask(row: Row) -> str:
     return MISSING if found is None else f"{found.latency_ms.p50:.2f} ({found.cost.value:.2f}×)"
 
 
+def _speedup(row: Row) -> str:
+    ratio = row.speedup_vs_fp32
+    return MISSING if ratio is None else _against_fp32(f"{ratio.value:.2f}×", row)
+
+
+# What fits a terminal of 80 columns; ENGINES has everything.
+SUMMARY: Columns = {
+    "engine": lambda row: row.name,
+    "p50 ms": _p50,
+    "vs FP32": _speedup,
+    "mIoU %": _miou,
+    "Δ mIoU [95 %]": lambda row: _against_fp32(change(row.delta_miou), row),
+    "INT8": _convs,
+}
 ENGINES: Columns = {
     "engine": lambda row: row.name,
     "p50 ms": _p50,

@@ -14,6 +14,7 @@ from benchmarks.record import table, traffic
 from benchmarks.record.details import Layer, Placed
 from benchmarks.record.files import Comparison, CostCurves, Results, load, load_if_any
 from benchmarks.record.rows import Row, fastest_int8, find_row
+from benchmarks.record.verdict import next_steps, verdict
 from benchmarks.report import charts
 from benchmarks.report.charts import Figure
 from benchmarks.report.sensitivity import Sensitivity, of_run
@@ -43,10 +44,13 @@ def render(found: Results) -> str:
     templates = templates_in(Path(__file__).parent)
     templates.filters |= {"signed": table.signed, "rgb": rgb, "stacked": stacked, "mhz": mhz}
     best, curves = fastest_int8(found.rows), load_if_any(CostCurves, found.run)
+    told = verdict(found)
     sensitivity, comparison = of_run(found.run), load_if_any(Comparison, found.run)
     drawn = figures(found, best, curves, sensitivity)
     return templates.get_template("report.html.j2").render(
         results=found,
+        verdict=told,
+        steps=next_steps(found, told.ship),
         best=best,
         fp32={row.name: find_row(found.rows, row.backend, "fp32") for row in found.rows},
         engines=table.ENGINES,

@@ -119,7 +119,7 @@ def test_int8_that_moves_more_bytes_is_said_everywhere(pipeline_run, monkeypatch
         return [LayerInfo("a", "Conv", bundle.precision, outputs=(Tensor((1, 1, side, side), "fp32"),))]
 
     monkeypatch.setattr(FakeBackend, "layers", layers)
-    assert called(monkeypatch, "--gate", "--set", "bench.gate_bytes_ratio=8.5") == 1
+    assert called(monkeypatch, "--wide", "--gate", "--set", "bench.gate_bytes_ratio=8.5") == 1
     shown = capsys.readouterr()
     assert "onnxruntime int8 moves 9.00 times the bytes of fp16, limit 8.5" in shown.err
     caution = "onnxruntime int8: INT8 moves more bytes than fp16"
@@ -151,3 +151,13 @@ def test_nothing_measured_and_failed_engines_are_no_success(pipeline_run, monkey
     )
     assert called(monkeypatch) == 1
     assert "1 engines failed" in capsys.readouterr().err
+
+
+def test_the_verdict_comes_first_and_last_and_the_table_fits_80_columns(pipeline_run, monkeypatch, capsys):
+    assert called(monkeypatch) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Ship ONNX Runtime INT8: ")
+    assert lines[-1].startswith("Next:   python -m deploy run ")
+    assert lines.count(lines[0]) == 2
+    header = next(index for index, line in enumerate(lines) if line.startswith("engine "))
+    assert max(map(len, lines[header : header + 3])) <= 80
