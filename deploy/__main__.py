@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     rules = commands.add_parser("rules", help="list the placement rules")
     rules.set_defaults(run=_rules, debug=False)
 
-    inspect = commands.add_parser("inspect", help="the INT8 proof of a built engine, layer by layer")
+    inspect = commands.add_parser("inspect", help="the INT8 proof of a built engine")
     inspect.add_argument(
         "bundle",
         type=Path,
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="estimate the time on this device of deploy/apps/devices.yaml, or my.yaml",
     )
+    inspect.add_argument("--layers", action="store_true", help="list every layer of the engine, too")
     inspect.add_argument("--json", action="store_true", help="print everything found as JSON")
     inspect.add_argument("--debug", action="store_true")
     inspect.set_defaults(run=_inspect)
@@ -101,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
         "--mode", choices=["latency", "throughput"], default="latency", help="one or many requests at once"
     )
     run.add_argument("--compare", default="", metavar="fp32,int8", help="precisions to show side by side")
+    run.add_argument(
+        "--save-masks", type=Path, metavar="DIR", help="write label maps, grey PNG files of class indices, here, too"
+    )
     run.add_argument("--threads", type=count, default=cpu_threads(), help="CPUs for --mode throughput")
     run.add_argument("--frames", type=count, metavar="N", help="stop after N")
     run.add_argument("--debug", action="store_true")
@@ -231,7 +235,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
     else:
         if bundle is not None:
             print_header(bundle)
-        print_inspection(found)
+        print_inspection(found, layers=arguments.layers)
         if estimates:
             print_estimates(estimates)
     if arguments.fail_under is not None:
@@ -250,6 +254,7 @@ def _run(arguments: argparse.Namespace) -> None:
         compare=compare,
         threads=arguments.threads,
         limit=arguments.frames,
+        masks_to=arguments.save_masks,
     )
 
 

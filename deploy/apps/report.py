@@ -100,12 +100,14 @@ def print_header(bundle: Bundle) -> None:
         print(f"{label:{width}}  {text}")
 
 
-def print_inspection(found: Inspection) -> None:
-    """Layer by layer, then what they amount to, and why a convolution is in float."""
-    table = Table(*(Column(name, overflow="fold") for name in ("layer", "kind", "precision", "evidence", "made from")))
-    for layer in found.layers:
-        table.add_row(layer.name, layer.kind, layer.precision, layer.detail, " + ".join(layer.origin))
-    _out.print(table)
+def print_inspection(found: Inspection, *, layers: bool = False) -> None:
+    """What the layers amount to, and why a convolution is in float; with `layers` each of them, too."""
+    if layers:
+        names = ("layer", "kind", "precision", "evidence", "made from")
+        table = Table(*(Column(name, overflow="fold") for name in names))
+        for layer in found.layers:
+            table.add_row(layer.name, layer.kind, layer.precision, layer.detail, " + ".join(layer.origin))
+        _out.print(table)
     if found.float_convolutions:
         reasons = Table(*(Column(name, overflow="fold") for name in ("convolution in float", "precision", "why")))
         for conv in found.float_convolutions:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from core.console import say, track
 from core.errors import UnsupportedEnvironment, UserError, last_line
 from deploy.apps.run.inference import Mask, Mode, Requests, Wait, open_requests
-from deploy.apps.run.overlay import overlay, side_by_side, to_engine, with_legend
-from deploy.apps.run.sinks import open_sink
+from deploy.apps.run.overlay import difference, overlay, side_by_side, to_engine, with_legend
+from deploy.apps.run.sinks import open_sink, write_masks
 from deploy.apps.run.sources import Frame, Picture, open_source
 from deploy.bundle.meaning import MASK_SUFFIX, is_mask, mask_bundle_beside
 from deploy.bundle.store import read_bundle
@@ -46,12 +46,15 @@ def run(
     compare: Sequence[str] = (),
     threads: int = 1,
     limit: int | None = None,
+    masks_to: Path | None = None,
 ) -> Summary:
     """Segment all frames of a source and write overlays.
 
     Args:
         folder: an engine bundle; that of a network alone stands for its image → mask neighbour.
-        compare: precisions to show side by side in place of the bundle's own.
+        compare: precisions to show side by side in place of the bundle's own, with the time of each; two are followed
+            by a picture of the pixels whose class differs.
+        masks_to: a folder for label maps: grey PNG files of the engine's size, whose values are class indices.
 
     Raises:
         UserError: no such bundle, an unreadable source, or results that `out` cannot hold.
@@ -67,7 +70,10 @@ def run(
         start, frames = time.perf_counter(), 0
         try:
             for frame, masks in segmented(engines, track(source.frames, source.name, total=source.total), size):
-                write(frame.name, drawn(frame.image, masks, colors, meaning["classes"]))
+                captions = {name: _caption(name, requests) for name, requests in engines.items()}
+                write(frame.name, drawn(frame.image, masks, colors, meaning["classes"], captions))
+                if masks_to is not None:
+                    write_masks(masks_to, frame.name, masks)
                 frames += 1
         except KeyboardInterrupt:  # how a camera is stopped; what was recorded is kept
             say("stopped")
@@ -78,6 +84,10 @@ def run(
     count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
     say(f"{count}, {summary.fps:.1f} FPS with reading, drawing and writing: {out}")
     return summary
+
+
+def _caption(name: str, requests: Requests) -> str:
+    return f"{name}, {np.median(requests.times_ms):.1f} ms" if requests.times_ms else name
 
 
 def _opened(stack: ExitStack, bundle: Bundle, mode: Mode, threads: int, size: tuple[int, int]) -> Requests:
@@ -142,9 +152,16 @@ def _finished(item: tuple[Frame, dict[str, Wait]]) -> tuple[Frame, dict[str, Mas
 
 
 def drawn(
-    image: Picture, masks: Mapping[str, Mask], colors: NDArray[np.uint8], classes: Sequence[Mapping[str, Any]]
+    image: Picture,
+    masks: Mapping[str, Mask],
+    colors: NDArray[np.uint8],
+    classes: Sequence[Mapping[str, Any]],
+    captions: Mapping[str, str] | None = None,
 ) -> Picture:
-    """Overlays with a legend; several are put side by side, behind the image itself.
+    """Overlays with a legend; several are put side by side after the image, two also with their difference.
+
+    Args:
+        captions: texts above the overlays, by the name of the mask; None for the names.
 
     Raises:
         UserError: a mask holds a class without a colour.
@@ -156,7 +173,10 @@ def drawn(
                 why=f"its manifest has {len(colors)} classes",
                 fix="run `make engine`",
             )
-    pictures = {name: overlay(image, mask, colors) for name, mask in masks.items()}
-    if len(pictures) > 1:
-        return with_legend(side_by_side({"image": image, **pictures}), classes)
-    return with_legend(next(iter(pictures.values())), classes)
+    pictures = {(captions or {}).get(name, name): overlay(image, mask, colors) for name, mask in masks.items()}
+    if len(pictures) == 1:
+        return with_legend(next(iter(pictures.values())), classes)
+    if len(masks) == 2:
+        one, other = masks.values()
+        pictures[f"difference, {(one != other).mean():.2%} of pixels"] = difference(image, one, other)
+    return with_legend(side_by_side({"image": image, **pictures}), classes)

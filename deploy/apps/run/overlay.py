@@ -13,6 +13,7 @@ from deploy.apps.run.sources import Picture
 
 OPACITY = 0.55
 INK, PAPER = (32, 32, 32), (245, 245, 245)
+CHANGED = (217, 72, 15)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LINE_PX, MARGIN_PX, SWATCH_PX, TEXT_SCALE = 18, 6, 12, 0.42
 
@@ -37,6 +38,16 @@ def overlay(image: Picture, mask: NDArray[np.uint8], colors: NDArray[np.uint8]) 
     height, width = image.shape[:2]
     full = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(cv2.addWeighted(image, 1 - OPACITY, colors[full], OPACITY, 0), np.uint8)
+
+
+def difference(image: Picture, one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Picture:
+    """The image in grey, with the pixels in colour whose class differs between two masks of the same size."""
+    height, width = image.shape[:2]
+    changed = cv2.resize((one != other).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    picture = np.repeat(np.asarray(grey // 2 + 96, np.uint8)[..., np.newaxis], 3, axis=2)
+    picture[changed > 0] = CHANGED
+    return picture
 
 
 def side_by_side(pictures: Mapping[str, Picture]) -> Picture:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from core.artifacts import require_space, write_atomic
 from core.errors import UnsupportedEnvironment, UserError
@@ -58,6 +60,15 @@ def open_sink(out: Path, source: Source) -> Iterator[Write]:
 def _keep(files: Sequence[Path], target: Path) -> None:
     if target.exists() and any(file.samefile(target) for file in files):
         raise UserError(f"{target} is not replaced", why="it is what the result was made from", fix="give another -o")
+
+
+def write_masks(folder: Path, name: str, masks: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write label maps as grey PNG files: `NAME.png`, or `NAME-ENGINE.png` where there are several engines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for engine, mask in masks.items():
+        target = folder / (f"{name}.png" if len(masks) == 1 else f"{name}-{engine}.png")
+        with write_atomic(target) as temporary:
+            temporary.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
 
 
 def write_png(target: Path, picture: Picture) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from core.errors import UnsupportedEnvironment, UserError
 from deploy.apply.bake import Normalization, bake
-from deploy.apps.run.command import run, segmented, select
+from deploy.apps.run.command import drawn, run, segmented, select
 from deploy.apps.run.inference import Requests, open_requests
-from deploy.apps.run.overlay import overlay, side_by_side, to_engine, with_legend
+from deploy.apps.run.overlay import CHANGED, difference, overlay, side_by_side, to_engine, with_legend
 from deploy.apps.run.sources import Frame, open_source, read_frame
 from deploy.targets import get_backend
 from deploy.targets.base import BuildOptions, Unavailable
@@ -74,7 +74,31 @@ def test_a_folder_becomes_one_overlay_an_image(engines, photos, tmp_path):
 
 def test_comparing_puts_both_precisions_beside_the_image(engines, photos, tmp_path):
     run(engines / "openvino-int8-mask", str(photos / "p0.png"), tmp_path / "o.png", compare=("fp32", "int8"))
-    assert read_frame(tmp_path / "o.png").image.shape[1] == 3 * 64
+    assert read_frame(tmp_path / "o.png").image.shape[1] == 4 * 64
+
+
+def test_two_precisions_are_followed_by_the_pixels_that_differ():
+    image = np.full((40, 60, 3), 200, np.uint8)
+    one, other = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
+    other[:, :15] = 1
+    picture = difference(image, one, other)
+    assert (picture[:, :15] == CHANGED).all()
+    assert len(np.unique(picture[:, 15:])) == 1
+    colors = np.zeros((2, 3), np.uint8)
+    row = drawn(image, {"fp32": one, "int8": other}, colors, [], {"fp32": "fp32, 9.0 ms", "int8": "int8, 3.0 ms"})
+    assert row.shape[1] == 4 * image.shape[1]
+
+
+def test_label_maps_are_saved_as_class_indices(engines, photos, tmp_path):
+    folder = tmp_path / "masks"
+    run(engines / "openvino-int8-mask", str(photos / "p0.png"), tmp_path / "o", masks_to=folder)
+    alone = cv2.imread(str(folder / "p0.png"), cv2.IMREAD_UNCHANGED)
+    assert alone.dtype == np.uint8
+    assert alone.ndim == 2
+    both = ("fp32", "int8")
+    run(engines / "openvino-int8-mask", str(photos / "p0.png"), tmp_path / "o", compare=both, masks_to=folder)
+    assert np.array_equal(cv2.imread(str(folder / "p0-int8.png"), cv2.IMREAD_UNCHANGED), alone)
+    assert (folder / "p0-fp32.png").is_file()
 
 
 def test_a_video_becomes_a_video_and_stops_where_told(engines, video, tmp_path):
