@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,14 @@ from core.errors import EXIT_ENVIRONMENT, GateMissed, UnsupportedEnvironment
 from core.paths import ROOT, RunPaths
 from deploy.hardware import cuda_driver
 from deploy.targets import title_of
+from deploy.targets.packages import missing_package
 
 BUDGET_S = 300.0
 REASON_LINES = 6
+
+
+def _installed() -> str:
+    return "tensorrt_rtx" if missing_package("tensorrt") and not missing_package("tensorrt_rtx") else "tensorrt"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Plan:
 
     Attributes:
         settings: overrides of `config`, as `--set` takes them; they name the run.
+        backend: TensorRT where it is installed, else TensorRT-RTX.
         precisions: engines whose layers are counted.
         steps: options of `benchmarks/train_step.py`.
     """
@@ -55,7 +61,7 @@ class Plan:
     run: str = "gpu-check"
     config: Path = ROOT / "configs" / "pidnet_s_streets.yaml"
     settings: tuple[str, ...] = ("deploy.image_to_mask=[]", "bench.warmup_ms=1000", "bench.throughput_ms=0")
-    backend: str = "trt"
+    backend: str = field(default_factory=_installed)
     precisions: tuple[str, ...] = ("fp16", "int8")
     steps: tuple[str, ...] = ("--precision", "fp32", "bf16")
     tests: Path = ROOT / "tests" / "gpu"

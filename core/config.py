@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from core.backends import BACKEND_NAMES, BackendName
 from core.config_data import DataConfig as DataConfig
 from core.config_section import Device, Section, require_order
-from core.config_trt import TrtConfig
+from core.config_tensorrt import TensorrtConfig
 from core.errors import UserError
 from core.schema_errors import blamed, problems, shortened
 from core.yaml_file import parse, read_mapping
@@ -151,10 +152,10 @@ class LayerSpec(Section):
 class PlacementConfig(Section):
     """Which placement rules apply; names as `python -m deploy rules` lists them."""
 
-    profile: Literal["auto", "tensorrt", "openvino", "onnxruntime"] = (
+    rule_set: Literal["auto", "tensorrt", "openvino", "onnxruntime"] = (
         "auto"  # auto: trained as tensorrt, built as each engine likes
     )
-    custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the profile
+    custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the rule set
     tuned: tuple[Path, ...] = ()  # files of `python -m deploy autotune`, one per target; they replace its rules
     disable: tuple[str, ...] = ()
     only: tuple[str, ...] = ()  # patterns as in `skip`; when given, all other weighted operators stay float
@@ -166,21 +167,19 @@ class PlacementConfig(Section):
 class DeployConfig(Section):
     """Which engines are built."""
 
-    backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = Field(
-        default=("openvino", "onnxruntime", "trt"), min_length=1
-    )
+    backends: tuple[BackendName, ...] = Field(default=BACKEND_NAMES, min_length=1)
     opset: int = Field(default=18, ge=18, le=20)
     workspace_mib: int = Field(default=4096, gt=0)
     image_to_mask: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32", "int8")  # also built as image → mask
-    rest: Literal["fp16", "fp32"] = "fp16"  # what TensorRT's INT8 engines compute in where they are not INT8
-    trt: TrtConfig = TrtConfig()
+    fallback_precision: Literal["fp16", "fp32"] = "fp16"  # of the float part of TensorRT's INT8 engines
+    tensorrt: TensorrtConfig = TensorrtConfig()  # TensorRT-RTX reads it, too
 
 
 class SweepConfig(Section):
     """Points of the cost curves; one network is exported and built for each, from the run's weights."""
 
     enabled: bool = False  # `make bench` sweeps too; `python benchmarks/sweep.py` always does
-    backends: tuple[Literal["openvino", "onnxruntime", "trt"], ...] = ("openvino",)
+    backends: tuple[BackendName, ...] = ("openvino",)
     batches: tuple[int, ...] = (1, 2, 4, 8, 16)  # at the size of `data`
     sizes_px: tuple[tuple[int, int], ...] = ((256, 512), (360, 480), (512, 1024), (768, 1536), (1024, 2048))
     rounds: int = Field(default=5, gt=0)

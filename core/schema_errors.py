@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from core.renamed import renamed_key, renamed_value
+
 # By type of error: https://docs.pydantic.dev/latest/errors/validation_errors/. `{…}` is filled from its context.
 _WORDS = {
     "missing": "is missing",
@@ -57,6 +59,10 @@ def shortened(text: str, limit: int = 80) -> str:
 def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
     kind, place = str(item["type"]), item["loc"]
     name = ".".join(map(str, place))
+    if kind == "extra_forbidden" and (renamed := renamed_key(name)):
+        return renamed
+    if kind == "literal_error" and (renamed := renamed_value(name, item["input"])):
+        return renamed
     if kind == "extra_forbidden":
         known = sorted(_keys_at(model, place[:-1]))
         nearest = difflib.get_close_matches(str(place[-1]), known, n=1)

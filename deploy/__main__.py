@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from core.backends import BACKEND_NAMES
 from core.cli import add_config_options, config_from, count, percent
 from core.command import run_cli
 from core.config import ActivationCalibrator
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     autotune = commands.add_parser("autotune", help="search for the placement that is fastest on an engine here")
     add_config_options(autotune)
-    autotune.add_argument("--backend", default="openvino", choices=["openvino", "onnxruntime", "trt"])
+    autotune.add_argument("--backend", default="openvino", choices=BACKEND_NAMES)
     autotune.set_defaults(run=_autotune)
 
     rules = commands.add_parser("rules", help="list the placement rules")
@@ -128,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_placement_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--target", default="tensorrt", metavar="NAME", help="qdq, tensorrt, openvino, onnxruntime")
+    command.add_argument("--target", default="tensorrt", metavar="NAME", help=f"qdq, {', '.join(BACKEND_NAMES)}")
     command.add_argument("--custom", action="append", default=[], type=Path, metavar="FILE", help="rules of your own")
     command.add_argument("--disable", action="append", default=[], metavar="RULE")
     command.add_argument(

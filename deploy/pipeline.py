@@ -20,17 +20,19 @@ from deploy.apply.fp16 import to_fp16
 from deploy.apply.target import AS_PLANNED, TargetConfig
 from deploy.bundle.meaning import Kind, ensure_baked, mask_bundle_beside, meaning_of
 from deploy.bundle.store import SCHEMA_VERSION, read_bundle
+from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.checks.layer_snr import layer_snr
 from deploy.checks.parity import Parity, parity, require_parity
 from deploy.checks.write import write_applied
 from deploy.hardware.machine import require_threads
 from deploy.placement.rule_sets import known_rules, rules_of
 from deploy.plan.images import read_images
-from deploy.targets import get_backend, target_for, title_of
-from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
+from deploy.targets import TARGETS, get_backend, target_for, title_of
+from deploy.targets.base import Backend
 from deploy.targets.tuned import read_scheme, tuned_target
 
 TRAINED = "tensorrt"  # the target whose uses are those of training
+AS_TRAINED = tuple(name for name, target in TARGETS.items() if replace(target, name=TRAINED) == TARGETS[TRAINED])
 CODE = ("deploy.graph", "deploy.plan", "deploy.rewrites", "deploy.placement", "deploy.apply")  # makes the Q/DQ graphs
 
 
@@ -108,7 +110,7 @@ def ensure_portable(paths: RunPaths) -> None:
 def ensure_placed(config: Config, paths: RunPaths, target: str) -> Path:
     """The Q/DQ graph of a target and its placement report, made if anything that they depend on changed.
 
-    The target whose uses were trained must compute what was trained. Another one rounds elsewhere, which a badly
+    Targets whose uses were trained must compute what was trained. Another one rounds elsewhere, which a badly
     trained network magnifies: its distance from training is reported, not judged.
     """
     goal = target_config(config, target)
@@ -138,7 +140,7 @@ def ensure_placed(config: Config, paths: RunPaths, target: str) -> Path:
 def target_config(config: Config, name: str) -> TargetConfig:
     """A target under the rules and restrictions of the run, or under those that autotune found for it."""
     options = config.placement
-    target = target_for(name, config.deploy.rest)
+    target = target_for(name, config.deploy.fallback_precision)
     tuned = [path for path in options.tuned if tuned_target(path) == name]
     if not tuned:
         return TargetConfig(target, rules_of(options, target.rule_set), options.skip, options.weights)
@@ -151,7 +153,7 @@ def _place(paths: RunPaths, goal: TargetConfig) -> None:
     placed, found = paths.placed(name), list[Parity]()
 
     def compare(path: Path) -> None:
-        found.append(_compare(path, paths, trained=name == TRAINED))
+        found.append(_compare(path, paths, trained=name in AS_TRAINED))
 
     applied = write_applied(paths.trained_onnx, paths.plan, goal, placed, compare)
     layers = layer_snr(paths.qdq_onnx, placed, read_images(paths.calibration))
@@ -193,7 +195,7 @@ def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildO
         return outcome
     out = mask_bundle_beside(outcome.bundle)
     try:
-        source = ensure_baked(config, paths, outcome.source, backend.name)
+        source = ensure_baked(config, paths, outcome.source, TARGETS[backend.target].mask_form)
         bundle = _ensure_bundle(config, paths, backend, source, out, precision, "mask")
     except Exception as error:  # as above: the engine of the network alone is there and can be measured
         say(f"engine {out.name}: failed: {error}")
@@ -231,8 +233,8 @@ def build_options(config: Config, backend: Backend, precision: Precision) -> Bui
         precision,
         threads=config.bench.threads,
         workspace_mib=config.deploy.workspace_mib,
-        rest=config.deploy.rest,
-        trt=section_dict(config.deploy.trt) if backend.name == "trt" else {},
+        fallback_precision=config.deploy.fallback_precision,
+        tensorrt=section_dict(config.deploy.tensorrt) if backend.section == "tensorrt" else {},
     )
 
 
@@ -252,7 +254,7 @@ def _summary(config: Config, paths: RunPaths, target: str) -> dict[str, Any]:
 def _source(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> Path:
     """The graph that holds `precision`, and the batch that the engine is to take."""
     fixed = _of_precision(config, paths, precision, backend.target)
-    if backend.name != "trt" or config.deploy.trt.batch is None:
+    if backend.section != "tensorrt" or config.deploy.tensorrt.batch is None:
         return fixed
     dynamic = fixed.with_name(f"{fixed.stem}-dynamic.onnx")
 

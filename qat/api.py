@@ -38,7 +38,7 @@ def quantize(
     Args:
         model: float, returns one tensor.
         example: (N, C, H, W) float32.
-        placement: profile, own rules, and what stays float; None for the defaults.
+        placement: rule set, own rules, and what stays float; None for the defaults.
         rules: placement cases of your own, besides those in the files of `placement.custom`.
 
     Raises:

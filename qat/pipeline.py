@@ -21,7 +21,7 @@ from deploy.apply.calibrate import complete
 from deploy.apply.target import PORTABLE
 from deploy.bundle.meaning import write_classes
 from deploy.graph import onnx_graph
-from deploy.pipeline import CODE, TRAINED, ensure_portable, target_config
+from deploy.pipeline import AS_TRAINED, CODE, ensure_portable, target_config
 from deploy.plan.images import read_images
 from deploy.plan.plan import write_plan
 from deploy.targets import TARGETS
@@ -189,7 +189,7 @@ def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
 
 def _save_plan(config: Config, model: fx.GraphModule, paths: RunPaths) -> None:
     """The float graph with the trained weights, and its plan."""
-    others = [target_config(config, name) for name in TARGETS if name not in (PORTABLE.name, TRAINED)]
+    others = [target_config(config, name) for name in TARGETS if name not in (PORTABLE.name, *AS_TRAINED)]
     graph, plan = planned(model, example_of(config), config.deploy.opset)
     plan = complete(plan, graph, list(read_images(paths.calibration)), others)
     onnx_graph.save(graph, paths.trained_onnx)

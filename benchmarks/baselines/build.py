@@ -19,9 +19,10 @@ from core.paths import ROOT, RunPaths
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
 from deploy.bundle.store import read_bundle
+from deploy.bundle.types import BuildOptions
 from deploy.pipeline import BuildOutcome, built_with
 from deploy.targets import get_backend
-from deploy.targets.base import Backend, BuildOptions
+from deploy.targets.base import Backend
 from qat.data import build_dataset
 
 LOG_FILE = "quantize.log"

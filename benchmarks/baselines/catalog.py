@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks.baselines.base import Baseline
+from core.backends import BACKEND_NAMES
 from core.errors import UserError
 
 FLOAT_FAMILY = "bf16"  # no toolkit: the float engine that INT8 must beat where the CPU computes BF16
-ANY_ENGINE = ("openvino", "onnxruntime", "trt")
 
 
 def _nncf() -> Iterator[Baseline]:
@@ -64,7 +64,7 @@ def _modelopt() -> Iterator[Baseline]:
             toolkit="modelopt_onnx",
             call="modelopt.onnx.quantization.quantize",
             settings={"quantize_mode": "int8", "calibration_method": method, "high_precision_dtype": "fp32"},
-            backends=ANY_ENGINE,
+            backends=BACKEND_NAMES,
             imports=("modelopt", "requests", "huggingface_hub", "onnxslim", "onnxconverter_common", "lief"),
             packages=("nvidia-modelopt", "onnxruntime"),
         )
@@ -74,7 +74,7 @@ def _modelopt() -> Iterator[Baseline]:
         toolkit="modelopt_torch",
         call="modelopt.torch.quantization.quantize, then torch.onnx.export (TorchScript)",
         settings={"config": "INT8_DEFAULT_CFG", "opset": 17},
-        backends=ANY_ENGINE,
+        backends=BACKEND_NAMES,
         imports=("modelopt", "requests", "huggingface_hub"),
         packages=("nvidia-modelopt", "torch"),
     )

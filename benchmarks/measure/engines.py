@@ -19,9 +19,10 @@ from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import say
 from core.errors import UnsupportedEnvironment, one_line
+from deploy.bundle.types import Bundle, Precision
 from deploy.pipeline import BuildOutcome
 from deploy.targets import title_of
-from deploy.targets.base import Backend, Bundle, Precision, Session, Tensors, Unavailable
+from deploy.targets.base import Backend, Session, Tensors, Unavailable
 from deploy.targets.layer_work import work_of
 from deploy.tuning.timing import Samples, paired_ratio, time_in_turns
 

@@ -12,8 +12,8 @@ from benchmarks.record.details import Layer
 from benchmarks.record.rows import Row, Throughput
 from core.console import say, track
 from core.errors import one_line
+from deploy.bundle.types import Bundle
 from deploy.pipeline import BuildOutcome
-from deploy.targets.base import Bundle
 from deploy.targets.layer_times import layer_times
 from deploy.targets.throughput import sustained
 from qat.tracing.export import INPUT_NAME

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from core.interval import Interval
-from deploy.targets.base import Precision
+from deploy.bundle.types import Precision
 from deploy.targets.layer_work import EngineWork
 
 Status = Literal["ok", "failed", "unavailable"]
@@ -65,7 +65,7 @@ class Timed(Record):
     Attributes:
         status: "ok" measured; "failed"; "unavailable", it cannot be built or cannot run on this machine.
         reason: why the status is not "ok", and a fix.
-        product: the backend's name for people, where it is another one ("TensorRT-RTX" of `trt`).
+        product: the backend's name for people, where it is another one ("TensorRT-RTX" of `tensorrt_rtx`).
         speedup_vs_fp32: over the FP32 engine of the same backend.
     """
 

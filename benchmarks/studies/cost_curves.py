@@ -20,9 +20,10 @@ from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError, one_line
 from core.paths import RunPaths
+from deploy.bundle.types import Precision
 from deploy.pipeline import build_options
 from deploy.targets import get_backend
-from deploy.targets.base import Backend, Precision, Session
+from deploy.targets.base import Backend, Session
 from deploy.tuning.timing import Samples, paired_ratio, time_in_turns
 
 Shape = tuple[int, int, int]  # batch, height px, width px
@@ -92,11 +93,11 @@ def _timed(
                 built.append(_with(point, "unavailable", missing.why))
                 continue
             options = build_options(config, backend, point.precision)
-            fixed = {key: value for key, value in options.trt.items() if key != "batch"}  # the graph has its own
+            fixed = {key: value for key, value in options.tensorrt.items() if key != "batch"}  # the graph has its own
             try:
                 source = sources[backend.target if point.precision == "int8" else "fp32"]
                 out = folder / f"{backend.name}-{point.precision}"
-                bundle = backend.build(source, out, replace(options, trt=fixed))
+                bundle = backend.build(source, out, replace(options, tensorrt=fixed))
                 sessions[point.name] = stack.enter_context(backend.open(bundle))
                 built.append(point)
             except Exception as error:  # a vendor's builder may raise anything; the other points go on

@@ -17,9 +17,10 @@ from core.errors import UserError
 from core.paths import RunPaths
 from core.versions import source_hash
 from deploy.bundle.meaning import write_classes
+from deploy.bundle.types import Bundle, Precision
 from deploy.pipeline import ensure_engine
 from deploy.targets import get_backend
-from deploy.targets.base import Backend, Bundle, Precision
+from deploy.targets.base import Backend
 from qat import pipeline
 from qat.data import build_dataset, normalize
 from qat.training import float_baseline

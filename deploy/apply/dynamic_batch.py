@@ -98,7 +98,7 @@ def require_same(dynamic: Path, static: Path) -> None:
         raise UserError(
             f"{static} cannot get a dynamic batch",
             why=f"an image in a batch of {TRIED} gives another result than alone (by {worst:.2g} of the largest)",
-            fix="set deploy.trt.batch to null",
+            fix="set deploy.tensorrt.batch to null",
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deploy.apply.bake import Form
 from deploy.apply.insert import StoredAs
 from deploy.apply.number_formats import Unsigned
 from deploy.apply.passes import Pass
@@ -24,6 +25,7 @@ class Target:
         rewrites: exact passes before placement.
         unsigned: which activations are uint8 (see `deploy.apply.number_formats`).
         fallback: precision, in the graph, of everything that is not INT8.
+        mask_form: form of the graph from image to mask (see `deploy.apply.bake`).
     """
 
     name: str
@@ -31,6 +33,7 @@ class Target:
     rewrites: tuple[Pass, ...] = ()
     unsigned: Unsigned = "never"
     fallback: Fallback = "fp32"
+    mask_form: Form = "bands"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for hashes."""

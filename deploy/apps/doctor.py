@@ -14,10 +14,11 @@ import yaml
 from rich.console import Console
 from rich.table import Column, Table
 
+from core.backends import BACKEND_NAMES
 from deploy.hardware import cuda_driver, machine
 from deploy.hardware.cpu import cpu_flags, cpu_model
-from deploy.targets import BACKEND_NAMES, get_backend, title_of
-from deploy.targets.tensorrt.build import vendor_package
+from deploy.targets import get_backend, title_of
+from deploy.targets.packages import missing_package
 
 LOW_DISK_MIB = 10 << 10  # an environment with CUDA, a run and its engines take about this
 LOW_MEMORY_MIB = 4 << 10
@@ -127,12 +128,12 @@ def _backend(name: str) -> Iterable[tuple[Finding, bool, bool]]:
 
 
 def _rtx_int8() -> Iterable[Finding]:
-    """Why INT8 does not pay on TensorRT-RTX, where that is the TensorRT of this machine; see docs/engines.md."""
-    if vendor_package() == "tensorrt_rtx":
+    """Why INT8 does not pay on TensorRT-RTX, where it is installed; see docs/engines.md."""
+    if missing_package("tensorrt_rtx") is None:
         why = (
             "its INT8 convolutions write float: the INT8 engine of PIDNet-S moves 1.5 times the bytes of FP16 (RTX 1.7)"
         )
-        yield Finding("engine", "TensorRT-RTX INT8", "warning", why, "ship trt fp16, or measure both on your GPU")
+        yield Finding("engine", "TensorRT-RTX INT8", "warning", why, "ship its FP16 engine, or measure both")
 
 
 def _data(folders: Sequence[Path], configs: Path) -> Iterable[Finding]:

@@ -12,9 +12,10 @@ from typing import Any
 from core.errors import GateMissed, UserError
 from core.paths import RunPaths
 from deploy.bundle.store import MANIFEST, read_bundle
+from deploy.bundle.types import Bundle, Precision
 from deploy.plan.plan import read_placement
 from deploy.targets import get_backend
-from deploy.targets.base import Bundle, LayerInfo, Precision
+from deploy.targets.base import LayerInfo
 from deploy.targets.layer_work import HALF, EngineWork, caution, executed, is_conversion, work_of
 from deploy.targets.tensorrt.inspector import read_information
 

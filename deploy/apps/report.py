@@ -13,12 +13,12 @@ from deploy.apply.apply import Applied
 from deploy.apps.inspection import Inspection
 from deploy.apps.roofline import BOUNDS, IGNORED, Estimate
 from deploy.bundle.header import header_lines
+from deploy.bundle.types import Bundle
 from deploy.pipeline import BuildOutcome
 from deploy.placement.rule_sets import RULE_SETS
 from deploy.placement.rules import OTHERS, RULES
 from deploy.plan.plan import OBSERVED, TensorPlan
 from deploy.targets import title_of
-from deploy.targets.base import Bundle
 
 _out = Console(soft_wrap=True, highlight=False)
 
@@ -76,7 +76,8 @@ def print_trials(tuned: Path) -> None:
     for trial in found["trials"]:
         table.add_row(trial["choice"], _ratio(trial["time"]), trial["verdict"])
     _out.print(table)
-    print(f"tuned over profile: {_ratio(found['total'])}" if found["total"] else "nothing is faster than the profile")
+    total = found["total"]
+    print(f"tuned over the rule set: {_ratio(total)}" if total else "nothing is faster than the rule set")
 
 
 def _ratio(ratio: Mapping[str, float] | None) -> str:
@@ -84,11 +85,11 @@ def _ratio(ratio: Mapping[str, float] | None) -> str:
 
 
 def print_rules() -> None:
-    """Every rule with its reason and source, and the profiles it belongs to."""
-    table = Table("rule", "profiles", "why", "source")
+    """Every rule with its reason and source, and the rule sets it belongs to."""
+    table = Table("rule", "rule sets", "why", "source")
     for rule in RULES + OTHERS:
-        profiles = [name for name, rules in RULE_SETS.items() if rule in rules]
-        table.add_row(rule.name, ", ".join(profiles), rule.reason, rule.source)
+        sets = [name for name, rules in RULE_SETS.items() if rule in rules]
+        table.add_row(rule.name, ", ".join(sets), rule.reason, rule.source)
     _out.print(table)
 
 

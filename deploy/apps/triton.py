@@ -18,10 +18,9 @@ from typing import Any
 from core.artifacts import folder_atomic, write_text
 from core.errors import UserError
 from deploy.bundle.store import check_bundle, check_files
-from deploy.targets.base import Bundle
+from deploy.bundle.types import Bundle
+from deploy.targets import get_backend
 from deploy.targets.onnxruntime import backend as onnxruntime_backend
-from deploy.targets.openvino import backend as openvino_backend
-from deploy.targets.packages import package_version
 from deploy.targets.tensorrt import backend as trt_backend
 
 CONFIG, LABELS = "config.pbtxt", "labels.txt"
@@ -43,9 +42,9 @@ class _Target:
 
 
 _TARGETS = {
-    "openvino": _Target("openvino", "KIND_CPU", {openvino_backend.MODEL: "model.xml", "model.bin": "model.bin"}),
+    "openvino": _Target("openvino", "KIND_CPU", {"model.xml": "model.xml", "model.bin": "model.bin"}),
     "onnxruntime": _Target("onnxruntime", "KIND_CPU", {onnxruntime_backend.MODEL: "model.onnx"}),
-    "trt": _Target("tensorrt", "KIND_GPU", {trt_backend.ENGINE: "model.plan"}),
+    "tensorrt": _Target("tensorrt", "KIND_GPU", {trt_backend.ENGINE: "model.plan"}),
 }
 
 
@@ -64,10 +63,10 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
         raise UserError(
             f"{name!r} is no name of a model", why="it becomes a folder and a part of the server's addresses"
         )
-    if bundle.manifest["version"].startswith("tensorrt_rtx"):
+    if bundle.backend not in _TARGETS:
         raise UserError(
             f"{bundle.dir} cannot be served by Triton",
-            why="its TensorRT backend loads plans of TensorRT, not of TensorRT-RTX",
+            why=f"it has no backend for {bundle.backend}; its TensorRT backend loads plans of TensorRT alone",
             fix="build on the GPU machine with the TensorRT of its Triton container",
         )
     _check(bundle)
@@ -86,10 +85,11 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
 
 def _check(bundle: Bundle) -> None:
     """A plan of TensorRT is served where its version is; the engines of CPUs have the version that is here."""
-    if bundle.backend == "trt":
-        check_files(bundle)
+    served = tuple(_TARGETS[bundle.backend].files)
+    if bundle.backend == "tensorrt":
+        check_files(bundle, served)
     else:
-        check_bundle(bundle, package_version(bundle.backend))
+        check_bundle(bundle, get_backend(bundle.backend).version(), served)
 
 
 def _require_ours(folder: Path) -> None:
@@ -130,7 +130,7 @@ def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
 
 def _profile_max(bundle: Bundle) -> float:
     """Largest batch of a TensorRT engine's optimisation profile; other engines have no limit."""
-    batch = bundle.manifest["options"].get("trt", {}).get("batch")
+    batch = bundle.manifest["options"].get("tensorrt", {}).get("batch")
     return batch["max"] if batch else math.inf
 
 

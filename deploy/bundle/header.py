@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deploy.targets.base import Bundle
+from deploy.bundle.types import Bundle
 
 _SHOWN = ("backend", "precision", "version", "device", "source", "tensors", "meaning", "placement", "options", "files")
 _HASH_DIGITS = 12
@@ -46,7 +46,7 @@ def _device(manifest: Mapping[str, Any]) -> str:
         needs = f", for CPUs with {' and '.join(device['cpu'])}" if device["cpu"] else ""
         return f"CPU, built on {manifest['cpu']['model']} ({' '.join(manifest['cpu']['flags'])}){needs}"
     if device["gpu"] is None:
-        targets = manifest["options"].get("trt", {}).get("compute_capabilities")
+        targets = manifest["options"].get("tensorrt", {}).get("compute_capabilities")
         return f"GPUs of compute capability {', '.join(targets)}" if targets else "GPUs of the builder's own choice"
     return f"GPU, built on {device['gpu']['name']} (compute capability {device['gpu']['compute_capability']})"
 

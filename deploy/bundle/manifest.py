@@ -11,16 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from core.config_trt import TrtConfig
+from core.backends import BackendName
+from core.config_tensorrt import TensorrtConfig
 from core.schema_errors import problems, shortened
 
-# Every file that a backend opens, so that none of them escapes the check of hashes.
-ENGINE_FILES = {
-    "openvino": ("model.xml", "model.bin"),
-    "onnxruntime": ("model.onnx",),
-    "trt": ("model.engine", "build.log.gz"),
-}
-_TRT_VERSION = re.compile(r"tensorrt(_rtx)? \d{1,4}\.\d{1,4}[\w.]{0,40}")
+_VERSION = r"\d{1,4}\.\d{1,4}[\w.]{0,40}"
 _MOST_PIXELS = 1 << 15  # of a side
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -114,7 +109,7 @@ class _Source(_Part):
 
 class _Options(_Part):
     threads: Threads = 1
-    trt: Annotated[TrtConfig, Field(strict=False)] = TrtConfig()
+    tensorrt: Annotated[TensorrtConfig, Field(strict=False)] = TensorrtConfig()
 
 
 class _OpenVINOProperties(_Part):
@@ -130,7 +125,7 @@ class _OpenVINOProperties(_Part):
 class Manifest(_Part):
     """The whole of it, without the number of its schema."""
 
-    backend: Literal["openvino", "onnxruntime", "trt"]
+    backend: BackendName
     version: str
     precision: Literal["fp32", "bf16", "fp16", "int8"]
     options: _Options
@@ -146,15 +141,12 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _whole(self) -> Manifest:
-        lost = [name for name in ENGINE_FILES[self.backend] if name not in self.files]
-        if lost:
-            raise ValueError(f"files: {', '.join(lost)} is missing, which {self.backend} loads")
         needed = {"openvino": self.properties, "onnxruntime": self.threads}
         if self.backend in needed and needed[self.backend] is None:
             raise ValueError(f"{'properties' if self.backend == 'openvino' else 'threads'} is missing")
-        if self.backend == "trt" and not _TRT_VERSION.fullmatch(self.version):
-            raise ValueError(f"version must be like `tensorrt 10.9.0`, not {shortened(self.version)!r}")
-        if self.backend != "trt" and self.device.cpu is None:
+        if self.backend.startswith("tensorrt") and not re.fullmatch(f"{self.backend} {_VERSION}", self.version):
+            raise ValueError(f"version must be like `{self.backend} 10.9.0`, not {shortened(self.version)!r}")
+        if self.device.cpu is None and "gpu" not in self.device.model_fields_set:
             raise ValueError("device.cpu is missing")
         return self
 

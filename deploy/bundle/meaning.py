@@ -12,12 +12,11 @@ from core.errors import UserError
 from core.paths import RunPaths
 from core.stages import Stage, ensure
 from deploy.apply.bake import Form, Normalization, bake
-from deploy.targets.base import Bundle
+from deploy.bundle.types import Bundle
 
 BAKE_VERSION = 2  # raise when the graph that `deploy.apply.bake` writes changes
 MASK_SUFFIX = "-mask"
 Kind = Literal["mask", "logits"]
-_FORMS: dict[str, Form] = {"trt": "resize"}
 
 
 def write_classes(target: Path, names: tuple[str, ...], colors: tuple[tuple[int, int, int], ...]) -> None:
@@ -63,9 +62,8 @@ def _range(mean: Sequence[float], std: Sequence[float]) -> list[float]:
     return [round(min(-m / s for m, s in pairs), 4), round(max((1 - m) / s for m, s in pairs), 4)]
 
 
-def ensure_baked(config: Config, paths: RunPaths, source: Path, backend: str) -> Path:
-    """The image → mask form of `source` for a backend, made if missing or stale; returns its file."""
-    form = _FORMS.get(backend, "bands")
+def ensure_baked(config: Config, paths: RunPaths, source: Path, form: Form) -> Path:
+    """The image → mask graph of `source` in that form, made if missing or stale; returns its file."""
     target = source.with_name(f"{source.stem}{MASK_SUFFIX}-{form}.onnx")
     normalization = Normalization(config.data.mean, config.data.std)
     stage = Stage(

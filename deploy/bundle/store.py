@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from core.artifacts import folder_atomic, read_json, sha256_file, write_json
 from core.errors import UserError
 from core.versions import installed
 from deploy.bundle.graph_facts import quantized_in, read_graph, tensors_of
 from deploy.bundle.manifest import manifest_problems, threads_of
+from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cpu import abilities, cpu_flags, cpu_model
 from deploy.hardware.machine import require_threads
-from deploy.targets.base import Backend, BuildOptions, Bundle
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -23,9 +23,21 @@ _ABOUT = ("meaning", "placement")
 _TOOLS = ("onnx", "onnx-graphsurgeon", "polygraphy", "numpy")
 
 
+class Builder(Protocol):
+    """The facts that a manifest states of a backend."""
+
+    name: str
+
+    def version(self) -> str:
+        """Version of the vendor's library."""
+
+    def device(self, precision: Precision) -> Mapping[str, Any]:
+        """The part of this machine that decides how `precision` is built."""
+
+
 def write_bundle(
     out: Path,
-    backend: Backend,
+    backend: Builder,
     options: BuildOptions,
     source: Path,
     fill: Callable[[Path], Mapping[str, Any]],
@@ -83,14 +95,18 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(folder, manifest["backend"], manifest["precision"], manifest)
 
 
-def check_bundle(bundle: Bundle, version: str) -> None:
+def check_bundle(bundle: Bundle, version: str, loaded: Sequence[str]) -> None:
     """Refuse a changed or foreign engine before a byte of it is deserialized: an engine is native code.
+
+    Args:
+        version: of the vendor's library here.
+        loaded: every file of the bundle that is going to be loaded.
 
     Raises:
         UserError: a file is missing, its hash differs, or it was built with another version than `version`, for a
             CPU that has more than this one, or for more of them.
     """
-    check_files(bundle)
+    check_files(bundle, loaded)
     built = bundle.manifest["version"]
     if built != version:
         raise UserError(f"{bundle.dir}: built with {bundle.backend} {built}, have {version}", fix="run `make engine`")
@@ -103,8 +119,15 @@ def check_bundle(bundle: Bundle, version: str) -> None:
         )
 
 
-def check_files(bundle: Bundle) -> None:
-    """Raise `UserError` unless every file is there and is the one that was built."""
+def check_files(bundle: Bundle, loaded: Sequence[str]) -> None:
+    """Raise `UserError` unless every file is there and is the one that was built, each of `loaded` among them."""
+    unknown = [name for name in loaded if name not in bundle.manifest["files"]]
+    if unknown:
+        raise UserError(
+            f"{bundle.dir / MANIFEST} is damaged",
+            why=f"files: {', '.join(unknown)} is missing, which {bundle.backend} loads",
+            fix="run `make engine`",
+        )
     for name, expected in bundle.manifest["files"].items():
         path = bundle.dir / name
         if not path.is_file() or sha256_file(path) != expected:

@@ -1,4 +1,4 @@
-"""Half-precision graphs in float32: precision of the rest is decided after placement, not by the toolkit.
+"""Half-precision graphs in float32: the fallback precision is decided after placement, not by the toolkit.
 
     before   x ─▶ Cast(FP16) ─▶ Q ─▶ DQ ─▶ Conv(FP16) ─▶ Cast(FP32) ─▶ y
     after    x ───────────────▶ Q ─▶ DQ ─▶ Conv ─────────────────────▶ y

@@ -1,6 +1,6 @@
-"""Which rules apply: a profile for the engine that will run, minus what is switched off, plus the user's own.
+"""The rules that apply: the rule set of the engine that will run, minus what is switched off, plus the user's own.
 
-`auto` trains with TensorRT's rules and builds with those of each engine's own profile.
+`auto` trains with TensorRT's rules and builds with those of each engine's own rule set.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ DEFAULT = "tensorrt"
 AUTO = "auto"
 
 
-def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable[Path] = ()) -> tuple[Rule, ...]:
-    """The rules of `profile` and of the `custom` files, without those named in `disable`.
+def select(rule_set: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable[Path] = ()) -> tuple[Rule, ...]:
+    """The rules of `rule_set` and of the `custom` files, without those named in `disable`.
 
     Raises:
-        UserError: no such profile, a name that is no rule, a file without rules, or two rules of one name.
+        UserError: no such rule set, a name that is no rule, a file without rules, or two rules of one name.
     """
-    if profile not in RULE_SETS:
-        raise UserError(f"no placement profile {profile!r}", fix=f"profiles: {', '.join(RULE_SETS)}")
+    if rule_set not in RULE_SETS:
+        raise UserError(f"no rule set {rule_set!r}", fix=f"rule sets: {', '.join(RULE_SETS)}")
     own = tuple(rule for path in custom for rule in load_rules(path))
     known = [rule.name for rule in RULES + OTHERS + own]
     twice = sorted({name for name in known if known.count(name) > 1})
@@ -67,16 +67,16 @@ def select(profile: str = DEFAULT, disable: Iterable[str] = (), custom: Iterable
         raise UserError(
             f"placement.disable names no rule: {', '.join(unknown)}", fix=f"rules: {', '.join(sorted(known))}"
         )
-    return tuple(rule for rule in RULE_SETS[profile] + own if rule.name not in set(disable))
+    return tuple(rule for rule in RULE_SETS[rule_set] + own if rule.name not in set(disable))
 
 
 def rules_of(config: PlacementConfig, engine: str = DEFAULT, own: Sequence[Rule] = ()) -> tuple[Rule, ...]:
-    """The rules of a run, and `own` besides: for training, or for the engine family whose own profile is `engine`."""
-    rules = select(engine if config.profile == AUTO else config.profile, config.disable, config.custom)
+    """The rules of a run, and `own` besides: for training, or for the engine family whose own rule set is `engine`."""
+    rules = select(engine if config.rule_set == AUTO else config.rule_set, config.disable, config.custom)
     return restricted((*rules, *own), config.only, config.layers)
 
 
 def known_rules(config: PlacementConfig) -> tuple[Rule, ...]:
-    """Every rule that a name can mean, those of all profiles and the user's own, restricted as the config says."""
+    """Every rule that a name can mean, those of all rule sets and the user's own, restricted as the config says."""
     own = tuple(rule for path in config.custom for rule in load_rules(path))
     return restricted(RULES + OTHERS + own, config.only, config.layers)

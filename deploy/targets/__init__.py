@@ -1,51 +1,43 @@
-"""The inference engines this project builds for: one folder each, and one line in the registries below.
+"""The inference engines this project builds for: a folder of its name for each of `core.backends.BACKEND_NAMES`.
 
-Vendor packages are imported only when one is used.
+Its `target.py` has a `TARGET` and its `backend.py` a `BACKEND`. Vendor packages are imported only when one is used.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from typing import cast
 
+from core.backends import BACKEND_NAMES
 from core.errors import UserError
 from deploy.apply.target import PORTABLE, Fallback, Target
 from deploy.hardware.cpu import multiplies_uint8
 from deploy.targets.base import Backend
-from deploy.targets.onnxruntime import target as _onnxruntime
-from deploy.targets.openvino import target as _openvino
-from deploy.targets.tensorrt import target as _tensorrt
-from deploy.targets.tensorrt.build import strongly_typed, vendor_title
 
-BACKEND_NAMES = ("openvino", "onnxruntime", "trt")
 TARGETS: dict[str, Target] = {
-    item.name: item for item in (PORTABLE, _tensorrt.TARGET, _openvino.TARGET, _onnxruntime.TARGET)
+    PORTABLE.name: PORTABLE,
+    **{name: import_module(f"{__name__}.{name}.target").TARGET for name in BACKEND_NAMES},
 }
 
 
 def title_of(name: str) -> str:
-    """A backend's name in tables and messages: `trt` is the product that is installed, TensorRT or TensorRT-RTX."""
-    return vendor_title() if name == "trt" else name
+    """The name of a backend in tables and messages, such as "TensorRT-RTX"."""
+    return get_backend(name).title if name in BACKEND_NAMES else name
 
 
 def get_backend(name: str) -> Backend:
     """The backend of that name; raises `UserError` for a name that is not in `BACKEND_NAMES`."""
-    from deploy.targets.onnxruntime.backend import ONNXRuntimeBackend
-    from deploy.targets.openvino.backend import OpenVINOBackend
-    from deploy.targets.tensorrt.backend import TRTBackend
-
-    backends: dict[str, Backend] = {
-        backend.name: backend for backend in (OpenVINOBackend(), ONNXRuntimeBackend(), TRTBackend())
-    }
-    if name not in backends:
+    if name not in BACKEND_NAMES:
         raise UserError(f"no backend {name!r}", why=f"there are {', '.join(BACKEND_NAMES)}")
-    return backends[name]
+    return cast(Backend, import_module(f"{__name__}.{name}.backend").BACKEND)
 
 
 def target_for(name: str, fallback: Fallback = "fp32") -> Target:
     """The target of that name, as this machine builds it.
 
     Without VNNI or AMX, x86 kernels add two products of uint8 and int8 in 16 bits: there int8 stays. The fallback
-    precision is written into the graph for strongly typed builders; TensorRT 8.6 takes it from a builder flag.
+    precision is written into the graph where the builder takes it from there.
 
     Raises:
         UserError: no such target.
@@ -53,4 +45,5 @@ def target_for(name: str, fallback: Fallback = "fp32") -> Target:
     if name not in TARGETS:
         raise UserError(f"no target {name!r}", fix=f"targets: {', '.join(TARGETS)}")
     target = TARGETS[name] if multiplies_uint8() else replace(TARGETS[name], unsigned="never")
-    return replace(target, fallback=fallback) if name == "tensorrt" and strongly_typed() else target
+    in_graph = name in BACKEND_NAMES and get_backend(name).fallback_in_graph
+    return replace(target, fallback=fallback) if in_graph else target

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
+from deploy.bundle.types import BuildOptions, Bundle, Precision
+
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -25,41 +26,6 @@ class Unavailable:
 
     def __str__(self) -> str:
         return f"{self.why}; fix: {self.fix}" if self.fix else self.why
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What the builder may choose. `threads` is for CPU backends, `workspace_mib` and `rest` for TensorRT.
-
-    `rest` is the precision of what an INT8 graph leaves in float.
-    `trt` is the config section `deploy.trt` as JSON; its defaults where keys are missing.
-    `meaning` and `placement` are not for the builder: JSON for the manifest on what the engine's tensors are (see
-    `deploy.bundle.meaning`) and where its Q/DQ comes from.
-    """
-
-    precision: Precision
-    threads: int = 1
-    workspace_mib: int = 4096
-    rest: Literal["fp16", "fp32"] = "fp16"
-    verbose: bool = False
-    trt: Mapping[str, Any] = field(default_factory=dict)
-    meaning: Mapping[str, Any] = field(default_factory=dict)
-    placement: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A built engine on disk: `dir` holds `manifest.json` and the files it names."""
-
-    dir: Path
-    backend: str
-    precision: Precision
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def size_bytes(self) -> int:
-        """Sum of the engine files, without the manifest."""
-        return sum((self.dir / name).stat().st_size for name in self.manifest["files"])
 
 
 _SIZE_BYTES = {"int8": 1, "bool": 1, "fp16": 2, "bf16": 2, "int64": 8}  # 4 for every other type
@@ -131,11 +97,26 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """One inference engine family."""
+    """One inference engine family.
+
+    Attributes:
+        name: also of its folder, its target and its bundles.
+        title: the name for people.
+        target: key of `deploy.targets.TARGETS`.
+        section: key in `deploy` of the options that only this family reads; "" where it has none.
+        files: every file of a bundle that is loaded.
+    """
 
     name: str
-    target: str  # key of `deploy.targets.TARGETS`
+    title: str
+    target: str
+    section: str
+    files: tuple[str, ...]
     precisions: tuple[Precision, ...]
+
+    @property
+    def fallback_in_graph(self) -> bool:
+        """Whether the builder takes the fallback precision from the graph."""
 
     def version(self) -> str:
         """Version of the vendor's library; an engine runs only with the version that built it."""

@@ -16,10 +16,11 @@ from statistics import median
 import numpy as np
 
 from deploy.bundle.store import check_bundle
-from deploy.targets.base import Bundle, Tensors
+from deploy.bundle.types import Bundle
+from deploy.targets import get_backend
+from deploy.targets.base import Tensors
 from deploy.targets.onnxruntime import backend as onnxruntime_backend
 from deploy.targets.openvino import backend as openvino_backend
-from deploy.targets.packages import package_version
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def layer_times(bundle: Bundle, feeds: Tensors, runs: int) -> list[LayerTime] | 
     profiler = _PROFILERS.get(bundle.backend)
     if profiler is None:
         return None
-    check_bundle(bundle, package_version(bundle.backend))
+    backend = get_backend(bundle.backend)
+    check_bundle(bundle, backend.version(), backend.files)
     return sorted(profiler(bundle, feeds, runs), key=lambda layer: -layer.ms)
 
 

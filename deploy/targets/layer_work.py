@@ -12,7 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy.targets.base import LayerInfo, Precision, Tensor
+from deploy.bundle.types import Precision
+from deploy.targets.base import LayerInfo, Tensor
 
 _CONVERSIONS = {
     "Reformat", "Reorder", "ReorderInput", "ReorderOutput", "Convert", "Cast", "Transpose", "FakeQuantize",

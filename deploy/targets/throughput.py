@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from deploy.bundle.store import check_bundle
-from deploy.targets.base import Bundle, Tensors
+from deploy.bundle.types import Bundle
+from deploy.targets import get_backend
+from deploy.targets.base import Tensors
 from deploy.targets.onnxruntime import backend as onnxruntime_backend
 from deploy.targets.openvino import backend as openvino_backend
-from deploy.targets.packages import package_version
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def sustained(bundle: Bundle, feeds: Tensors, threads: int, limit_s: float) -> L
     mode = _MODES.get(bundle.backend)
     if mode is None:
         return None
-    check_bundle(bundle, package_version(bundle.backend))
+    backend = get_backend(bundle.backend)
+    check_bundle(bundle, backend.version(), backend.files)
     return mode(bundle, feeds, threads, limit_s)
 
 

@@ -1,4 +1,4 @@
-"""The search on a run: from an engine's profile to the scheme that measured fastest, and the table that shows it."""
+"""The search on a run: from an engine's rule set to the scheme that measured fastest, and the table that shows it."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import complete
 from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
+from deploy.bundle.types import BuildOptions, Bundle
 from deploy.checks.parity import Parity, parity
 from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
@@ -24,7 +25,7 @@ from deploy.hardware.cpu import cpu_model
 from deploy.placement.rules.base import Rule
 from deploy.plan.images import read_images
 from deploy.plan.plan import read_plan
-from deploy.targets.base import Backend, BuildOptions, Bundle
+from deploy.targets.base import Backend
 from deploy.targets.tuned import Scheme
 from deploy.tuning.timing import Ratio, paired_ratio, time_in_turns
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from core.backends import BackendName
 from core.config import CalibrationConfig
 from core.config_section import Device, Section
 from core.errors import UserError
+from core.schema_errors import problems
 from core.yaml_file import read_mapping
 from qat.sensitivity.types import Part, ToleranceKind
 
@@ -20,7 +20,6 @@ Granularity = Literal["quantizer", "layer", "group", "block"]
 RankingMode = Literal["one_in", "one_out"]
 UNMET = ".unmet.pt"  # suffixes of what stands beside or instead of `output_file`
 PREVIOUS = ".previous.pt"
-RENAMED = {"search.probe_images": "search.trial_images"}  # keys of earlier versions
 EXAMPLE = "see examples/sensitivity_classifier/config.yaml"
 
 
@@ -35,7 +34,7 @@ class SearchConfig(Section):
 class EngineConfig(Section):
     """The engine that the choice is checked on."""
 
-    backend: Literal["openvino", "onnxruntime", "trt"] = "openvino"
+    backend: BackendName = "openvino"
     threads: int = Field(default=1, gt=0)
     rounds: int = Field(default=20, gt=0)
     runs_per_round: int = Field(default=3, gt=0)
@@ -89,32 +88,12 @@ def load_sensitivity_config(path: Path) -> SensitivityConfig:
     try:
         config = SensitivityConfig.model_validate_json(json.dumps(raw, default=str), strict=True)  # no true for 1
     except ValidationError as error:
-        why = "; ".join(_problem(item["loc"], item["type"], item["msg"]) for item in error.errors())
+        why = "; ".join(problems(error, SensitivityConfig))
         raise UserError(f"{path} is not a valid config", why, fix="docs/sensitivity.md lists the keys") from error
     found = {key: _found(getattr(config, key), path.parent) for key in ("model_path", "data_path", "model_file")}
     config = config.model_copy(update=found)
     _refuse_lost_inputs(config)
     return config
-
-
-def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key, those of sections with dots."""
-    for name, field in section.model_fields.items():
-        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
-        sections = [kind for kind in inner if issubclass(kind, BaseModel)]
-        yield f"{prefix}{name}"
-        yield from keys_of(sections[0], f"{prefix}{name}.") if sections else ()
-
-
-def _problem(location: Sequence[int | str], kind: str, message: str) -> str:
-    """One error of the schema, with the new or the nearest name of a key that it does not know."""
-    key = ".".join(map(str, location))
-    if kind != "extra_forbidden":
-        return f"{key}: {message}"
-    if key in RENAMED:
-        return f"{key} is now called {RENAMED[key]}"
-    nearest = get_close_matches(key, keys_of(SensitivityConfig), n=1)
-    return f"{key}: no such key" + (f"; did you mean {nearest[0]}?" if nearest else "")
 
 
 def _refuse_lost_inputs(config: SensitivityConfig) -> None:

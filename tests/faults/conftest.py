@@ -42,8 +42,8 @@ def qat(command, tmp_path):
 def built(exported, tmp_path_factory):
     """Image → mask bundles for OpenVINO and ONNX Runtime; tests copy them with `engines`."""
     from deploy.apply.bake import Normalization, bake
+    from deploy.bundle.types import BuildOptions
     from deploy.targets import get_backend
-    from deploy.targets.base import BuildOptions
 
     root = tmp_path_factory.mktemp("built")
     meaning = {"kind": "mask", "input": {"height_px": 32, "width_px": 32}, "classes": CLASSES}

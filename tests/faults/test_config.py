@@ -22,7 +22,11 @@ REFUSED = {
     "placement.layers=[{match: a, wieghts: false}]": "did you mean weights?",
     "model.num_classes=256": "model.num_classes must be at most 255, not 256",
     "deploy.backends=[]": "deploy.backends must have at least 1 items",
-    "deploy.backends=[tvm]": "must be 'openvino', 'onnxruntime' or 'trt'",
+    "deploy.backends=[tvm]": "must be 'openvino', 'onnxruntime', 'tensorrt' or 'tensorrt_rtx'",
+    "placement.profile=auto": "placement.profile is now placement.rule_set",
+    "deploy.rest=fp32": "deploy.rest is now deploy.fallback_precision",
+    "deploy.trt.cuda_graph=true": "deploy.trt is now deploy.tensorrt",
+    "deploy.backends=[openvino, trt]": "deploy.backends.1: trt is now tensorrt or tensorrt_rtx",
     "bench=3": "bench must be a mapping",
     "train.flip=maybe": "train.flip must be true or false",
     "run=../up": "run must match",
@@ -78,4 +82,4 @@ def test_the_sensitivity_config_refuses_the_same(command, tmp_path):
     (tmp_path / "config.yaml").write_text("tolerance: 1\ntolerance: 2\n", encoding="utf-8")
     command("sensitivity_analysis").refuses(2, "key 'tolerance' appears twice")
     (tmp_path / "config.yaml").write_text("model_pth: a.pt\n", encoding="utf-8")
-    command("sensitivity_analysis").refuses(2, "model_pth: no such key; did you mean model_path?")
+    command("sensitivity_analysis").refuses(2, "model_pth is no key; did you mean model_path?")

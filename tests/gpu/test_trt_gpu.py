@@ -7,10 +7,11 @@ import pytest
 
 from core.errors import UserError
 from deploy.apply.dynamic_batch import with_dynamic_batch
-from deploy.targets.base import BuildOptions, Unavailable
+from deploy.bundle.types import BuildOptions
+from deploy.targets import get_backend
+from deploy.targets.base import Unavailable
 from deploy.targets.tensorrt import backend as trt_backend
 from deploy.targets.tensorrt.backend import TRTBackend
-from deploy.targets.tensorrt.build import vendor_package, vendor_title
 from tests.nets.exported import image, reference
 
 pytestmark = pytest.mark.gpu
@@ -19,13 +20,20 @@ pytestmark = pytest.mark.gpu
 MEAN_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-3, "int8": 5e-3}
 
 
-@pytest.fixture(scope="module", params=TRTBackend.precisions)
-def engine(request, exported, tmp_path_factory):
-    """Backend, bundle, and the ONNX it was built from."""
-    backend, precision = TRTBackend(), request.param
-    missing = backend.runnable(precision)
+@pytest.fixture(scope="module", params=["tensorrt", "tensorrt_rtx"])
+def backend(request):
+    """A backend that runs here."""
+    found = get_backend(request.param)
+    missing = found.runnable("int8")
     if missing is not None:
-        pytest.skip(f"{vendor_title()} {precision}: {missing}")
+        pytest.skip(f"{found.title}: {missing}")
+    return found
+
+
+@pytest.fixture(scope="module", params=TRTBackend.precisions)
+def engine(request, backend, exported, tmp_path_factory):
+    """Backend, bundle, and the ONNX it was built from."""
+    precision = request.param
     source = exported.source(precision, "tensorrt")
     out = tmp_path_factory.mktemp("engines") / precision
     return backend, backend.build(source, out, BuildOptions(precision)), source
@@ -68,26 +76,22 @@ def test_convolutions_compute_in_the_precision_asked_for(engine):
 
 def test_inspector_and_build_log_agree(engine, monkeypatch):
     backend, bundle, _ = engine
-    assert trt_backend._inspected(bundle)
+    assert backend._inspected(bundle)
     told = backend.layers(bundle)
-    monkeypatch.setattr(trt_backend, "unsupported", lambda driver: Unavailable("the log is read"))
+    monkeypatch.setattr(trt_backend, "unsupported", lambda driver, vendor: Unavailable("the log is read"))
     logged = backend.layers(bundle)
     assert [(layer.name, layer.kind, layer.precision, layer.output) for layer in told] == [
         (layer.name, layer.kind, layer.precision, layer.output) for layer in logged
     ]
 
 
-def built(exported, folder, precision="int8", **trt):
+def built(backend, exported, folder, precision="int8", **trt):
     """Backend and an engine of the residual network with these options."""
-    backend = TRTBackend()
-    missing = backend.runnable(precision)
-    if missing is not None:
-        pytest.skip(f"{vendor_title()} {precision}: {missing}")
     source = exported.source(precision, "tensorrt")
     if "batch" in trt:
         with_dynamic_batch(source, folder / "dynamic.onnx")
         source = folder / "dynamic.onnx"
-    return backend, backend.build(source, folder / precision, BuildOptions(precision, trt=trt))
+    return backend, backend.build(source, folder / precision, BuildOptions(precision, tensorrt=trt))
 
 
 def run(backend, bundle, images):
@@ -96,10 +100,10 @@ def run(backend, bundle, images):
 
 
 @pytest.mark.parametrize("graph", [False, True])
-def test_dynamic_batch_gives_what_each_image_gives_alone(exported, tmp_path, graph):
-    if graph and vendor_package() == "tensorrt":
+def test_dynamic_batch_gives_what_each_image_gives_alone(backend, exported, tmp_path, graph):
+    if graph and backend.name == "tensorrt":
         pytest.importorskip("cuda.bindings.driver", reason="pip install cuda-bindings")
-    backend, bundle = built(exported, tmp_path, batch={"opt": 2, "max": 4}, cuda_graph=graph)
+    _, bundle = built(backend, exported, tmp_path, batch={"opt": 2, "max": 4}, cuda_graph=graph)
     images = [image(seed) for seed in range(4)]
     with backend.open(bundle) as session:
         alone = [session.run({"image": one})["logits"] for one in images]
@@ -111,19 +115,19 @@ def test_dynamic_batch_gives_what_each_image_gives_alone(exported, tmp_path, gra
             session.run({"image": np.concatenate(images + images)})
 
 
-def test_graph_computes_what_single_launches_do(exported, tmp_path):
-    if vendor_package() == "tensorrt":
+def test_graph_computes_what_single_launches_do(backend, exported, tmp_path):
+    if backend.name == "tensorrt":
         pytest.importorskip("cuda.bindings.driver", reason="pip install cuda-bindings")
     results = []
     for graph in (False, True):
         folder = tmp_path / str(graph)
         folder.mkdir()
-        results.append(run(*built(exported, folder, cuda_graph=graph), image()))
+        results.append(run(*built(backend, exported, folder, cuda_graph=graph), image()))
     assert np.abs(results[1] - results[0]).mean() < MEAN_TOLERANCES["int8"] * np.abs(results[0]).max()
 
 
-def test_closing_gives_all_memory_back(exported, tmp_path):
-    backend, bundle = built(exported, tmp_path)
+def test_closing_gives_all_memory_back(backend, exported, tmp_path):
+    _, bundle = built(backend, exported, tmp_path)
     import pycuda.driver as cuda
 
     def free_bytes():
@@ -143,12 +147,12 @@ def test_closing_gives_all_memory_back(exported, tmp_path):
     del kept
 
 
-def test_second_build_reads_what_the_first_timed(exported, tmp_path):
-    if vendor_package() != "tensorrt":
+def test_second_build_reads_what_the_first_timed(backend, exported, tmp_path):
+    if backend.name != "tensorrt":
         pytest.skip("TensorRT-RTX has no timing cache")
-    _, bundle = built(exported, tmp_path, "fp32")
+    _, bundle = built(backend, exported, tmp_path, "fp32")
     (cache,) = tmp_path.glob("timing-*.cache")
     assert cache.stat().st_size > 0
     assert bundle.manifest["version"].replace(" ", "-") in cache.name
-    built(exported, tmp_path, "fp32", optimization_level=3)
+    built(backend, exported, tmp_path, "fp32", optimization_level=3)
     assert list(tmp_path.glob("timing-*.cache")) == [cache]

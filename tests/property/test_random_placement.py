@@ -40,11 +40,11 @@ def test_a_few_networks(graph):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", RULE_SETS)
+@pytest.mark.parametrize("rule_set", RULE_SETS)
 @settings(REPEATABLE, max_examples=200)
 @given(graph=networks())
-def test_many_networks(profile, graph):
-    check(graph, select(profile))
+def test_many_networks(rule_set, graph):
+    check(graph, select(rule_set))
 
 
 @settings(REPEATABLE, max_examples=12)

@@ -1,9 +1,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
-from qat.sensitivity.config import SensitivityConfig, keys_of
+from pydantic import BaseModel
+
+from qat.sensitivity.config import SensitivityConfig
+
+
+def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key, those of sections with dots."""
+    for name, field in section.model_fields.items():
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        sections = [kind for kind in inner if issubclass(kind, BaseModel)]
+        yield f"{prefix}{name}"
+        yield from keys_of(sections[0], f"{prefix}{name}.") if sections else ()
+
 
 PAGE = (Path(__file__).parents[2] / "docs/sensitivity.md").read_text(encoding="utf-8")
 KEYS = {key for key in keys_of(SensitivityConfig) if not key.startswith("calibration.")}  # docs/config.md has these

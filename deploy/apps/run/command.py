@@ -21,8 +21,8 @@ from deploy.apps.run.sinks import open_sink, write_masks
 from deploy.apps.run.sources import Frame, Picture, open_source
 from deploy.bundle.meaning import MASK_SUFFIX, is_mask, mask_bundle_beside
 from deploy.bundle.store import read_bundle
+from deploy.bundle.types import Bundle
 from deploy.targets import get_backend
-from deploy.targets.base import Bundle
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from core.errors import UserError
 from deploy.bundle.store import check_bundle
+from deploy.bundle.types import Bundle
 from deploy.targets import get_backend
-from deploy.targets.base import Bundle
 from deploy.targets.onnxruntime import backend as onnxruntime_backend
 from deploy.targets.openvino import backend as openvino_backend
-from deploy.targets.packages import package_version
 
 Mode = Literal["latency", "throughput"]
 Mask = NDArray[np.uint8]
@@ -69,7 +68,8 @@ def open_requests(bundle: Bundle, mode: Mode, threads: int) -> Iterator[Requests
             why="several execution contexts could not be tried during development",
             fix="use --mode latency",
         )
-    check_bundle(bundle, package_version(bundle.backend))
+    backend = get_backend(bundle.backend)
+    check_bundle(bundle, backend.version(), backend.files)
     with opener(bundle, threads) as requests:
         yield requests
 

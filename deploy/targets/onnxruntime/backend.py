@@ -19,8 +19,9 @@ import onnx as onnx_package
 from numpy.typing import NDArray
 
 from deploy.bundle.store import check_bundle, write_bundle
+from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cpu import UINT8, abilities
-from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Tensor, Tensors, Unavailable
+from deploy.targets.base import LayerInfo, Tensor, Tensors, Unavailable
 from deploy.targets.packages import missing_package, package_version
 
 MODEL = "model.onnx"
@@ -37,8 +38,10 @@ _NUMPY = {"float": "float32"}
 class ONNXRuntimeBackend:
     """The engine file is the ONNX itself: sessions optimise it when they open it."""
 
-    name = "onnxruntime"
-    target = "onnxruntime"
+    name = title = target = "onnxruntime"
+    section = ""
+    files: tuple[str, ...] = (MODEL,)
+    fallback_in_graph = False
     precisions: tuple[Precision, ...] = ("fp32", "int8")
 
     def version(self) -> str:
@@ -71,7 +74,7 @@ class ONNXRuntimeBackend:
     @contextmanager
     def open(self, bundle: Bundle) -> Iterator[ONNXRuntimeSession]:
         """Check the hash, then open a session."""
-        check_bundle(bundle, self.version())
+        check_bundle(bundle, self.version(), self.files)
         yield ONNXRuntimeSession(open_session(bundle.dir / MODEL, bundle.manifest["threads"]))
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
@@ -79,7 +82,7 @@ class ONNXRuntimeBackend:
 
         One inference on zeros, under the profiler, gives the shapes that the optimised graph lacks.
         """
-        check_bundle(bundle, self.version())
+        check_bundle(bundle, self.version(), self.files)
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder) / "optimized.onnx"
             session = open_session(bundle.dir / MODEL, bundle.manifest["threads"], optimized, Path(folder))
@@ -206,3 +209,6 @@ def _channels_second(tensor: Tensor) -> Tensor:
     """An N×H×W×C image as N×C×H×W; other tensors as they are."""
     shape = tensor.shape
     return Tensor((shape[0], shape[3], shape[1], shape[2]), tensor.dtype) if len(shape) == 4 else tensor
+
+
+BACKEND = ONNXRuntimeBackend()

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.bundle.store import check_bundle, write_bundle
+from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cpu import BF16, UINT8, abilities, computes_bf16
 from deploy.hardware.signal_stack import make_room
-from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Tensor, Tensors, Unavailable
+from deploy.targets.base import LayerInfo, Tensor, Tensors, Unavailable
 from deploy.targets.packages import missing_package, package_version
 
-MODEL = "model.xml"
+MODEL, WEIGHTS = "model.xml", "model.bin"
 _CONVOLUTIONS = {"Convolution", "GroupConvolution", "Deconvolution"}
 _PRECISION_BY_SUFFIX = {"i8": "int8", "u8": "int8", "bf16": "bf16", "f16": "fp16", "f32": "fp32"}
 _DTYPES = {**_PRECISION_BY_SUFFIX, "i32": "int32", "i64": "int64", "boolean": "bool"}
@@ -30,8 +31,10 @@ _NEVER_EXECUTED = "unknown_"  # begins the `primitiveType` of constants, inputs,
 class OpenVINOBackend:
     """Engines are OpenVINO IR; the manifest holds the properties that they are compiled with."""
 
-    name = "openvino"
-    target = "openvino"
+    name = title = target = "openvino"
+    section = ""
+    files: tuple[str, ...] = (MODEL, WEIGHTS)
+    fallback_in_graph = False
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
     def version(self) -> str:
@@ -76,7 +79,7 @@ class OpenVINOBackend:
         return [_layer(operation) for operation in model.get_ordered_ops()]
 
     def _compile(self, bundle: Bundle) -> Any:
-        check_bundle(bundle, self.version())
+        check_bundle(bundle, self.version(), self.files)
         return compile_model(bundle.dir / MODEL, bundle.manifest["properties"])
 
 
@@ -174,3 +177,6 @@ def _tensor(port: Any) -> Tensor:
     sides = port.get_partial_shape()
     shape = tuple(side.get_length() if side.is_static else 1 for side in sides)
     return Tensor(shape, _DTYPES.get(port.get_element_type().get_type_name(), "unknown"))
+
+
+BACKEND = OpenVINOBackend()

@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX on NVIDIA GPUs."""
+"""TensorRT on NVIDIA GPUs, and the code that it shares with TensorRT-RTX."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.targets.base import BuildOptions
+from deploy.bundle.types import BuildOptions
 from deploy.targets.child import serve
 from deploy.targets.tensorrt.build import build_engine
 
@@ -17,8 +17,14 @@ def _build(request: Mapping[str, Any], folder: Path) -> None:
     options = BuildOptions(**request["options"])
     onnx = Path(request["onnx"])
     with open(folder / LOG, "w", encoding="utf-8") as log:
-        cache = folder / TIMING if request["timing_cache"] else None
-        engine = build_engine(onnx, options, lambda line: print(line, file=log, flush=True), cache)
+        engine = build_engine(
+            onnx,
+            options,
+            lambda line: print(line, file=log, flush=True),
+            package=request["package"],
+            strongly_typed=request["strongly_typed"],
+            timing_cache=folder / TIMING if request["timing_cache"] else None,
+        )
     (folder / ENGINE).write_bytes(engine)
 
 

@@ -52,7 +52,7 @@ class CudaGraph:
             raise UnsupportedEnvironment(
                 "the inference cannot be run as a CUDA graph",
                 why=f"the CUDA driver says {status}",
-                fix="set deploy.trt.cuda_graph to false",
+                fix="set deploy.tensorrt.cuda_graph to false",
             )
         return tuple(values)
 
@@ -64,6 +64,6 @@ def _driver() -> Any:
         raise UnsupportedEnvironment(
             "TensorRT runs a CUDA graph only with cuda-python",
             why=str(error),
-            fix="pip install cuda-bindings of your driver's CUDA, or set deploy.trt.cuda_graph to false",
+            fix="pip install cuda-bindings of your driver's CUDA, or set deploy.tensorrt.cuda_graph to false",
         ) from error
     return driver

@@ -1,4 +1,4 @@
-"""The config section `deploy.trt` in the words of the installed TensorRT.
+"""The config section `deploy.tensorrt` in the words of the installed TensorRT.
 
 What not every TensorRT has is looked up by name, so that a missing one is told with the names that are there.
 Sources: NVIDIA TensorRT documentation, "Engine Compatibility" and "Working with Dynamic Shapes"; NVIDIA TensorRT-RTX
@@ -10,29 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core.config_trt import BatchConfig, TrtConfig
+from core.config_tensorrt import BatchConfig, TensorrtConfig
 from core.errors import UserError
 
 
-def refuse_foreign_options(wanted: TrtConfig, rtx: bool) -> None:
-    """Raise `UserError` for what the other TensorRT of the two has: RTX would take some of it and do nothing."""
-    if rtx and wanted.version_compatible:
+def refuse(wanted: TensorrtConfig) -> None:
+    """Raise `UserError` for options that only TensorRT-RTX has."""
+    if wanted.compute_capabilities:
         raise UserError(
-            "deploy.trt.version_compatible: not with TensorRT-RTX",
-            why="its engines run in the release that built them",
-            fix="build with TensorRT, or again after each update",
-        )
-    if rtx and wanted.hardware_compatibility != "none":
-        raise UserError(
-            f"deploy.trt.hardware_compatibility: {wanted.hardware_compatibility}: not with TensorRT-RTX",
-            why="its engines are portable by list",
-            fix="name the GPUs in deploy.trt.compute_capabilities",
-        )
-    if not rtx and wanted.compute_capabilities:
-        raise UserError(
-            "deploy.trt.compute_capabilities: only with TensorRT-RTX",
+            "deploy.tensorrt.compute_capabilities: only with TensorRT-RTX",
             why="TensorRT builds for the GPU it runs on",
-            fix="set deploy.trt.hardware_compatibility, or build with tensorrt-rtx",
+            fix="set deploy.tensorrt.hardware_compatibility, or leave tensorrt out of deploy.backends",
         )
 
 
@@ -53,12 +41,12 @@ def profiles(backend: Any, network: Any, batch: BatchConfig | None) -> list[Any]
         tensor = network.get_input(index)
         first, *rest = tuple(tensor.shape)
         if first >= 0:
-            raise UserError(f"deploy.trt.batch: the batch of input {tensor.name} is {first} and nothing else")
+            raise UserError(f"deploy.tensorrt.batch: the batch of input {tensor.name} is {first} and nothing else")
         profile.add(tensor.name, *((count, *rest) for count in (batch.min, batch.opt, batch.max)))
     return [profile]
 
 
-def compatibility(trt: Any, wanted: TrtConfig) -> dict[str, Any]:
+def compatibility(trt: Any, wanted: TensorrtConfig) -> dict[str, Any]:
     """Arguments of Polygraphy's `CreateConfig` on how hard to search and where the engine will run."""
     arguments: dict[str, Any] = {}
     if wanted.optimization_level is not None:
@@ -86,7 +74,7 @@ def set_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
         if not config.set_compute_capability(target, index):
-            raise UserError(f"deploy.trt.compute_capabilities: TensorRT-RTX does not take {names[index]}")
+            raise UserError(f"deploy.tensorrt.compute_capabilities: TensorRT-RTX does not take {names[index]}")
 
 
 def _named(holder: Any, name: str, option: str) -> Any:
@@ -94,7 +82,7 @@ def _named(holder: Any, name: str, option: str) -> Any:
     if found is None:
         known = ", ".join(getattr(holder, "__members__", ())) or "nothing of the kind"
         raise UserError(
-            f"deploy.trt.{option}: this TensorRT has no {name}",
+            f"deploy.tensorrt.{option}: this TensorRT has no {name}",
             why=f"it has {known}",
             fix="change the option, or install a version that has it",
         )

@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import UnsupportedEnvironment
 
 _FIXES = {
-    "UNSUPPORTED_CC": "name this GPU's compute capability in deploy.trt.compute_capabilities, then run `make engine`",
+    "UNSUPPORTED_CC": "add this GPU's to deploy.tensorrt.compute_capabilities, then run `make engine`",
     "OLD_CUDA_DRIVER": "update the NVIDIA driver",
     "OLD_CUDA_RUNTIME": "update the NVIDIA driver and the CUDA runtime",
     "INSUFFICIENT_GPU_MEMORY": "free GPU memory: end other programs on this GPU",

@@ -179,7 +179,7 @@ class TRTSession:
             raise UserError(
                 f"the engine does not take {name} of shape {shape}",
                 why=f"it was built for {smallest} to {largest}",
-                fix="change deploy.trt.batch, or what is fed",
+                fix="change deploy.tensorrt.batch, or what is fed",
             )
         self._shapes[name] = shape
         for output in self.output_names:

@@ -1,19 +1,13 @@
-"""The GPUs and drivers that the installed TensorRT or TensorRT-RTX supports.
-
-TensorRT-RTX is asked: its `ComputeCapability` lists its targets. Newer GPUs work as well: on a GPU that it lacks, RTX
-1.7.1 logs "Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0". TensorRT has no such list, hence the table.
-"""
+"""The GPUs and drivers that an installed package supports; TensorRT has no list of GPUs, hence the table."""
 
 from __future__ import annotations
 
 import re
-from importlib import import_module, metadata
+from importlib import metadata
 
 from deploy.hardware.cuda_driver import Driver, Gpu
 from deploy.targets.base import Unavailable
-from deploy.targets.tensorrt.build import vendor_package, vendor_title, vendor_version
-
-Capability = tuple[int, int]
+from deploy.targets.tensorrt.vendor import Capability, Release, Vendor
 
 # By first release: oldest compute capability, and newest (None: its builder has the last word).
 # Sources: TensorRT release notes 8.5.2 (Maxwell stays until 9.0), 10.0.1 and 10.5.0 (Volta deprecated, removed), 10.8.0
@@ -29,46 +23,38 @@ _ADVISED = (10, 0)  # an older one is not worth installing where a newer one run
 _DRIVER_RELEASE = {11: 450, 12: 525, 13: 580}
 
 
-def unsupported(driver: Driver) -> Unavailable | None:
-    """None when the installed TensorRT runs on the first GPU, the one that sessions use, else the reason and a fix."""
+def unsupported(driver: Driver, vendor: Vendor) -> Unavailable | None:
+    """None when the installed package runs on the first GPU, the one that sessions use, else the reason and a fix."""
     if driver.problem:
         return Unavailable(driver.problem, driver.fix)
-    return _old_driver(driver) or _foreign_gpu(driver.gpus[0])
+    return _old_driver(driver, vendor) or _foreign_gpu(driver.gpus[0], vendor)
 
 
-def _old_driver(driver: Driver) -> Unavailable | None:
-    needed = _cuda_major()
+def has_kernels(release: Release, capability: Capability) -> bool:
+    """Whether a release of TensorRT runs on GPUs of this compute capability."""
+    own = [row for since, row in _TENSORRT.items() if since <= release]
+    return not own or _within(capability, own[-1])
+
+
+def _old_driver(driver: Driver, vendor: Vendor) -> Unavailable | None:
+    needed = _cuda_major(vendor)
     if needed is None or driver.cuda is None or driver.cuda[0] >= needed:
         return None
     release = f" (release {_DRIVER_RELEASE[needed]} or later)" if needed in _DRIVER_RELEASE else ""
     return Unavailable(
-        f"{_name()} needs a driver for CUDA {needed}, this one is too old ({driver})",
+        f"{_name(vendor)} needs a driver for CUDA {needed}, this one is too old ({driver})",
         f"update the NVIDIA driver{release}, or install the package for CUDA {driver.cuda[0]}",
     )
 
 
-def _foreign_gpu(gpu: Gpu) -> Unavailable | None:
+def _foreign_gpu(gpu: Gpu, vendor: Vendor) -> Unavailable | None:
     capability = _numbers(gpu.compute_capability)
-    if _has_kernels(capability):
+    if vendor.has_kernels(vendor.release(), capability):
         return None
     return Unavailable(
-        f"{_name()} has no kernels for compute capability {gpu.compute_capability} ({gpu.name})", _other(capability)
+        f"{_name(vendor)} has no kernels for compute capability {gpu.compute_capability} ({gpu.name})",
+        _other(capability),
     )
-
-
-def _has_kernels(capability: Capability) -> bool:
-    if vendor_package() == "tensorrt_rtx":
-        listed = _rtx_capabilities()
-        return capability in listed or capability > max(listed)
-    own = [row for since, row in _TENSORRT.items() if since <= _release()]
-    return not own or _within(capability, own[-1])
-
-
-def _rtx_capabilities() -> set[Capability]:
-    """(8, 9) of SM89, (12, 0) of SM120; the other members of the list are no GPUs."""
-    names = import_module("tensorrt_rtx").ComputeCapability.__members__
-    found = (re.fullmatch(r"SM(\d+)(\d)", name) for name in names)
-    return {(int(match[1]), int(match[2])) for match in found if match}
 
 
 def _other(capability: Capability) -> str:
@@ -88,21 +74,16 @@ def _within(capability: Capability, row: tuple[Capability, Capability | None]) -
     return oldest <= capability and (newest is None or capability <= newest)
 
 
-def _cuda_major() -> int | None:
+def _cuda_major(vendor: Vendor) -> int | None:
     """13 of a wheel that brings `tensorrt_rtx_cu13`; None for a TensorRT that came without pip."""
-    needs = " ".join(metadata.requires(vendor_version().split(" ")[0]) or [])
+    needs = " ".join(metadata.requires(vendor.package) or [])
     found = re.search(r"_cu(\d+)", needs)
     return int(found[1]) if found else None
 
 
-def _release() -> tuple[int, int]:
-    major, minor = vendor_version().split(" ")[1].split(".")[:2]
-    return int(major), int(minor)
-
-
-def _name() -> str:
+def _name(vendor: Vendor) -> str:
     """`TensorRT-RTX 1.7`."""
-    return "{} {}.{}".format(vendor_title(), *_release())
+    return "{} {}.{}".format(vendor.title, *vendor.release())
 
 
 def _numbers(text: str) -> Capability:

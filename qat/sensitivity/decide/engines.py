@@ -17,12 +17,13 @@ from core.errors import UnsupportedEnvironment, UserError
 from deploy.apply.calibrate import complete
 from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
+from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.checks.write import write_applied
 from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
 from deploy.plan.plan import write_plan
 from deploy.targets import get_backend, target_for, title_of
-from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
+from deploy.targets.base import Backend
 from deploy.tuning.timing import Samples, time_in_turns
 from qat.export import planned
 from qat.processes.distributed import gathered

@@ -42,7 +42,7 @@ CHANGES = {
     "many threads": (with_value(100_000, "properties", "INFERENCE_NUM_THREADS"), "100000 threads are too many"),
     "no threads": (with_value(0, "properties", "INFERENCE_NUM_THREADS"), "must be at least 1"),
     "threads as text": (with_value("1", "properties", "INFERENCE_NUM_THREADS"), "must be a whole number"),
-    "unknown backend": (with_value("tvm", "backend"), "backend must be 'openvino', 'onnxruntime' or 'trt'"),
+    "unknown backend": (with_value("tvm", "backend"), "backend must be 'openvino', 'onnxruntime'"),
     "version is a number": (with_value(2026, "version"), "version must be text"),
     "old version": (with_value("0.0.1", "version"), "built with openvino 0.0.1"),
     "no source": (without("source"), "source is missing"),

@@ -51,8 +51,8 @@ def test_the_engine_scores_like_its_simulation_and_the_named_layer_is_float(tmp_
 def test_a_backend_that_cannot_run_here_is_an_environment_error(tmp_path: Path) -> None:
     from deploy.targets import get_backend, title_of
 
-    backend = get_backend("trt")
+    backend = get_backend("tensorrt")
     if not (backend.available("int8") or backend.runnable("int8")):
         pytest.skip("TensorRT runs on this machine")
-    with pytest.raises(UnsupportedEnvironment, match=f"{title_of('trt')} engines"):
-        Engines(fx.symbolic_trace(nn.ReLU()), torch.ones(1, 3, 4, 4), "trt", tmp_path, QUICK)
+    with pytest.raises(UnsupportedEnvironment, match=f"{title_of('tensorrt')} engines"):
+        Engines(fx.symbolic_trace(nn.ReLU()), torch.ones(1, 3, 4, 4), "tensorrt", tmp_path, QUICK)

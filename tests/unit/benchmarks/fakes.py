@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.config import BenchConfig
+from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.pipeline import BuildOutcome
-from deploy.targets.base import BuildOptions, Bundle, LayerInfo, Precision, Tensors, Unavailable
+from deploy.targets.base import LayerInfo, Tensors, Unavailable
 from qat.data.base import IGNORE, Sample
 
 CLASSES, HEIGHT, WIDTH = 3, 16, 24
@@ -83,7 +84,7 @@ class FakeSession:
 class FakeBackend:
     """Opens `sessions` by precision; precisions in `blocked` are built but cannot run here."""
 
-    target = "tensorrt"
+    target = section = "tensorrt"
     name: str
     sessions: dict[str, FakeSession]
     blocked: tuple[str, ...] = ()

@@ -60,7 +60,7 @@ def found(tmp_path, monkeypatch):
     outcomes = [
         built(tmp_path, "fake", "fp32"),
         built(tmp_path, "fake", "int8"),
-        BuildOutcome("trt", "int8", None, "unavailable", "no driver <here>; fix: get one"),
+        BuildOutcome("tensorrt", "int8", None, "unavailable", "no driver <here>; fix: get one"),
     ]
     return found_in(FakeBackend("fake", engines), outcomes)
 
@@ -84,7 +84,7 @@ def test_page_loads_nothing_from_anywhere(found):
 
 def test_every_row_is_there_with_its_numbers_or_its_reason(found):
     page = render(found)
-    assert re.findall('data-engine="([^"]*)"', page) == ["fake fp32", "fake int8", f"{title_of('trt')} int8"]
+    assert re.findall('data-engine="([^"]*)"', page) == ["fake fp32", "fake int8", f"{title_of('tensorrt')} int8"]
     assert "4.00×<br><small>[4.00, 4.00]</small>" in page
     assert "no driver &lt;here&gt;; fix: get one" in page, "reasons are escaped"
 

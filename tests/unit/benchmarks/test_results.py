@@ -19,7 +19,6 @@ from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
 from deploy.targets import title_of
-from deploy.targets.tensorrt import build as trt_build
 from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
 
 VALIDATION = Validation(Squares(), prepare, CLASSES, None, ["squares"])
@@ -83,13 +82,12 @@ def test_an_engine_that_this_machine_cannot_load_is_unavailable_with_its_fix(tmp
 
 
 def test_rows_of_tensorrt_are_named_after_the_product(tmp_path, monkeypatch):
-    monkeypatch.setattr(trt_build, "vendor_package", lambda: "tensorrt_rtx")
-    outcomes = [built(tmp_path, "trt", precision) for precision in ("fp32", "bf16", "int8")]
-    fp32, bf16, int8 = rows_of(tmp_path, outcomes, FakeBackend("trt", sessions()))
+    outcomes = [built(tmp_path, "tensorrt_rtx", precision) for precision in ("fp32", "bf16", "int8")]
+    fp32, bf16, int8 = rows_of(tmp_path, outcomes, FakeBackend("tensorrt_rtx", sessions()))
     assert [row.name for row in (fp32, bf16, int8)] == [f"TensorRT-RTX {p}" for p in ("fp32", "bf16", "int8")]
     assert int8.delta_miou.value < 0 and int8.pixel_agreement_fp32 is not None, "compared with FP32 of the same product"
     assert (int8.speedup_vs_fp32.value, int8.fastest_float) == (4, "bf16")
-    assert (cells(int8, ENGINES)[0], int8.backend) == ("TensorRT-RTX int8", "trt")
+    assert (cells(int8, ENGINES)[0], int8.backend) == ("TensorRT-RTX int8", "tensorrt_rtx")
 
 
 def test_an_engine_that_does_not_open_does_not_stop_the_others(tmp_path, three):
@@ -231,13 +229,13 @@ class TestTable:
 
     @pytest.mark.parametrize("terminal", [True, False])
     def test_shows_every_row_and_reason(self, tmp_path, three, terminal):
-        outcomes = [*three, BuildOutcome("trt", "int8", None, "unavailable", "no driver [see docs]")]
+        outcomes = [*three, BuildOutcome("tensorrt", "int8", None, "unavailable", "no driver [see docs]")]
         text = self.printed(rows_of(tmp_path, outcomes, FakeBackend("fake", sessions())), terminal=terminal)
         for name in (
             "fake fp32",
             "fake bf16",
             "fake int8",
-            f"{title_of('trt')} int8: unavailable: no driver [see docs]",
+            f"{title_of('tensorrt')} int8: unavailable: no driver [see docs]",
         ):
             assert name in text
         assert "4.00× [4.00, 4.00]" in text
@@ -248,7 +246,7 @@ class TestTable:
         assert "\x1b" not in text
 
     def test_unmeasured_cells_are_dashes(self):
-        row = Row(backend="trt", precision="int8", status="unavailable", reason="no driver")
+        row = Row(backend="tensorrt", precision="int8", status="unavailable", reason="no driver")
         assert set(cells(row, ENGINES)[1:]) == {"–"}
 
     def test_sign_is_never_on_zero(self):

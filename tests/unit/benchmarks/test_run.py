@@ -49,7 +49,7 @@ def pipeline_run(tmp_path, monkeypatch):
     outcomes = [
         built(Path("engines"), "onnxruntime", "fp32"),
         built(Path("engines"), "onnxruntime", "int8"),
-        BuildOutcome("trt", "int8", None, "unavailable", "no driver; fix: get one"),
+        BuildOutcome("tensorrt", "int8", None, "unavailable", "no driver; fix: get one"),
     ]
     backend = FakeBackend("onnxruntime", {"fp32": FakeSession(clock=(40.0,)), "int8": int8})
     monkeypatch.setattr(pipeline, "ensure_onnx", lambda config: None)
@@ -70,7 +70,7 @@ def test_table_on_stdout_and_files_beside_it(pipeline_run, monkeypatch, capsys):
     assert called(monkeypatch) == 0
     assert "onnxruntime int8" in capsys.readouterr().out
     found = load("squares")
-    assert [row.name for row in found.rows] == ["onnxruntime fp32", "onnxruntime int8", f"{title_of('trt')} int8"]
+    assert [row.name for row in found.rows] == ["onnxruntime fp32", "onnxruntime int8", f"{title_of('tensorrt')} int8"]
     assert found.val_images == 5 and found.examples is not None
     assert found.artifacts.keys() >= {"runs/squares/qdq.onnx", "engines/onnxruntime-int8/engine.bin"}
     assert (RunPaths("squares").results / "report.html").is_file()
@@ -141,7 +141,7 @@ def test_runs_as_a_file_from_any_folder(tmp_path):
 
 
 def test_nothing_measured_and_failed_engines_are_no_success(pipeline_run, monkeypatch, capsys) -> None:
-    unavailable = BuildOutcome("trt", "int8", None, "unavailable", "no driver")
+    unavailable = BuildOutcome("tensorrt", "int8", None, "unavailable", "no driver")
     monkeypatch.setattr(pipeline, "ensure_engines", lambda config: [unavailable])
     assert called(monkeypatch) == 3
     assert "no engine could be measured here" in capsys.readouterr().err

@@ -11,10 +11,10 @@ from benchmarks import sweep
 from benchmarks.record.files import CostCurves, load_if_any
 from benchmarks.studies import cost_curves, reshape
 from core.config import Config, DeployConfig
-from core.config_trt import BatchConfig, TrtConfig
+from core.config_tensorrt import BatchConfig, TensorrtConfig
 from core.errors import UserError
 from core.paths import ROOT, RunPaths
-from deploy.targets.base import Bundle
+from deploy.bundle.types import Bundle
 from qat import pipeline
 from qat.calibration.approaches import set_modes
 from qat.models.checkpoint import load_state
@@ -117,11 +117,15 @@ def test_builders_are_told_what_the_config_says(fakes, monkeypatch):
     told = []
     monkeypatch.setattr(Building, "build", lambda self, onnx, out, options: told.append(options))
     config = fakes.model_copy(
-        update={"deploy": DeployConfig(rest="fp32", trt=TrtConfig(batch=BatchConfig(min=1, opt=4, max=8)))}
+        update={
+            "deploy": DeployConfig(
+                fallback_precision="fp32", tensorrt=TensorrtConfig(batch=BatchConfig(min=1, opt=4, max=8))
+            )
+        }
     )
     cost_curves.sweep(config, "command")
-    assert {(options.rest, options.threads) for options in told} == {("fp32", config.bench.threads)}
-    assert not any("batch" in options.trt for options in told), "each point has a graph of its own batch"
+    assert {(options.fallback_precision, options.threads) for options in told} == {("fp32", config.bench.threads)}
+    assert not any("batch" in options.tensorrt for options in told), "each point has a graph of its own batch"
 
 
 def test_an_untrained_run_is_refused(run):

@@ -13,8 +13,8 @@ import pytest
 from benchmarks.baselines.base import Source
 from benchmarks.baselines.catalog import BASELINES, FAMILIES, baseline, selected
 from core.errors import UserError
+from deploy.bundle.types import BuildOptions
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions
 from tests.nets.exported import SHAPE
 from tests.nets.residual import residual_net
 

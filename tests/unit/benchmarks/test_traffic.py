@@ -12,22 +12,22 @@ MORE = EngineWork(0, 75, 67, 0, 60_000_000, 4_000_000_000)
 
 def rows(int8: EngineWork | None, half: EngineWork | None, status: str = "unavailable") -> list[Row]:
     return [
-        Row(backend="trt", precision="fp32", status=status, work=replace(LESS, bytes_moved=1)),
-        Row(backend="trt", precision="fp16", status=status, work=half),
-        Row(backend="trt", precision="int8", status=status, work=int8),
+        Row(backend="tensorrt", precision="fp32", status=status, work=replace(LESS, bytes_moved=1)),
+        Row(backend="tensorrt", precision="fp16", status=status, work=half),
+        Row(backend="tensorrt", precision="int8", status=status, work=int8),
         Row(backend="openvino", precision="int8", status="ok", work=MORE),
     ]
 
 
 def test_more_bytes_than_half_precision_are_a_caution_though_nothing_ran():
     (said,) = cautions(rows(MORE, LESS))
-    assert said.startswith("trt int8: INT8 moves more bytes than fp16: 60.0 MB per inference, fp16 40.0 MB")
+    assert said.startswith("tensorrt int8: INT8 moves more bytes than fp16: 60.0 MB per inference, fp16 40.0 MB")
     assert cautions(rows(LESS, MORE)) == []
     assert cautions(rows(None, LESS)) == cautions(rows(MORE, None)) == []
 
 
 def test_gate_names_the_ratio():
-    assert missed(rows(MORE, LESS), 1.2) == ["trt int8 moves 1.50 times the bytes of fp16, limit 1.2"]
+    assert missed(rows(MORE, LESS), 1.2) == ["tensorrt int8 moves 1.50 times the bytes of fp16, limit 1.2"]
     assert missed(rows(MORE, LESS), 1.6) == missed(rows(MORE, LESS), None) == []
     assert missed(rows(replace(MORE, bytes_moved=None), LESS), 1.2) == []
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from core import renamed
 from core.config import Config, load_config, section_dict
 from core.errors import UserError
 
@@ -17,6 +18,7 @@ data: {height_px: 64, width_px: 96}
 train: {epochs: 1, crop_height_px: 64, crop_width_px: 64}
 qat: {epochs: 0}
 """
+EXAMPLE = Path(__file__).parents[3] / "configs" / "pidnet_s_streets.yaml"
 Write = Callable[[str], Path]
 
 
@@ -97,6 +99,28 @@ def test_missing_file_lists_the_known_ones(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "mine.yaml").touch()
     assert "configs/mine.yaml" in refusal(Path("absent.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("placement: {profile: openvino}", "placement.profile is now placement.rule_set"),
+        ("deploy: {rest: fp32}", "deploy.rest is now deploy.fallback_precision"),
+        ("deploy: {trt: {cuda_graph: true}}", "deploy.trt is now deploy.tensorrt"),
+        ("deploy: {backends: [openvino, trt]}", "deploy.backends.1: trt is now tensorrt or tensorrt_rtx"),
+        ("bench: {sweep: {backends: [trt]}}", "bench.sweep.backends.0: trt is now tensorrt or tensorrt_rtx"),
+    ],
+)
+def test_a_renamed_key_or_value_is_refused_with_its_new_name(write: Write, line: str, words: str) -> None:
+    assert f"{words}\n" in refusal(write(MINIMAL + line)) + "\n"
+
+
+def test_every_new_name_is_a_key() -> None:
+    ours = [new for old, new in renamed.KEYS.items() if not old.startswith("search.")]
+    assert ours
+    for new in ours:
+        section, key = new.split(".")
+        assert key in type(getattr(load_config(EXAMPLE), section)).model_fields
 
 
 def test_every_error_is_named_at_once(write: Write) -> None:

@@ -191,7 +191,7 @@ def test_a_scale_behind_a_pool_is_carried_to_the_pair_before_it(tmp_path):
     np.testing.assert_allclose(reference(moved, feeds), reference(source, feeds), rtol=0, atol=1e-5)
 
 
-def test_commands_take_profile_and_custom_rules(exported, tmp_path):
+def test_commands_take_target_and_custom_rules(exported, tmp_path):
     example = Path(__file__).parents[4] / "examples" / "custom_rule.py"
     command = [sys.executable, "-m", "deploy", "place", str(exported.qdq), str(tmp_path / "m.onnx")]
     done = subprocess.run([*command, "--target", "openvino", "--custom", str(example)], capture_output=True, text=True)

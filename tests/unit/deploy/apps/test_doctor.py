@@ -20,7 +20,7 @@ def named(found: doctor.Diagnosis) -> dict[str, doctor.Finding]:
 def test_every_engine_has_a_line_and_every_missing_one_a_fix(tmp_path):
     found = doctor.examine([], tmp_path)
     engines = {finding.name: finding for finding in found.findings if finding.topic == "engine"}
-    assert {"openvino int8", "onnxruntime int8", f"{title_of('trt')} fp16"} <= engines.keys()
+    assert {"openvino int8", "onnxruntime int8", f"{title_of('tensorrt')} fp16"} <= engines.keys()
     assert set(found.runs) <= set(found.builds) <= engines.keys()
     assert all(finding.detail for finding in found.findings)
     assert all(finding.fix for finding in engines.values() if finding.state != "ok")
@@ -28,12 +28,12 @@ def test_every_engine_has_a_line_and_every_missing_one_a_fix(tmp_path):
 
 @pytest.mark.parametrize(("package", "warned"), [("tensorrt_rtx", True), ("tensorrt", False), (None, False)])
 def test_rtx_is_told_to_ship_fp16(tmp_path, monkeypatch, package, warned):
-    monkeypatch.setattr(doctor, "vendor_package", lambda: package)
+    monkeypatch.setattr(doctor, "missing_package", lambda name: None if name == package else Unavailable("gone"))
     found = named(doctor.examine([], tmp_path)).get("TensorRT-RTX INT8")
     assert (found is not None) == warned
     if found is not None:
         assert "1.5 times the bytes" in found.detail
-        assert "ship trt fp16" in found.fix
+        assert "ship its FP16 engine" in found.fix
 
 
 def test_data_sets_are_known_by_their_folders(tmp_path, monkeypatch):

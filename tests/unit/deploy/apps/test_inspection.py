@@ -6,7 +6,8 @@ import pytest
 
 from core.errors import GateMissed, UserError
 from deploy.apps.inspection import ENGINES_CHOICE, inspect_bundle, layers_beside, summarize
-from deploy.targets.base import Bundle, LayerInfo, Tensor
+from deploy.bundle.types import Bundle
+from deploy.targets.base import LayerInfo, Tensor
 
 
 def layer(name: str, kind: str, precision: str, output: str, origin: tuple[str, ...] = ()) -> LayerInfo:
@@ -68,10 +69,10 @@ def test_int8_is_compared_with_half_precision_beside_it(tmp_path, monkeypatch):
         return [LayerInfo("a", "Conv", bundle.precision, outputs=(Tensor((1, 1, side, side), "fp32"),))]
 
     monkeypatch.setattr("deploy.targets.tensorrt.backend.TRTBackend.layers", layers)
-    monkeypatch.setattr("deploy.apps.inspection.read_bundle", lambda folder: Bundle(folder, "trt", "fp16"))
-    bundle = Bundle(tmp_path / "engines" / "r" / "trt-int8", "trt", "int8")
+    monkeypatch.setattr("deploy.apps.inspection.read_bundle", lambda folder: Bundle(folder, "tensorrt", "fp16"))
+    bundle = Bundle(tmp_path / "engines" / "r" / "tensorrt-int8", "tensorrt", "int8")
     assert inspect_bundle(bundle).caution == ""
-    beside = tmp_path / "engines" / "r" / "trt-fp16"
+    beside = tmp_path / "engines" / "r" / "tensorrt-fp16"
     beside.mkdir(parents=True)
     (beside / "manifest.json").write_text("{}")
     assert inspect_bundle(bundle).caution.startswith("INT8 moves more bytes than fp16")
@@ -84,7 +85,7 @@ def test_an_engine_of_another_version_beside_it_is_left_out(tmp_path, monkeypatc
     def refuse(folder):
         raise UserError("built with another version")
 
-    (tmp_path / "r" / "trt-fp16").mkdir(parents=True)
-    (tmp_path / "r" / "trt-fp16" / "manifest.json").write_text("{}")
+    (tmp_path / "r" / "tensorrt-fp16").mkdir(parents=True)
+    (tmp_path / "r" / "tensorrt-fp16" / "manifest.json").write_text("{}")
     monkeypatch.setattr("deploy.apps.inspection.read_bundle", refuse)
-    assert layers_beside(Bundle(tmp_path / "r" / "trt-int8", "trt", "int8"), ("fp16",)) == {}
+    assert layers_beside(Bundle(tmp_path / "r" / "tensorrt-int8", "tensorrt", "int8"), ("fp16",)) == {}

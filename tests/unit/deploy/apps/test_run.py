@@ -10,8 +10,9 @@ from deploy.apps.run.command import drawn, run, segmented, select
 from deploy.apps.run.inference import Requests, open_requests
 from deploy.apps.run.overlay import CHANGED, difference, overlay, side_by_side, to_engine, with_legend
 from deploy.apps.run.sources import Frame, open_source, read_frame
+from deploy.bundle.types import BuildOptions
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions, Unavailable
+from deploy.targets.base import Unavailable
 
 CLASSES = [{"name": f"class {index}", "color": [20 * index, 255 - 20 * index, 7]} for index in range(10)]
 COLORS = np.array([entry["color"] for entry in CLASSES], np.uint8)

@@ -13,13 +13,13 @@ from deploy.apply.target import TargetConfig
 from deploy.apps.provenance import provenance
 from deploy.apps.trace import print_trace, trace
 from deploy.bundle.store import read_bundle
+from deploy.bundle.types import BuildOptions
 from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
 from deploy.importing.import_plan import import_plan
 from deploy.placement.rule_sets import select
 from deploy.plan.plan import read_placement, read_plan, write_plan
 from deploy.targets import get_backend, target_for
-from deploy.targets.base import BuildOptions
 from tests.nets.exported import image
 from tests.small_line import CONFIG
 

@@ -7,8 +7,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from core.errors import UserError
 from deploy.apply.bake import Normalization, bake
 from deploy.apps.triton import config_text, write_repository
+from deploy.bundle.types import BuildOptions, Bundle
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions, Bundle
 
 FIELD = descriptor_pb2.FieldDescriptorProto
 STRING, INT32, INT64, UINT64, MESSAGE, ENUM = (
@@ -103,13 +103,13 @@ def test_the_repository_describes_the_model_it_holds(baked, backend, tmp_path, m
     assert list(model.outputs[0].shape) == list(mask.dims)
 
 
-def bundle_of(tmp_path, backend="trt", version="tensorrt 10.9.0", batch="N", trt=()):
+def bundle_of(tmp_path, backend="tensorrt", version="tensorrt 10.9.0", batch="N", trt=()):
     """A bundle whose engine is never opened."""
     tensors = {
         "inputs": [{"name": "rgb_image", "dtype": "uint8", "shape": [batch, 360, 480, 3]}],
         "outputs": [{"name": "label_map", "dtype": "uint8", "shape": [batch, 360, 480]}],
     }
-    options = {"trt": dict(trt)}
+    options = {"tensorrt": dict(trt)}
     manifest = {
         "version": version,
         "tensors": tensors,
@@ -149,7 +149,7 @@ def test_names_survive_the_text_format(tmp_path, name, model_config):
 
 def test_plans_of_rtx_are_refused(tmp_path):
     with pytest.raises(UserError, match="cannot be served"):
-        write_repository(bundle_of(tmp_path, version="tensorrt_rtx 1.7"), tmp_path / "out", "pidnet", 8)
+        write_repository(bundle_of(tmp_path, "tensorrt_rtx", "tensorrt_rtx 1.7"), tmp_path / "out", "pidnet", 8)
     assert not (tmp_path / "out").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.__main__ import main
 from deploy.bundle.header import header_lines
-from deploy.targets.base import BuildOptions, Bundle
+from deploy.bundle.types import BuildOptions, Bundle
 from deploy.targets.onnxruntime.backend import ONNXRuntimeBackend
 
 MEANING = {
@@ -49,7 +49,7 @@ def manifest(**changes):
         "version": "tensorrt 10.9.0",
         "source": {"name": "m.onnx", "sha256": "0" * 64},
         "device": {"gpu": {"name": "NVIDIA A10", "compute_capability": "8.6"}},
-        "options": {"trt": {}},
+        "options": {"tensorrt": {}},
         "tensors": tensors,
         "meaning": {},
         "placement": {**counts, "quantized_convolutions": 0},
@@ -58,13 +58,13 @@ def manifest(**changes):
 
 
 def test_a_bundle_without_meaning_says_what_is_known(tmp_path):
-    lines = dict(header_lines(Bundle(tmp_path, "trt", "int8", manifest())))
-    assert lines["engine"].startswith("trt int8, built with tensorrt 10.9.0 from m.onnx")
+    lines = dict(header_lines(Bundle(tmp_path, "tensorrt", "int8", manifest())))
+    assert lines["engine"].startswith("tensorrt int8, built with tensorrt 10.9.0 from m.onnx")
     assert lines["device"] == "GPU, built on NVIDIA A10 (compute capability 8.6)"
     assert lines["input"] == "x: float32 [n, ?, 3]"
     assert lines["placement"].startswith("of unknown origin: 0 activations, 0 weights")
     assert lines.keys().isdisjoint({"pixels", "classes", "output"})
-    assert "placement" not in dict(header_lines(Bundle(tmp_path, "trt", "fp32", manifest())))
+    assert "placement" not in dict(header_lines(Bundle(tmp_path, "tensorrt", "fp32", manifest())))
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_bundle_without_meaning_says_what_is_known(tmp_path):
     [(["8.6", "8.9"], "GPUs of compute capability 8.6, 8.9"), ([], "GPUs of the builder's own choice")],
 )
 def test_an_engine_built_without_a_gpu_names_its_targets(tmp_path, targets, expected):
-    found = manifest(device={"gpu": None}, options={"trt": {"compute_capabilities": targets}})
-    assert dict(header_lines(Bundle(tmp_path, "trt", "int8", found)))["device"] == expected
+    found = manifest(device={"gpu": None}, options={"tensorrt": {"compute_capabilities": targets}})
+    assert dict(header_lines(Bundle(tmp_path, "tensorrt", "int8", found)))["device"] == expected
 
 
 def test_command_prints_both_and_gives_both_as_json(built, monkeypatch, capsys):

@@ -11,8 +11,10 @@ from types import ModuleType
 
 import pytest
 
-from deploy.targets import BACKEND_NAMES, get_backend
-from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
+from core.backends import BACKEND_NAMES
+from deploy.bundle.types import BuildOptions, Bundle, Precision
+from deploy.targets import get_backend
+from deploy.targets.base import Backend
 from deploy.targets.tensorrt.session import trt_session
 
 COMBINATIONS = [(name, precision) for name in BACKEND_NAMES for precision in get_backend(name).precisions]
@@ -63,7 +65,8 @@ def no_loading(monkeypatch) -> Callable[[Backend], list[str]]:
         target = {
             "openvino": "openvino.Core",
             "onnxruntime": "onnxruntime.InferenceSession",
-            "trt": "deploy.targets.tensorrt.backend.trt_session",
+            "tensorrt": "deploy.targets.tensorrt.backend.trt_session",
+            "tensorrt_rtx": "deploy.targets.tensorrt.backend.trt_session",
         }[backend.name]
 
         def record(*args: object, **kwargs: object) -> None:

@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 import deploy.bundle.store
 from core.errors import UserError
 from deploy.bundle.store import check_bundle, check_files, read_bundle, write_bundle
+from deploy.bundle.types import BuildOptions
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions
 
 OPTIONS = BuildOptions("int8", threads=2, meaning={"kind": "logits"}, placement={"target": "tensorrt"})
 CPU = ["sums of uint8 products in 32 bits"]
@@ -77,7 +77,7 @@ def test_written_bundle_reads_back_and_passes_its_check(bundle):
     found = read_bundle(bundle.dir)
     assert found == bundle
     assert found.size_bytes == len(b"native code") + len(b"1234")
-    check_bundle(found, "1.0")
+    check_bundle(found, "1.0", ())
 
 
 def test_bundle_can_be_read_by_others(bundle):
@@ -100,18 +100,18 @@ def test_other_schema_is_refused(bundle):
 def test_missing_file_is_refused_by_name(bundle):
     (bundle.dir / "weights.bin").unlink()
     with pytest.raises(UserError, match=r"weights\.bin is missing"):
-        check_bundle(bundle, "1.0")
+        check_bundle(bundle, "1.0", ())
 
 
 def test_changed_file_is_refused_by_name(bundle):
     (bundle.dir / "weights.bin").write_bytes(b"1235")
     with pytest.raises(UserError, match=r"weights\.bin is changed since it was built"):
-        check_bundle(bundle, "1.0")
+        check_bundle(bundle, "1.0", ())
 
 
 def test_other_version_is_refused(bundle):
     with pytest.raises(UserError, match=r"built with onnxruntime 1\.0, have 1\.1"):
-        check_bundle(bundle, "1.1")
+        check_bundle(bundle, "1.1", ())
 
 
 def test_manifest_says_what_goes_in_and_out_and_what_is_quantized(bundle):
@@ -127,9 +127,9 @@ def test_manifest_says_what_goes_in_and_out_and_what_is_quantized(bundle):
 def test_cpu_that_lacks_what_the_engine_was_built_for_is_refused(bundle, monkeypatch):
     monkeypatch.setattr(deploy.bundle.store, "abilities", lambda: frozenset({"BF16 arithmetic"}))
     with pytest.raises(UserError, match="built for a CPU with sums of uint8 products") as caught:
-        check_bundle(bundle, "1.0")
+        check_bundle(bundle, "1.0", ())
     assert "make engine" in caught.value.fix
-    check_files(bundle)
+    check_files(bundle, ())
 
 
 def test_source_that_is_no_onnx_is_refused_before_anything_is_built(tmp_path):
@@ -152,7 +152,7 @@ def test_second_build_replaces_the_first_whole(bundle, source):
 def test_failed_build_keeps_the_first_and_leaves_nothing(bundle, source):
     with pytest.raises(RuntimeError, match="no memory"):
         write_bundle(bundle.dir, fake("2.0"), OPTIONS, source, failing)
-    check_bundle(read_bundle(bundle.dir), "1.0")
+    check_bundle(read_bundle(bundle.dir), "1.0", ())
     assert [path.name for path in bundle.dir.parent.iterdir()] == ["a"]
 
 
@@ -185,4 +185,4 @@ def test_a_damaged_manifest_is_told_before_anything_is_read_from_it(tmp_path, te
 def test_a_backend_that_is_not_known_is_told_with_those_that_are():
     with pytest.raises(UserError, match="no backend 'tvm'") as caught:
         get_backend("tvm")
-    assert "openvino, onnxruntime, trt" in caught.value.why
+    assert "openvino, onnxruntime, tensorrt, tensorrt_rtx" in caught.value.why

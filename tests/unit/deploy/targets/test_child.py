@@ -3,10 +3,11 @@
 import pytest
 
 from core.errors import UserError
-from deploy.targets.base import BuildOptions
+from deploy.bundle.types import BuildOptions
+from deploy.targets import get_backend
 from deploy.targets.child import ChildFailed, run_in_child
 from deploy.targets.tensorrt import backend as trt_backend
-from deploy.targets.tensorrt.backend import TRTBackend
+from deploy.targets.tensorrt.vendor import Vendor
 
 MODULE = "tests.unit.deploy.targets.faulty_child"
 
@@ -36,8 +37,8 @@ def test_crashed_builder_leaves_no_bundle_and_no_scratch(monkeypatch, tmp_path):
     monkeypatch.setattr(
         trt_backend, "run_in_child", lambda _, request, folder: run_in_child(MODULE, {"way": "crash"}, folder)
     )
-    monkeypatch.setattr(TRTBackend, "version", lambda self: "tensorrt_rtx 1.0")
+    monkeypatch.setattr(Vendor, "version", lambda self: "tensorrt_rtx 1.0")
     (tmp_path / "m.onnx").touch()
     with pytest.raises(ChildFailed, match="SIGSEGV"):
-        TRTBackend().build(tmp_path / "m.onnx", tmp_path / "engines" / "e", BuildOptions("fp32"))
+        get_backend("tensorrt_rtx").build(tmp_path / "m.onnx", tmp_path / "engines" / "e", BuildOptions("fp32"))
     assert list((tmp_path / "engines").iterdir()) == []

@@ -2,8 +2,8 @@
 
 import pytest
 
+from deploy.bundle.types import BuildOptions, Bundle
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions, Bundle
 from deploy.targets.layer_times import _single, layer_times
 from tests.nets.exported import Exported, image
 
@@ -23,7 +23,7 @@ def test_convolutions_are_those_of_the_layer_proof(name, precision, exported: Ex
 
 
 def test_a_backend_without_a_profiler_says_so(tmp_path):
-    assert layer_times(Bundle(tmp_path, "trt", "int8"), {}, runs=1) is None
+    assert layer_times(Bundle(tmp_path, "tensorrt", "int8"), {}, runs=1) is None
 
 
 def test_one_slow_run_does_not_stay_in_the_times():

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from deploy.apply.fp16 import to_fp16
+from deploy.bundle.types import BuildOptions
 from deploy.graph import onnx_graph
 from deploy.placement.rules import RULES
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions, LayerInfo, Tensor
+from deploy.targets.base import LayerInfo, Tensor
 from deploy.targets.layer_work import EngineWork, bytes_moved, caution, executed, macs, work_of
+from deploy.targets.packages import missing_package
 from deploy.targets.tensorrt.backend import LOG
-from deploy.targets.tensorrt.build import vendor_package
 from deploy.targets.tensorrt.build_log import from_build_log
 from qat.export import export_onnx
 from qat.models.pidnet import SIZES as NETWORKS
@@ -164,7 +165,7 @@ def test_a_convolution_that_rtx_computes_as_a_product_is_one():
 @pytest.mark.slow
 def test_pidnet_on_rtx_is_what_docs_say(tmp_path):
     """Real builds of PIDNet-S with random weights; counts by words in the log beside ours."""
-    if vendor_package() != "tensorrt_rtx":
+    if missing_package("tensorrt_rtx"):
         pytest.skip("tensorrt-rtx is not installed")
     model, image = PIDNet(NETWORKS["pidnet_s"], 11, augment=False).eval(), torch.zeros(1, 3, 360, 480)
     export_onnx(fx_graph.trace(model, image), image, tmp_path / "float.onnx", 18)
@@ -172,16 +173,16 @@ def test_pidnet_on_rtx_is_what_docs_say(tmp_path):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32))
     placed = place(tmp_path / "float.onnx", RULES, calibration=tmp_path / "images.npy")
     onnx_graph.save(placed.graph, tmp_path / "int8.onnx")
-    found = {}
+    found, backend = {}, get_backend("tensorrt_rtx")
     for precision, pair, correlations, kernels in (("fp16", "Half", 69, 20), ("int8", "Int8", 75, 67)):
-        bundle = get_backend("trt").build(tmp_path / f"{precision}.onnx", tmp_path / precision, BuildOptions(precision))
+        bundle = backend.build(tmp_path / f"{precision}.onnx", tmp_path / precision, BuildOptions(precision))
         log = gzip.decompress((bundle.dir / LOG).read_bytes()).decode().split("\n")
         listed = [line for line in log if "LayerType: correlation, Inputs: [ " in line]
         assert len(listed) == correlations
         assert {sections(line)["Outputs"][0][1] for line in listed} == {"Float" if precision == "int8" else "Half"}
         assert all(pair in {kind for _, kind in sections(line)["Inputs"]} for line in listed)
         assert sum("LayerType: kgen" in line for line in log) == kernels
-        found[precision] = work_of(get_backend("trt").layers(bundle))
+        found[precision] = work_of(backend.layers(bundle))
     assert {precision: work.float_outputs for precision, work in found.items()} == {"fp16": 75, "int8": 75}
     assert (found["fp16"].pointwise, found["int8"].pointwise) == (19, 67)  # one kernel of FP16 only transposes
     assert found["int8"].bytes_moved / found["fp16"].bytes_moved == pytest.approx(1.55, abs=0.03)

@@ -3,8 +3,8 @@
 import pytest
 
 from core.errors import UserError
+from deploy.bundle.types import BuildOptions, Bundle
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions, Bundle
 from deploy.targets.throughput import sustained
 from tests.nets.exported import Exported, image
 
@@ -29,4 +29,4 @@ def test_requests_run_side_by_side_for_the_time_given(name: str, exported: Expor
 
 
 def test_a_backend_without_the_mode_says_so(tmp_path):
-    assert sustained(Bundle(tmp_path, "trt", "int8"), {}, threads=1, limit_s=1) is None
+    assert sustained(Bundle(tmp_path, "tensorrt", "int8"), {}, threads=1, limit_s=1) is None

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from deploy.bundle.types import BuildOptions
 from deploy.hardware.cuda_driver import Driver, Gpu
-from deploy.targets.base import BuildOptions
+from deploy.targets import get_backend
 from deploy.targets.tensorrt import backend as trt_backend
-from deploy.targets.tensorrt.backend import TRTBackend
 from deploy.targets.tensorrt.timing_cache import borrowed, timing_cache_beside
+from deploy.targets.tensorrt.vendor import Vendor
 
 
 def test_name_tells_version_and_gpu():
-    path = timing_cache_beside(Path("engines/run/trt-int8"), "tensorrt 10.9.0.34", "NVIDIA GeForce RTX 4090")
+    path = timing_cache_beside(Path("engines/run/tensorrt-int8"), "tensorrt 10.9.0.34", "NVIDIA GeForce RTX 4090")
     assert path == Path("engines/run/timing-tensorrt-10.9.0.34-NVIDIA-GeForce-RTX-4090.cache")
 
 
@@ -54,25 +55,23 @@ def requests(monkeypatch, tmp_path):
 
     monkeypatch.setattr(trt_backend, "run_in_child", run_in_child)
     monkeypatch.setattr(trt_backend, "look", lambda: Driver((Gpu("NVIDIA L4", 23034, "8.9"),)))
-    monkeypatch.setattr(trt_backend, "vendor_version", lambda: "tensorrt 10.9.0")
+    monkeypatch.setattr(Vendor, "version", lambda self: f"{self.package} 10.9.0")
     return found
 
 
-def build(tmp_path, name, **trt):
+def build(tmp_path, engine, **trt):
     onnx = tmp_path / "model.onnx"
     onnx.touch()
-    TRTBackend().build(onnx, tmp_path / "engines" / name, BuildOptions("fp32", trt=trt))
+    get_backend(engine.split("-")[0]).build(onnx, tmp_path / "engines" / engine, BuildOptions("fp32", tensorrt=trt))
     return {path.name: path.read_bytes() for path in (tmp_path / "engines").glob("*.cache")}
 
 
-def test_engines_of_a_run_share_it(monkeypatch, requests, tmp_path):
-    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt")
-    build(tmp_path, "trt-fp32")
-    assert build(tmp_path, "trt-int8") == {"timing-tensorrt-10.9.0-NVIDIA-L4.cache": b"++"}
+def test_engines_of_a_run_share_it(requests, tmp_path):
+    build(tmp_path, "tensorrt-fp32")
+    assert build(tmp_path, "tensorrt-int8") == {"timing-tensorrt-10.9.0-NVIDIA-L4.cache": b"++"}
 
 
 @pytest.mark.parametrize(("package", "wanted"), [("tensorrt", False), ("tensorrt_rtx", True)])
-def test_neither_rtx_nor_a_run_that_wants_none_has_one(monkeypatch, requests, tmp_path, package, wanted):
-    monkeypatch.setattr(trt_backend, "vendor_package", lambda: package)
-    assert build(tmp_path, "trt-fp32", timing_cache=wanted) == {}
+def test_neither_rtx_nor_a_run_that_wants_none_has_one(requests, tmp_path, package, wanted):
+    assert build(tmp_path, f"{package}-fp32", timing_cache=wanted) == {}
     assert [request["timing_cache"] for request in requests] == [False]

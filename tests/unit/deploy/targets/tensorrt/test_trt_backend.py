@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -11,19 +10,23 @@ from onnx import TensorProto, helper
 
 from core.errors import UserError
 from deploy.bundle.store import write_bundle
+from deploy.bundle.types import BuildOptions
 from deploy.hardware.cuda_driver import Driver, Gpu
-from deploy.targets.base import BuildOptions
+from deploy.targets import get_backend, packages
 from deploy.targets.tensorrt import backend as trt_backend
 from deploy.targets.tensorrt.backend import TRTBackend
+from deploy.targets.tensorrt.vendor import Vendor
 from tests.unit.deploy.hardware.cuda_doubles import install
 
+TENSORRT, RTX = get_backend("tensorrt"), get_backend("tensorrt_rtx")
 
-@pytest.fixture
-def backend():
-    missing = TRTBackend().available("int8")
+
+@pytest.fixture(params=[TENSORRT, RTX], ids=lambda backend: backend.name)
+def backend(request):
+    missing = request.param.available("int8")
     if missing is not None:
         pytest.skip(f"{missing}")
-    return TRTBackend()
+    return request.param
 
 
 @pytest.fixture
@@ -31,29 +34,33 @@ def no_gpu(monkeypatch):
     install(monkeypatch, None)
 
 
-def test_without_a_gpu_rtx_builds_but_says_why_it_does_not_run(monkeypatch, no_gpu):
-    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt_rtx")
+@pytest.fixture
+def all_packages(monkeypatch):
     monkeypatch.setattr(trt_backend, "missing_package", lambda name: None)
-    assert TRTBackend().available("int8") is None
-    missing = TRTBackend().runnable("int8")
+
+
+def test_without_a_gpu_rtx_builds_but_says_why_it_does_not_run(all_packages, no_gpu):
+    assert RTX.available("int8") is None
+    missing = RTX.runnable("int8")
     assert missing is not None
     assert "no NVIDIA driver" in missing.why
     assert missing.fix
 
 
-def test_without_a_gpu_full_tensorrt_cannot_even_build(monkeypatch, no_gpu):
-    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt")
-    missing = TRTBackend().available("int8")
+def test_without_a_gpu_full_tensorrt_cannot_even_build(all_packages, no_gpu):
+    missing = TENSORRT.available("int8")
     assert missing is not None
-    assert "builds on the GPU it builds for: no NVIDIA driver" in missing.why
-    assert TRTBackend().runnable("int8") == missing
+    assert "TensorRT builds on the GPU it builds for: no NVIDIA driver" in missing.why
+    assert TENSORRT.runnable("int8") == missing
 
 
-def test_without_either_package_the_fix_is_the_one_that_needs_no_gpu(monkeypatch):
-    monkeypatch.setattr(trt_backend, "vendor_package", lambda: None)
-    missing = TRTBackend().available("fp32")
-    assert missing is not None
-    assert missing.fix == "pip install tensorrt-rtx"
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx"])
+def test_each_asks_for_its_own_package(monkeypatch, no_gpu, name):
+    monkeypatch.setattr(packages.util, "find_spec", lambda package: None if package == name else object())
+    missing = get_backend(name).available("fp32")
+    assert str(missing) == f"the Python package {name} is not installed; fix: pip install {name}"
+    other = {"tensorrt": RTX, "tensorrt_rtx": TENSORRT}[name]
+    assert name not in str(other.available("fp32")).split()
 
 
 def test_refused_graph_says_which_operator(backend, tmp_path):
@@ -82,6 +89,7 @@ class Older(TRTBackend):
     """TensorRT of any version, and its GPU."""
 
     def __init__(self, version, gpu=None):
+        super().__init__(TENSORRT.vendor)
         self._version, self._gpu = version, gpu
 
     def version(self):
@@ -110,28 +118,28 @@ A40 = Gpu("NVIDIA A40", 48_000, "8.6")
 )
 def test_engine_of_another_gpu_is_refused(monkeypatch, tmp_path, compatible, here, opens):
     (tmp_path / "m.onnx").touch()
-    options = BuildOptions("fp32", trt={"hardware_compatibility": compatible})
+    options = BuildOptions("fp32", tensorrt={"hardware_compatibility": compatible})
 
     def fill(folder):
-        (folder / trt_backend.ENGINE).write_bytes(b"plan")
+        for name in TRTBackend.files:
+            (folder / name).write_bytes(b"plan")
         return {}
 
     bundle = write_bundle(tmp_path / "engine", Older("tensorrt 10.9.0", A10), options, tmp_path / "m.onnx", fill)
     monkeypatch.setattr(trt_backend, "look", lambda: Driver(tuple(here)))
     monkeypatch.setattr(trt_backend, "trt_session", lambda *_, **__: nullcontext("session"))
-    monkeypatch.setattr(trt_backend, "polygraphy_trt", lambda: SimpleNamespace(get_trt_logger=lambda: None))
-    monkeypatch.setattr(trt_backend, "vendor_version", lambda: "tensorrt 10.9.0")
+    for method in ("module", "logger"):
+        monkeypatch.setattr(Vendor, method, lambda self: None)
+    monkeypatch.setattr(Vendor, "version", lambda self: "tensorrt 10.9.0")
     refused = nullcontext() if opens else pytest.raises(UserError, match=r"built on NVIDIA A10 .* have NVIDIA A")
-    with refused, TRTBackend().open(bundle) as session:
+    with refused, TENSORRT.open(bundle) as session:
         assert session == "session"
 
 
 def test_rtx_engines_are_bound_to_no_gpu_that_is_here(monkeypatch):
     monkeypatch.setattr(trt_backend, "look", lambda: Driver((A10, A30)))
-    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt_rtx")
-    assert TRTBackend().device("int8") == {"gpu": None}
-    monkeypatch.setattr(trt_backend, "vendor_package", lambda: "tensorrt")
-    assert TRTBackend().device("int8") == {"gpu": {"name": "NVIDIA A10", "compute_capability": "8.6"}}
+    assert RTX.device("int8") == {"gpu": None}
+    assert TENSORRT.device("int8") == {"gpu": {"name": "NVIDIA A10", "compute_capability": "8.6"}}
 
 
 @pytest.mark.parametrize(
@@ -149,10 +157,11 @@ def test_version_compatible_engine_opens_with_later_versions(monkeypatch, tmp_pa
     onnx.touch()
 
     def fill(folder):
-        (folder / trt_backend.ENGINE).write_bytes(b"plan")
+        for name in TRTBackend.files:
+            (folder / name).write_bytes(b"plan")
         return {}
 
-    options = BuildOptions("fp32", trt={"version_compatible": compatible})
+    options = BuildOptions("fp32", tensorrt={"version_compatible": compatible})
     bundle = write_bundle(tmp_path / "engine", Older(built), options, onnx, fill)
     opened = []
 
@@ -162,8 +171,10 @@ def test_version_compatible_engine_opens_with_later_versions(monkeypatch, tmp_pa
         yield None
 
     monkeypatch.setattr(trt_backend, "trt_session", session)
-    monkeypatch.setattr(trt_backend, "polygraphy_trt", lambda: SimpleNamespace(get_trt_logger=lambda: None))
-    monkeypatch.setattr(trt_backend, "vendor_version", lambda: own)
-    with nullcontext() if opens else pytest.raises(UserError, match="built with"), TRTBackend().open(bundle):
+    for method in ("module", "logger"):
+        monkeypatch.setattr(Vendor, method, lambda self: None)
+    monkeypatch.setattr(Vendor, "version", lambda self: own)
+    backend = get_backend(own.split(" ")[0])
+    with nullcontext() if opens else pytest.raises(UserError, match="built with"), backend.open(bundle):
         pass
     assert opened == ([(b"plan", {"cuda_graph": False, "host_code": True})] if opens else [])

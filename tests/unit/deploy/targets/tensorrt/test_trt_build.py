@@ -10,13 +10,17 @@ from types import SimpleNamespace
 import pytest
 
 from core.errors import UserError
-from deploy.targets.base import BuildOptions
+from deploy.bundle.types import BuildOptions
+from deploy.targets import get_backend
+from deploy.targets.tensorrt import backend as trt_backend
 from deploy.targets.tensorrt import build as trt_build
+from deploy.targets.tensorrt import vendor as vendor_module
 from deploy.targets.tensorrt.build import build_engine, polygraphy_trt
+from deploy.targets.tensorrt.vendor import Vendor
 
 if util.find_spec("polygraphy") is None:
     pytest.skip("polygraphy is not installed", allow_module_level=True)
-polygraphy = polygraphy_trt()  # chooses its TensorRT at the first import
+polygraphy = polygraphy_trt("tensorrt_rtx")  # chooses its TensorRT at the first import
 
 TRT = SimpleNamespace(
     MemoryPoolType=Enum("MemoryPoolType", "WORKSPACE DLA_MANAGED_SRAM"),
@@ -67,11 +71,14 @@ def ask(monkeypatch):
 
     def build(version, options, timing_cache=None):
         recorder = Recorder()
-        monkeypatch.setattr(trt_build, "vendor_version", lambda: version)
-        monkeypatch.setattr(trt_build, "vendor_package", lambda: version.split(" ")[0])
-        monkeypatch.setattr(trt_build, "polygraphy_trt", lambda: recorder)
+        package = version.split(" ")[0]
+        vendor = get_backend(package).vendor
+        monkeypatch.setattr(Vendor, "version", lambda self: version)
+        monkeypatch.setattr(vendor_module.util, "find_spec", lambda name: object())
+        monkeypatch.setattr(trt_build, "polygraphy_trt", {package: recorder}.__getitem__)
         monkeypatch.setattr("polygraphy.mod.trt_importer.lazy_import_trt", lambda: TRT)
-        assert build_engine("model.onnx", options, lambda line: None, timing_cache) == b"engine"
+        how = {"package": package, "strongly_typed": vendor.strongly_typed(), "timing_cache": timing_cache}
+        assert build_engine("model.onnx", options, lambda line: None, **how) == b"engine"
         return recorder
 
     return build
@@ -83,7 +90,7 @@ def names(function) -> set[str]:
 
 def test_recorder_takes_what_polygraphy_takes(ask):
     trt = {"batch": {"opt": 2, "max": 4}, "version_compatible": True, "hardware_compatibility": "ampere_plus"}
-    recorder = ask("tensorrt 8.6.1", BuildOptions("int8", trt={**trt, "optimization_level": 4}))
+    recorder = ask("tensorrt 8.6.1", BuildOptions("int8", tensorrt={**trt, "optimization_level": 4}))
     arguments = names(polygraphy.CreateConfig.__init__) | names(polygraphy.CreateConfig.__mro__[1].__init__)
     assert set(recorder.asked["config"]) <= arguments
     assert len(recorder.asked["config"]) == 9
@@ -93,7 +100,7 @@ def test_recorder_takes_what_polygraphy_takes(ask):
 
 
 @pytest.mark.parametrize(
-    ("precision", "rest", "flags"),
+    ("precision", "fallback", "flags"),
     [
         ("fp32", "fp16", {"int8": False, "fp16": False}),
         ("fp16", "fp16", {"int8": False, "fp16": True}),
@@ -101,8 +108,8 @@ def test_recorder_takes_what_polygraphy_takes(ask):
         ("int8", "fp32", {"int8": True, "fp16": False}),
     ],
 )
-def test_precision_is_a_flag_in_8_6_and_in_the_graph_since(ask, precision, rest, flags):
-    options = BuildOptions(precision, rest=rest)
+def test_precision_is_a_flag_in_8_6_and_in_the_graph_since(ask, precision, fallback, flags):
+    options = BuildOptions(precision, fallback_precision=fallback)
     old = ask("tensorrt 8.6.1", options).asked
     assert old["network"]["strongly_typed"] is False
     assert {key: old["config"][key] for key in flags} == flags
@@ -119,7 +126,7 @@ def test_workspace_and_verbosity_are_always_set(ask):
 
 
 def test_profile_goes_over_the_batch(ask):
-    options = BuildOptions("fp32", trt={"batch": {"min": 2, "opt": 3, "max": 5}})
+    options = BuildOptions("fp32", tensorrt={"batch": {"min": 2, "opt": 3, "max": 5}})
     (profile,) = ask("tensorrt 10.9.0", options).asked["config"]["profiles"]
     shapes = profile["image"]
     assert [tuple(shape) for shape in (shapes.min, shapes.opt, shapes.max)] == [(n, 3, 8, 8) for n in (2, 3, 5)]
@@ -141,11 +148,12 @@ def test_without_a_timing_cache_none_is_written(ask):
 
 
 def test_targets_are_set_behind_polygraphy(ask):
-    recorder = ask("tensorrt_rtx 1.7.1", BuildOptions("fp32", trt={"compute_capabilities": ["7.5", "8.6"]}))
+    recorder = ask("tensorrt_rtx 1.7.1", BuildOptions("fp32", tensorrt={"compute_capabilities": ["7.5", "8.6"]}))
     assert recorder.targets == [(0, "SM75"), (1, "SM86")]
 
 
-def test_an_option_of_the_other_tensorrt_ends_before_anything_is_parsed(ask, monkeypatch):
-    monkeypatch.setattr(Recorder, "network_from_onnx_path", lambda *_, **__: pytest.fail("parsed"))
+def test_an_option_of_the_other_tensorrt_ends_before_a_process_is_started(monkeypatch, tmp_path):
+    monkeypatch.setattr(trt_backend, "run_in_child", lambda *_: pytest.fail("started"))
+    options = BuildOptions("fp32", tensorrt={"compute_capabilities": ["8.6"]})
     with pytest.raises(UserError, match="only with TensorRT-RTX"):
-        ask("tensorrt 10.9.0", BuildOptions("fp32", trt={"compute_capabilities": ["8.6"]}))
+        get_backend("tensorrt").build(tmp_path / "m.onnx", tmp_path / "engine", options)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 
-from deploy.targets.tensorrt.build import vendor_package
 from tests.unit.deploy.targets.tensorrt.trt_doubles import INVALIDITY, Engine, ExecutionContext, Machine, RtxEngine
 from tests.unit.deploy.targets.tensorrt.trt_surface import (
     CUDA_DRIVER,
@@ -20,11 +17,9 @@ from tests.unit.deploy.targets.tensorrt.trt_surface import (
 )
 
 
-def test_doubles_use_the_vendors_names():
-    package = vendor_package()
-    if package is None:
-        pytest.skip("neither tensorrt nor tensorrt_rtx is installed; fix: pip install tensorrt-rtx")
-    real = importlib.import_module(package)
+@pytest.mark.parametrize("package", ["tensorrt", "tensorrt_rtx"])
+def test_doubles_use_the_vendors_names(package):
+    real = pytest.importorskip(package, reason=f"pip install {package}")
     assert missing(real, RUNTIME) == []
     assert missing(real, RTX_RUNTIME) == ([] if package == "tensorrt_rtx" else missing(object(), RTX_RUNTIME))
     assert all(callable(getattr(real, name)) for name in FUNCTIONS)

@@ -55,7 +55,7 @@ def test_stream_that_cannot_be_captured_names_the_way_out(opened):
     ):
         session.run({"image": IMAGE})
     assert "CAPTURE_UNSUPPORTED" in caught.value.why
-    assert "deploy.trt.cuda_graph" in caught.value.fix
+    assert "deploy.tensorrt.cuda_graph" in caught.value.fix
     assert machine.allocated == {}
     assert machine.calls[-2:] == ["pop", "detach"]
 

@@ -17,9 +17,10 @@ import pytest
 
 from core.errors import GateMissed, UserError
 from deploy.apps.inspection import ENGINES_CHOICE, NOT_TOLD, inspect_layer_list
-from deploy.targets.base import Bundle, LayerInfo, Tensor, Unavailable
+from deploy.bundle.types import Bundle
+from deploy.targets.base import LayerInfo, Tensor, Unavailable
 from deploy.targets.tensorrt import backend as trt_backend
-from deploy.targets.tensorrt.backend import TRTBackend
+from deploy.targets.tensorrt.backend import BACKEND, TRTBackend
 from deploy.targets.tensorrt.build_log import from_build_log
 from deploy.targets.tensorrt.inspector import engine_information, from_information
 
@@ -251,11 +252,11 @@ def test_layers_are_the_inspectors_where_the_engine_loads(monkeypatch, tmp_path,
     line = as_log_line(new("/c/Conv_myl0_4", "correlation", ["Half"], "Half", "Half", ""))
     (tmp_path / trt_backend.LOG).write_bytes(gzip.compress(line.encode()))
     monkeypatch.setattr(trt_backend, "check_bundle", lambda *_: None)
-    monkeypatch.setattr(trt_backend, "unsupported", lambda driver: None if gpu else Unavailable("no GPU"))
+    monkeypatch.setattr(trt_backend, "unsupported", lambda driver, vendor: None if gpu else Unavailable("no GPU"))
     monkeypatch.setattr(TRTBackend, "version", lambda self: "tensorrt 10.9.0")
-    monkeypatch.setattr(trt_backend, "_inspected", lambda bundle: told)
+    monkeypatch.setattr(TRTBackend, "_inspected", lambda self, bundle: told)
     manifest = {"version": "tensorrt 10.9.0", "options": {}}
-    (layer,) = TRTBackend().layers(Bundle(tmp_path, "trt", "int8", manifest))
+    (layer,) = BACKEND.layers(Bundle(tmp_path, "tensorrt", "int8", manifest))
     assert layer.precision == expected
 
 

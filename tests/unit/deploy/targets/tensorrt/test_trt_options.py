@@ -1,31 +1,31 @@
-"""What `deploy.trt` becomes in the builder's words; with TensorRT-RTX installed, in engines that are really built."""
+"""`deploy.tensorrt` in the builder's words; with TensorRT-RTX installed, in engines that are really built."""
 
 from __future__ import annotations
 
 import gzip
-import importlib
 import re
 from enum import Enum
 from types import SimpleNamespace
 
 import pytest
 
-from core.config_trt import BatchConfig, TrtConfig
+from core.config_tensorrt import BatchConfig, TensorrtConfig
 from core.errors import UserError
 from deploy.apply.dynamic_batch import with_dynamic_batch
-from deploy.targets.base import BuildOptions
-from deploy.targets.tensorrt.backend import LOG, TRTBackend
-from deploy.targets.tensorrt.build import polygraphy_trt, vendor_package
-from deploy.targets.tensorrt.options import compatibility, profiles, refuse_foreign_options, set_targets
+from deploy.bundle.types import BuildOptions
+from deploy.targets import get_backend
+from deploy.targets.tensorrt.backend import LOG
+from deploy.targets.tensorrt.build import polygraphy_trt
+from deploy.targets.tensorrt.options import compatibility, profiles, set_targets
 from tests.unit.deploy.targets.tensorrt.trt_surface import BUILDER, NEWER, RTX_BUILDER, missing
+
+TENSORRT, RTX = get_backend("tensorrt"), get_backend("tensorrt_rtx")
 
 
 @pytest.fixture(scope="module")
 def rtx():
     """The installed TensorRT-RTX."""
-    if vendor_package() != "tensorrt_rtx":
-        pytest.skip("tensorrt_rtx is not what is installed; fix: pip install tensorrt-rtx, without tensorrt")
-    return importlib.import_module("tensorrt_rtx")
+    return pytest.importorskip("tensorrt_rtx", reason="pip install tensorrt-rtx")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def test_a_missing_name_would_be_noticed(rtx):
 
 
 def test_defaults_leave_everything_to_the_builder():
-    wanted = TrtConfig()
-    refuse_foreign_options(wanted, rtx=True)
-    refuse_foreign_options(wanted, rtx=False)
+    wanted = TensorrtConfig()
+    TENSORRT.vendor.refuse(wanted)
+    RTX.vendor.refuse(wanted)
     assert compatibility(SimpleNamespace(), wanted) == {}
     assert profiles(None, None, wanted.batch) is None
     set_targets(None, None, wanted.compute_capabilities)
@@ -67,7 +67,7 @@ TRT_8_5 = SimpleNamespace(BuilderFlag=Enum("BuilderFlag", "TF32 FP16"))
 
 
 def test_options_by_the_names_of_the_installed_version():
-    wanted = TrtConfig(optimization_level=5, version_compatible=True, hardware_compatibility="ampere_plus")
+    wanted = TensorrtConfig(optimization_level=5, version_compatible=True, hardware_compatibility="ampere_plus")
     assert compatibility(TRT_10_0, wanted) == {
         "builder_optimization_level": 5,
         "version_compatible": True,
@@ -76,34 +76,34 @@ def test_options_by_the_names_of_the_installed_version():
 
 
 @pytest.mark.parametrize(
-    ("trt", "wanted", "lacking", "known"),
+    ("module", "wanted", "lacking", "known"),
     [
         (TRT_10_0, {"hardware_compatibility": "same_compute_capability"}, "SAME_COMPUTE_CAPABILITY", "AMPERE_PLUS"),
         (TRT_8_5, {"hardware_compatibility": "ampere_plus"}, "AMPERE_PLUS", "nothing"),
         (TRT_8_5, {"version_compatible": True}, "VERSION_COMPATIBLE", "TF32, FP16"),
     ],
 )
-def test_option_that_a_version_lacks_is_refused_with_what_it_has(trt, wanted, lacking, known):
+def test_option_that_a_version_lacks_is_refused_with_what_it_has(module, wanted, lacking, known):
     with pytest.raises(UserError, match=f"{next(iter(wanted))}.*no {lacking}") as caught:
-        compatibility(trt, TrtConfig(**wanted))
+        compatibility(module, TensorrtConfig(**wanted))
     assert known in caught.value.why
 
 
 @pytest.mark.parametrize(
-    ("rtx_installed", "wanted"),
+    ("taking", "refusing", "wanted"),
     [
-        (True, {"version_compatible": True}),
-        (True, {"hardware_compatibility": "ampere_plus"}),
-        (False, {"compute_capabilities": ["8.6"]}),
+        (TENSORRT, RTX, {"version_compatible": True}),
+        (TENSORRT, RTX, {"hardware_compatibility": "ampere_plus"}),
+        (RTX, TENSORRT, {"compute_capabilities": ["8.6"]}),
     ],
 )
-def test_option_of_the_other_tensorrt_is_refused(rtx_installed, wanted):
-    config = TrtConfig(**wanted)
-    refuse_foreign_options(config, rtx=not rtx_installed)
-    with pytest.raises(UserError, match=f"deploy.trt.{next(iter(wanted))}") as caught:
-        refuse_foreign_options(config, rtx=rtx_installed)
+def test_option_of_the_other_tensorrt_is_refused(taking, refusing, wanted):
+    config = TensorrtConfig(**wanted)
+    taking.vendor.refuse(config)
+    with pytest.raises(UserError, match=f"deploy.tensorrt.{next(iter(wanted))}") as caught:
+        refusing.vendor.refuse(config)
     assert caught.value.why
-    assert caught.value.fix
+    assert f"leave {refusing.name} out of deploy.backends" in caught.value.fix
 
 
 def test_targets_reach_the_builder_config_each_once(rtx):
@@ -122,16 +122,16 @@ def test_target_that_rtx_does_not_build_for_is_refused_with_those_it_does(rtx, c
 
 
 def test_wrong_target_ends_a_build_and_leaves_nothing(rtx, exported, tmp_path):
-    options = BuildOptions("fp32", trt={"compute_capabilities": ["9.0"]})
+    options = BuildOptions("fp32", tensorrt={"compute_capabilities": ["9.0"]})
     with pytest.raises(UserError, match="no SM90"):
-        TRTBackend().build(exported.fp32, tmp_path / "engines" / "hopper", options)
+        RTX.build(exported.fp32, tmp_path / "engines" / "hopper", options)
     assert list((tmp_path / "engines").iterdir()) == []
 
 
 def test_engine_for_named_gpus(rtx, exported, tmp_path):
     trt = {"compute_capabilities": ["7.5", "8.9"], "optimization_level": 1}
-    bundle = TRTBackend().build(exported.fp32, tmp_path / "engine", BuildOptions("fp32", trt=trt))
-    assert bundle.manifest["options"]["trt"] == trt
+    bundle = RTX.build(exported.fp32, tmp_path / "engine", BuildOptions("fp32", tensorrt=trt))
+    assert bundle.manifest["options"]["tensorrt"] == trt
     assert "Number of target compute capabilities: 2" in log_of(bundle)
 
 
@@ -149,17 +149,17 @@ def test_profile_covers_every_input():
 
 def test_int8_engine_takes_every_batch_of_its_profile(rtx, dynamic, tmp_path):
     """The builder's log tells the profile of the engine that came out."""
-    options = BuildOptions("int8", trt={"batch": {"min": 1, "opt": 2, "max": 4}})
-    bundle = TRTBackend().build(dynamic, tmp_path / "engine", options)
+    options = BuildOptions("int8", tensorrt={"batch": {"min": 1, "opt": 2, "max": 4}})
+    bundle = RTX.build(dynamic, tmp_path / "engine", options)
     (image,) = re.findall(r"Name: image, IOMode: Input, .*", log_of(bundle))
     shapes = re.findall(r"(\w+)Shape: \[(\d+),3,32,32\]", image)
     assert shapes == [("Min", "1"), ("Opt", "2"), ("Max", "4")]
-    convolutions = [layer for layer in TRTBackend().layers(bundle) if layer.kind == "Conv"]
+    convolutions = [layer for layer in RTX.layers(bundle) if layer.kind == "Conv"]
     assert {layer.precision for layer in convolutions} == {"int8"}
 
 
 def test_batch_for_a_graph_that_has_a_fixed_one_is_refused(rtx, exported):
-    backend = polygraphy_trt()
+    backend = polygraphy_trt("tensorrt_rtx")
     _, network, _ = backend.network_from_onnx_path(str(exported.fp32), strongly_typed=True)
     with pytest.raises(UserError, match="batch of input image is 1"):
         profiles(backend, network, BatchConfig(opt=2, max=4))

@@ -1,4 +1,4 @@
-"""`deploy.trt` on its way from the config to engines and manifests; the engines are really built, with TensorRT-RTX."""
+"""`deploy.tensorrt` on its way from the config to engines, really built with TensorRT-RTX, and their manifests."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from core.config import Config, section_dict
 from core.paths import RunPaths
 from deploy import pipeline
 from deploy.bundle.meaning import write_classes
+from deploy.bundle.types import BuildOptions
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions
 from deploy.targets.tensorrt import backend as trt_backend
 
 DYNAMIC = {"batch": {"min": 1, "opt": 2, "max": 4}}
 NAMES, COLORS = ("road", "car", "tree", "sky"), ((0, 0, 0), (1, 1, 1), (2, 2, 2), (3, 3, 3))
 
 
-def config_with(trt):
+def config_with(trt, backend="tensorrt"):
     return Config.model_validate(
         {
             "run": "demo",
@@ -26,7 +26,7 @@ def config_with(trt):
             "data": {"height_px": 32, "width_px": 32},
             "train": {"epochs": 1, "crop_height_px": 32, "crop_width_px": 32},
             "qat": {"epochs": 0},
-            "deploy": {"backends": ["trt"], "trt": trt},
+            "deploy": {"backends": [backend], "tensorrt": trt},
         }
     )
 
@@ -40,7 +40,8 @@ def run(exported, tmp_path, monkeypatch):
     paths = RunPaths("demo")
     paths.dir.mkdir(parents=True)
     shutil.copy(exported.fp32, paths.float_onnx)
-    shutil.copy(exported.targets["tensorrt"], paths.placed("tensorrt"))
+    for target in ("tensorrt", "tensorrt_rtx"):
+        shutil.copy(exported.targets[target], paths.placed(target))
     write_classes(paths.classes, NAMES, COLORS)
     return paths
 
@@ -51,7 +52,7 @@ def built(monkeypatch):
     found = []
 
     def build(self, onnx, out, options: BuildOptions):
-        found.append((onnx.name, out.name, dict(options.trt)))
+        found.append((onnx.name, out.name, dict(options.tensorrt)))
         return trt_backend.write_bundle(out, self, options, onnx, fill)
 
     def fill(folder):
@@ -108,25 +109,25 @@ def test_changed_option_builds_again_and_is_in_the_manifest(run, built, monkeypa
     outcomes = ensure(config)
     assert len(built) == 10
     (key,) = changed
-    value = section_dict(config.deploy.trt)[key]
-    assert sum(f"options.trt.{key}: " in line for line in said) == 5
+    value = section_dict(config.deploy.tensorrt)[key]
+    assert sum(f"options.tensorrt.{key}: " in line for line in said) == 5
     for outcome in outcomes.values():
-        assert outcome.bundle.manifest["options"]["trt"][key] == value
+        assert outcome.bundle.manifest["options"]["tensorrt"][key] == value
 
 
 def test_options_of_tensorrt_are_no_business_of_other_engines(run, exported):
     shutil.copy(exported.targets["onnxruntime"], run.placed("onnxruntime"))
     config = config_with(DYNAMIC)
     outcome = pipeline.ensure_engine(config, run, get_backend("onnxruntime"), "int8")
-    assert outcome.bundle.manifest["options"]["trt"] == {}
+    assert outcome.bundle.manifest["options"]["tensorrt"] == {}
     assert outcome.bundle.manifest["source"]["name"] == "onnxruntime.onnx"
 
 
 @pytest.mark.slow
 def test_rtx_builds_all_engines_with_a_dynamic_batch(run):
-    missing = get_backend("trt").available("int8")
+    missing = get_backend("tensorrt_rtx").available("int8")
     if missing is not None:
         pytest.skip(f"{missing}")
-    outcomes = ensure(config_with(DYNAMIC))
+    outcomes = ensure(config_with(DYNAMIC, "tensorrt_rtx"))
     assert outcomes["int8"].mask is not None
     assert outcomes["fp32"].mask is not None

@@ -80,7 +80,7 @@ def test_everything_is_given_back_in_reverse_order(opened):
 @pytest.mark.parametrize(
     ("invalid", "why", "fix"),
     [
-        (2, "unsupported cc", "deploy.trt.compute_capabilities"),
+        (2, "unsupported cc", "deploy.tensorrt.compute_capabilities"),
         (4, "old cuda driver", "update the NVIDIA driver"),
         (1, "version mismatch", "make engine"),
         (1 | 16, "version mismatch, insufficient gpu memory", "free GPU memory"),

@@ -1,4 +1,4 @@
-"""The config section `deploy.trt`; docs/engines.md says more about each key."""
+"""The config section `deploy.tensorrt`; docs/engines.md says more about each key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BatchConfig(Section):
 ComputeCapability = Annotated[str, BeforeValidator(str), Field(pattern=r"^\d+\.\d$")]  # YAML reads 8.6 as a number
 
 
-class TrtConfig(Section):
+class TensorrtConfig(Section):
     """What only TensorRT's builder and runtime know."""
 
     batch: BatchConfig | None = None  # None: the batch of the export, which is 1

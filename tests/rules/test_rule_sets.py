@@ -16,36 +16,36 @@ def names(rules):
     return [rule.name for rule in rules]
 
 
-def test_the_default_profile_holds_every_rule():
+def test_the_default_rule_set_holds_every_rule():
     assert select() == RULES == RULE_SETS["tensorrt"]
 
 
-@pytest.mark.parametrize("profile", RULE_SETS)
-def test_profiles_are_subsets_that_keep_convolutions_int8_and_biases_float(profile):
-    assert set(RULE_SETS[profile]) <= set(RULES + OTHERS)
-    assert {"weighted-ops", "never-bias"} <= set(names(RULE_SETS[profile]))
+@pytest.mark.parametrize("rule_set", RULE_SETS)
+def test_rule_sets_are_subsets_that_keep_convolutions_int8_and_biases_float(rule_set):
+    assert set(RULE_SETS[rule_set]) <= set(RULES + OTHERS)
+    assert {"weighted-ops", "never-bias"} <= set(names(RULE_SETS[rule_set]))
 
 
 def test_auto_trains_as_tensorrt_and_builds_as_the_engine_likes():
     assert rules_of(PlacementConfig()) == RULES
     assert rules_of(PlacementConfig(), "onnxruntime") == RULE_SETS["onnxruntime"]
-    fixed = PlacementConfig(profile="openvino")
+    fixed = PlacementConfig(rule_set="openvino")
     assert rules_of(fixed) == rules_of(fixed, "onnxruntime") == RULE_SETS["openvino"]
 
 
-def test_a_rule_outside_the_profile_may_be_named_in_disable():
+def test_a_rule_outside_the_rule_set_may_be_named_in_disable():
     outside = next(rule.name for rule in RULES if rule not in RULE_SETS["openvino"])
     assert select("openvino", [outside]) == RULE_SETS["openvino"]
 
 
-def test_unknown_profile_is_refused_with_the_known_ones():
+def test_unknown_rule_set_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="tensorflow") as caught:
         select("tensorflow")
     assert "openvino" in caught.value.fix
 
 
 def test_config_selects():
-    chosen = rules_of(PlacementConfig(profile="openvino", custom=(EXAMPLE,), disable=("gates",)))
+    chosen = rules_of(PlacementConfig(rule_set="openvino", custom=(EXAMPLE,), disable=("gates",)))
     assert names(chosen) == [n for n in names(RULE_SETS["openvino"]) if n != "gates"] + ["attention-products"]
 
 
