@@ -31,7 +31,7 @@ def to_fp16(source: Path, target: Path) -> None:
 
 
 def fallback_to_fp16() -> Pass:
-    """The pass that makes FP16 the precision of everything in a Q/DQ graph that is not INT8."""
+    """The pass that makes FP16 the fallback precision of a Q/DQ graph."""
 
     def run(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
         return cast_float_part(graph), plan
@@ -40,7 +40,7 @@ def fallback_to_fp16() -> Pass:
 
 
 def cast_float_part(graph: gs.Graph) -> gs.Graph:
-    """The Q/DQ graph with FP16 for everything that is not INT8; its inputs and outputs stay float32.
+    """The Q/DQ graph with FP16 as its fallback precision; its inputs and outputs stay float32.
 
     Scales become FP16, too: a strongly typed builder gives a dequantized tensor the type of its scale, and a cast
     behind a DequantizeLinear would part it from the convolution that it fuses with. Integers and zero points stay.

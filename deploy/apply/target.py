@@ -24,7 +24,7 @@ class Target:
         rule_set: key of `deploy.placement.rule_sets.RULE_SETS`.
         rewrites: exact passes before placement.
         unsigned: which activations are uint8 (see `deploy.apply.number_formats`).
-        fallback: precision, in the graph, of everything that is not INT8.
+        fallback: fallback precision: of the float part of the graph.
         mask_form: form of the graph from image to mask (see `deploy.apply.bake`).
     """
 
