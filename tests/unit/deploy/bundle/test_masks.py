@@ -40,7 +40,8 @@ def run(exported, tmp_path, monkeypatch):
         }
     )
     monkeypatch.setattr(pipeline, "ensure_placed", lambda config, paths, target: paths.placed(target))
-    monkeypatch.setattr(pipeline, "require_trained", lambda paths: None)
+    for check in ("require_trained", "ensure_portable"):
+        monkeypatch.setattr(pipeline, check, lambda paths: None)
     return paths, config
 
 

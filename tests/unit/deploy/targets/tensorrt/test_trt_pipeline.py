@@ -36,7 +36,8 @@ def run(exported, tmp_path, monkeypatch):
     """A run folder as the QAT stage and `place` leave it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pipeline, "ensure_placed", lambda config, paths, target: paths.placed(target))
-    monkeypatch.setattr(pipeline, "require_trained", lambda paths: None)
+    for check in ("require_trained", "ensure_portable"):
+        monkeypatch.setattr(pipeline, check, lambda paths: None)
     paths = RunPaths("demo")
     paths.dir.mkdir(parents=True)
     shutil.copy(exported.fp32, paths.float_onnx)
