@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from core.backends import BACKEND_NAMES
@@ -38,12 +39,16 @@ _TOOLKITS = {
     "nncf": ("nncf", "pip install nncf (only to compare with it)"),
 }
 
-State = Literal["ok", "missing", "warning"]
+State = Literal["ok", "missing", "optional", "warning"]
+COLORS: dict[State, str] = {"ok": "green", "missing": "red", "optional": "dim", "warning": "yellow"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the diagnosis; `fix` says what would change a state that is not "ok"."""
+    """One line of the diagnosis; `fix` says what would change a state that is not "ok".
+
+    "missing" is needed by the default pipeline, "optional" is not.
+    """
 
     topic: str
     name: str
@@ -105,7 +110,7 @@ def _system() -> Iterable[Finding]:
 def _gpu() -> Iterable[Finding]:
     driver = cuda_driver.look()
     if driver.problem:
-        yield Finding("system", "GPU", "missing", driver.problem, driver.fix)
+        yield Finding("system", "GPU", "optional", driver.problem, driver.fix)
     for gpu in driver.gpus:
         about = f"{gpu.memory_mib} MiB, compute capability {gpu.compute_capability}, {driver}"
         yield Finding("system", "GPU", "ok", f"{gpu.name}, {about}")
@@ -121,7 +126,7 @@ def _backend(name: str) -> Iterable[tuple[Finding, bool, bool]]:
         if missing is None:
             finding = Finding("engine", engine, "ok", f"builds and runs, {backend.version()}")
         else:
-            state: State = "missing" if build else "warning"
+            state: State = "optional" if build or name.startswith("tensorrt") else "warning"
             detail = missing.why if build else f"builds, {backend.version()}; cannot run here: {missing.why}"
             finding = Finding("engine", engine, state, detail, missing.fix)
         yield finding, build is None, missing is None
@@ -145,7 +150,7 @@ def _data(folders: Sequence[Path], configs: Path) -> Iterable[Finding]:
         hit = next(hits, None)
         if hit is None:
             fix = "see docs/data.md, then `make bench DATA=folder`"
-            yield Finding("data", name, "missing", "not in data.root of a config nor in the usual folders", fix)
+            yield Finding("data", name, "optional", "not in data.root of a config nor in the usual folders", fix)
         else:
             yield Finding("data", name, "ok", str(hit))
 
@@ -174,25 +179,32 @@ def _folders_in(place: Path) -> list[Path]:
 def _tools() -> Iterable[Finding]:
     for module, (package, fix) in _TOOLKITS.items():
         there = util.find_spec(module) is not None
-        detail = metadata.version(package) if there else "not installed; optional"
-        yield Finding("tool", package, "ok" if there else "missing", detail, "" if there else fix)
+        detail = metadata.version(package) if there else "not installed"
+        yield Finding("tool", package, "ok" if there else "optional", detail, "" if there else fix)
     opencv = util.find_spec("cv2") is not None
     yield Finding(
         "tool", "OpenCV", "ok" if opencv else "missing", "reads images and video", "" if opencv else "make setup"
     )
     ffmpeg = shutil.which("ffmpeg")
-    optional = "not on the PATH; optional, OpenCV brings its own"
-    yield Finding("tool", "ffmpeg", "ok" if ffmpeg else "missing", ffmpeg or optional)
+    absent = "not on the PATH; OpenCV brings its own"
+    yield Finding("tool", "ffmpeg", "ok" if ffmpeg else "optional", ffmpeg or absent)
 
 
 def print_diagnosis(found: Diagnosis) -> None:
-    """A table per topic, then in one line what can be built and run."""
+    """A table per topic, what can be built and run, and as the last line the next command."""
     out = Console(soft_wrap=True, highlight=False)
     for topic in dict.fromkeys(finding.topic for finding in found.findings):
         table = Table(topic, "", Column("found", overflow="fold"), Column("fix", overflow="fold"))
         for finding in found.findings:
             if finding.topic == topic:
-                table.add_row(finding.name, finding.state, finding.detail, finding.fix)
+                state = f"[{COLORS[finding.state]}]{finding.state}[/]"
+                table.add_row(escape(finding.name), state, escape(finding.detail), escape(finding.fix))
         out.print(table)
     out.print(f"builds here: {', '.join(found.builds) or 'nothing'}", markup=False)
     out.print(f"runs here: {', '.join(found.runs) or 'nothing'}", markup=False)
+    missing = [finding for finding in found.findings if finding.state == "missing"]
+    if found.runs and not missing:
+        out.print("Ready: run `make bench`", style="green")
+    else:
+        first = missing[0].fix if missing else "run `make setup`"
+        out.print(f"Not ready: {first}", style="red", markup=False)

@@ -58,7 +58,7 @@ def test_data_that_is_not_there_is_said_with_a_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "USUAL_FOLDERS", ("data",))
     found = named(doctor.examine([tmp_path / "nothing"]))
     assert found["streets"].state == "ok"
-    assert found["cityscapes"].state == "missing" and "DATA=" in found["cityscapes"].fix
+    assert found["cityscapes"].state == "optional" and "DATA=" in found["cityscapes"].fix
 
 
 def test_memory_and_cores_are_read_from_the_system(tmp_path):
@@ -105,3 +105,12 @@ def test_exit_code_when_nothing_can_be_built(monkeypatch, capsys):
 def test_a_folder_that_is_not_there_is_the_users_to_mend(monkeypatch, capsys, tmp_path):
     assert command(monkeypatch, "--data", str(tmp_path / "absent")) == EXIT_USER_ERROR
     assert "absent" in capsys.readouterr().err
+
+
+def test_the_last_line_is_the_next_command(capsys):
+    streets = doctor.Finding("data", "streets", "ok", "built in")
+    doctor.print_diagnosis(doctor.Diagnosis((streets,), ("openvino int8",), ("openvino int8",)))
+    assert capsys.readouterr().out.splitlines()[-1] == "Ready: run `make bench`"
+    opencv = doctor.Finding("tool", "OpenCV", "missing", "reads images and video", "make setup")
+    doctor.print_diagnosis(doctor.Diagnosis((streets, opencv), ("openvino int8",), ("openvino int8",)))
+    assert capsys.readouterr().out.splitlines()[-1] == "Not ready: make setup"
