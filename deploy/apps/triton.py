@@ -11,7 +11,6 @@ import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from core.errors import UserError
 from deploy.bundle.store import check_bundle, check_files
 from deploy.bundle.types import Bundle
 from deploy.targets import get_backend
-from deploy.targets.onnxruntime import backend as onnxruntime_backend
-from deploy.targets.tensorrt import backend as trt_backend
+from deploy.targets.base import Triton
 
 CONFIG, LABELS = "config.pbtxt", "labels.txt"
 QUEUE_DELAY_US = 2000  # how long a request may wait for others: little beside an inference on a CPU
@@ -30,22 +28,6 @@ VERSION = "1"
 _NAME = re.compile(r"[^\s/\\.][^\s/\\]*")
 
 _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
-
-
-@dataclass(frozen=True)
-class _Target:
-    """How Triton runs a backend's engine: `files` are names in the bundle and the names Triton expects."""
-
-    backend: str
-    kind: str
-    files: Mapping[str, str]
-
-
-_TARGETS = {
-    "openvino": _Target("openvino", "KIND_CPU", {"model.xml": "model.xml", "model.bin": "model.bin"}),
-    "onnxruntime": _Target("onnxruntime", "KIND_CPU", {onnxruntime_backend.MODEL: "model.onnx"}),
-    "tensorrt": _Target("tensorrt", "KIND_GPU", {trt_backend.ENGINE: "model.plan"}),
-}
 
 
 def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Path:
@@ -63,33 +45,38 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
         raise UserError(
             f"{name!r} is no name of a model", why="it becomes a folder and a part of the server's addresses"
         )
-    if bundle.backend not in _TARGETS:
-        raise UserError(
-            f"{bundle.dir} cannot be served by Triton",
-            why=f"it has no backend for {bundle.backend}; its TensorRT backend loads plans of TensorRT alone",
-            fix="build on the GPU machine with the TensorRT of its Triton container",
-        )
-    _check(bundle)
-    target, folder = _TARGETS[bundle.backend], out / name
+    served = _served(bundle)
+    _check(bundle, served)
+    folder = out / name
     _require_ours(folder)
     names = [entry["name"] for entry in bundle.manifest["meaning"].get("classes", ())]
     config = config_text(bundle, name, max_batch)
     with folder_atomic(folder) as made:
         (made / VERSION).mkdir()
-        for source, served in target.files.items():
-            shutil.copyfile(bundle.dir / source, made / VERSION / served)
+        for source, expected in served.files.items():
+            shutil.copyfile(bundle.dir / source, made / VERSION / expected)
         write_text(made / LABELS, "".join(f"{label}\n" for label in names))
         write_text(made / CONFIG, config)
     return folder
 
 
-def _check(bundle: Bundle) -> None:
-    """A plan of TensorRT is served where its version is; the engines of CPUs have the version that is here."""
-    served = tuple(_TARGETS[bundle.backend].files)
-    if bundle.backend == "tensorrt":
-        check_files(bundle, served)
+def _served(bundle: Bundle) -> Triton:
+    found = get_backend(bundle.backend).triton
+    if found is None:
+        raise UserError(
+            f"{bundle.dir} cannot be served by Triton",
+            why=f"it has no backend for {bundle.backend}; its TensorRT backend loads plans of TensorRT alone",
+            fix="build on the GPU machine with the TensorRT of its Triton container",
+        )
+    return found
+
+
+def _check(bundle: Bundle, served: Triton) -> None:
+    """An engine that Triton's own library loads may be of any version; others are of the version that is here."""
+    if served.built_elsewhere:
+        check_files(bundle, tuple(served.files))
     else:
-        check_bundle(bundle, get_backend(bundle.backend).version(), served)
+        check_bundle(bundle, get_backend(bundle.backend).version(), tuple(served.files))
 
 
 def _require_ours(folder: Path) -> None:
@@ -108,22 +95,22 @@ def config_text(bundle: Bundle, name: str, max_batch: int) -> str:
     Triton batches along a first dimension that the configuration leaves out, and only where `max_batch_size` is above
     zero. An engine of a fixed batch gets zero, all its dimensions, and no batching.
     """
-    tensors, target = bundle.manifest["tensors"], _TARGETS[bundle.backend]
+    tensors, served = bundle.manifest["tensors"], _served(bundle)
     every = [*tensors["inputs"], *tensors["outputs"]]
     batched = all(tensor["shape"] and not isinstance(tensor["shape"][0], int) for tensor in every)
     fields: list[tuple[str, Any]] = [
         ("name", name),
-        ("backend", target.backend),
+        ("backend", served.backend),
         ("max_batch_size", min(max_batch, _profile_max(bundle)) if batched else 0),
         *(("input", _tensor(tensor, batched)) for tensor in tensors["inputs"]),
         *(("output", [*_tensor(tensor, batched), ("label_filename", LABELS)]) for tensor in tensors["outputs"]),
-        ("instance_group", [("count", 1), ("kind", _Word(target.kind))]),
+        ("instance_group", [("count", 1), ("kind", _Word(served.kind))]),
     ]
     if batched:
         fields.append(("dynamic_batching", [("max_queue_delay_microseconds", QUEUE_DELAY_US)]))
     fields += [
         ("parameters", [("key", key), ("value", [("string_value", value)])])
-        for key, value in _parameters(bundle).items()
+        for key, value in served.parameters(bundle.manifest).items()
     ]
     return _text(fields)
 
@@ -147,16 +134,6 @@ def _tensor(tensor: Mapping[str, Any], batched: bool) -> list[tuple[str, Any]]:
         ("data_type", _Word(_TYPES[tensor["dtype"]])),
         *(("dims", side) for side in dims),
     ]
-
-
-def _parameters(bundle: Bundle) -> dict[str, str]:
-    """What the engine was measured with, in the words of Triton's backends."""
-    if bundle.backend == "openvino":
-        properties = bundle.manifest["properties"]
-        return {key: str(properties[key]) for key in ("PERFORMANCE_HINT", "INFERENCE_NUM_THREADS")}
-    if bundle.backend == "onnxruntime":
-        return {"intra_op_thread_count": str(bundle.manifest["threads"])}
-    return {}
 
 
 def _text(fields: Sequence[tuple[str, Any]], indent: str = "") -> str:

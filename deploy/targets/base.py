@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,47 @@ class LayerInfo:
         return self.outputs[0].dtype if self.outputs else ""
 
 
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer: the engine's own name, its kind ("Conv" for every convolution), what it computes in, milliseconds."""
+
+    name: str
+    kind: str
+    precision: str
+    ms: float
+
+
+Wait = Callable[[], Tensors]  # waits for the results of one request
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Several inferences under way: `submit` starts one; at most `capacity` of its waits may be outstanding."""
+
+    capacity: int
+    submit: Callable[[Tensors], Wait]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Triton:
+    """How Triton Inference Server runs an engine.
+
+    Attributes:
+        backend, kind: names in `config.pbtxt`.
+        files: names in the bundle, and those that Triton expects.
+        built_elsewhere: the engine may be of another version than the library here; Triton's own loads it.
+        parameters: of the backend in `config.pbtxt`, from the bundle's manifest.
+    """
+
+    backend: str
+    kind: str
+    files: Mapping[str, str]
+    built_elsewhere: bool = False
+    parameters: Callable[[Mapping[str, Any]], dict[str, str]] = lambda manifest: {}
+
+
 class Session(Protocol):
     """An opened engine."""
 
@@ -105,6 +146,7 @@ class Backend(Protocol):
         target: key of `deploy.targets.TARGETS`.
         section: key in `deploy` of the options that only this family reads; "" where it has none.
         files: every file of a bundle that is loaded.
+        triton: how Triton serves it; None where it does not.
     """
 
     name: str
@@ -113,6 +155,7 @@ class Backend(Protocol):
     section: str
     files: tuple[str, ...]
     precisions: tuple[Precision, ...]
+    triton: Triton | None
 
     @property
     def fallback_in_graph(self) -> bool:
@@ -138,3 +181,9 @@ class Backend(Protocol):
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
         """The INT8 proof, read from the built engine."""
+
+    def profile(self, bundle: Bundle, feeds: Tensors, runs: int) -> Iterable[LayerTime] | None:
+        """Median time of every executed layer over `runs` inferences, by the vendor's profiler; None without one."""
+
+    def requests(self, bundle: Bundle, threads: int) -> AbstractContextManager[Requests] | None:
+        """The engine, opened to run several inferences at a time on `threads` CPUs; None where it cannot."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from deploy.bundle.store import check_bundle
 from deploy.bundle.types import Bundle
 from deploy.targets import get_backend
-from deploy.targets.onnxruntime import backend as onnxruntime_backend
-from deploy.targets.openvino import backend as openvino_backend
 
 Mode = Literal["latency", "throughput"]
 Mask = NDArray[np.uint8]
@@ -61,58 +57,18 @@ def open_requests(bundle: Bundle, mode: Mode, threads: int) -> Iterator[Requests
 
             yield Requests(1, run, times_ms)
         return
-    opener = _THROUGHPUT.get(bundle.backend)
-    if opener is None:
+    opened = get_backend(bundle.backend).requests(bundle, threads)
+    if opened is None:
         raise UserError(
             f"{bundle.backend} has no throughput mode",
             why="several execution contexts could not be tried during development",
             fix="use --mode latency",
         )
-    backend = get_backend(bundle.backend)
-    check_bundle(bundle, backend.version(), backend.files)
-    with opener(bundle, threads) as requests:
-        yield requests
-
-
-@contextmanager
-def _openvino(bundle: Bundle, threads: int) -> Iterator[Requests]:
-    """As many requests as the plugin finds best; a request is filled only after its last result was taken."""
-
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": threads}
-    properties = {**bundle.manifest["properties"], **hints}
-    compiled = openvino_backend.compile_model(bundle.dir / openvino_backend.MODEL, properties)
-    free = [
-        compiled.create_infer_request() for _ in range(int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
-    ]
-
-    def submit(rgb: NDArray[np.uint8]) -> Wait:
-        request = free.pop()
-        request.get_input_tensor().data[0] = rgb
-        request.start_async()
-
-        def wait() -> Mask:
-            request.wait()
-            mask: Mask = request.get_output_tensor().data[0].copy()
-            free.append(request)
-            return mask
-
-        return wait
-
-    yield Requests(len(free), submit)
-
-
-@contextmanager
-def _onnxruntime(bundle: Bundle, threads: int) -> Iterator[Requests]:
-    """One session of one thread, called from `threads` threads; `run` is thread-safe."""
-    session = onnxruntime_backend.open_session(bundle.dir / onnxruntime_backend.MODEL, threads=1)
-    image = session.get_inputs()[0].name
-    with ThreadPoolExecutor(threads) as pool:
+    with opened as requests:
+        (image,), (mask,) = requests.input_names, requests.output_names
 
         def submit(rgb: NDArray[np.uint8]) -> Wait:
-            future = pool.submit(session.run, None, {image: rgb[np.newaxis]})
-            return lambda: np.asarray(future.result()[0][0], np.uint8)
+            wait = requests.submit({image: rgb[np.newaxis]})
+            return lambda: np.asarray(wait()[mask][0], np.uint8)
 
-        yield Requests(threads, submit)
-
-
-_THROUGHPUT = {"openvino": _openvino, "onnxruntime": _onnxruntime}
+        yield Requests(requests.capacity, submit)

@@ -14,7 +14,7 @@ from core.errors import UserError
 from deploy.bundle.store import check_bundle, write_bundle
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cuda_driver import Gpu, look
-from deploy.targets.base import LayerInfo, Session, Unavailable
+from deploy.targets.base import LayerInfo, Session, Tensors, Triton, Unavailable
 from deploy.targets.child import run_in_child
 from deploy.targets.packages import missing_package
 from deploy.targets.tensorrt import build_process as trt_child
@@ -43,6 +43,7 @@ class TRTBackend:
         self.vendor = vendor
         self.name = self.target = vendor.package
         self.title = vendor.title
+        self.triton = vendor.triton
 
     @property
     def fallback_in_graph(self) -> bool:
@@ -120,6 +121,12 @@ class TRTBackend:
             return from_information(told, str(bundle.dir / ENGINE))
         return from_build_log(gzip.decompress((bundle.dir / LOG).read_bytes()).decode().split("\n"))
 
+    def profile(self, bundle: Bundle, feeds: Tensors, runs: int) -> None:
+        """Not implemented: no GPU was available to try `IProfiler` on."""
+
+    def requests(self, bundle: Bundle, threads: int) -> None:
+        """Not implemented: no GPU was available to try several execution contexts on."""
+
     def _loads(self, bundle: Bundle) -> str:
         """Which version may have built `bundle`: an older one, too, if it was told to stay compatible."""
         built, own = bundle.manifest["version"], self.version()
@@ -170,5 +177,6 @@ TENSORRT = Vendor(
     strongly_typed_since=10,
     has_kernels=has_kernels,
     refuse=refuse,
+    triton=Triton("tensorrt", "KIND_GPU", {ENGINE: "model.plan"}, built_elsewhere=True),
 )
 BACKEND = TRTBackend(TENSORRT)

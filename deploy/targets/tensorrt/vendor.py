@@ -8,6 +8,7 @@ from importlib import import_module, metadata, util
 from typing import Any
 
 from core.config_tensorrt import TensorrtConfig
+from deploy.targets.base import Triton
 
 Capability = tuple[int, int]
 Release = tuple[int, int]
@@ -24,6 +25,7 @@ class Vendor:
         strongly_typed_since: first major version that takes precision from the graph, not from flags.
         has_kernels: whether a release runs on GPUs of a compute capability.
         refuse: raises `UserError` for options that only the other package has.
+        triton: how Triton serves its engines; None where it does not.
     """
 
     package: str
@@ -32,6 +34,7 @@ class Vendor:
     strongly_typed_since: int
     has_kernels: Callable[[Release, Capability], bool]
     refuse: Callable[[TensorrtConfig], None]
+    triton: Triton | None = None
 
     def module(self) -> Any:
         """The package itself, imported now."""

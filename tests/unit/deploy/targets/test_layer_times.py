@@ -4,7 +4,8 @@ import pytest
 
 from deploy.bundle.types import BuildOptions, Bundle
 from deploy.targets import get_backend
-from deploy.targets.layer_times import _single, layer_times
+from deploy.targets.layer_times import layer_times
+from deploy.targets.openvino.profiler import single
 from tests.nets.exported import Exported, image
 
 
@@ -28,4 +29,4 @@ def test_a_backend_without_a_profiler_says_so(tmp_path):
 
 def test_one_slow_run_does_not_stay_in_the_times():
     """OpenVINO's counters are running means: 9, 3, 3, 3 is read as 9, 6, 5, 4.5."""
-    assert _single([9.0, 6.0, 5.0, 4.5]) == [3.0, 3.0, 3.0]
+    assert single([9.0, 6.0, 5.0, 4.5]) == [3.0, 3.0, 3.0]

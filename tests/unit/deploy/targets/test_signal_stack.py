@@ -9,11 +9,11 @@ from deploy.hardware.signal_stack import BYTES
 
 PROGRAM = """
 import faulthandler, signal, subprocess, sys
-from deploy.targets.openvino import backend as openvino_backend
+from deploy.targets.openvino.engine import compile_model
 from deploy.hardware import signal_stack
 faulthandler.enable()
 before = signal_stack.size()
-model = openvino_backend.compile_model(sys.argv[1], {})
+model = compile_model(sys.argv[1], {})
 caught = []
 signal.signal(signal.SIGCHLD, lambda *_: caught.append(1))
 subprocess.run([sys.executable, "-c", "pass"], check=True)
