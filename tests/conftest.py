@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 
+import cv2
 import pytest
+import torch
 
 from core.console import show_messages
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tests run side by side, and small networks gain nothing from a second thread; commands inherit the variable."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,6 +33,7 @@ SMALL = [
     "bench.rounds=2",
     "bench.runs_per_round=2",
     "bench.warmup_ms=0",
+    "bench.throughput_ms=100",
 ]
 FACTORY = """
 from tests.nets.residual import ResidualNet
@@ -105,6 +106,8 @@ def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch, toolkit):
     first = assert_complete(tmp_path, "small")
     assert first["openvino int8"].pixel_agreement_simulated > 95
 
+    if toolkit == "builtin":
+        return  # what runs again depends on files and config alone, which the other case shows
     again = messages()
     assert stages(again, "up to date") == FLOAT | QUANTIZED - {"apply portable"}
     assert stages(again, "running") == set()
