@@ -52,7 +52,7 @@ def export(folder: Path) -> Exported:
     model = fx_graph.trace(residual_net(), example)
     export_onnx(model, example, folder / "fp32.onnx", OPSET)
     to_fp16(folder / "fp32.onnx", folder / "fp16.onnx")
-    insert(model, RULES)
+    insert(model, RULES, graph=onnx_graph.load(folder / "fp32.onnx"))
     set_modes(model, Mode.TRACK)
     model.train()
     for module in model.modules():

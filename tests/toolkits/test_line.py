@@ -11,15 +11,13 @@ from core.errors import UnsupportedEnvironment
 from deploy.placement.rules import RULES
 from qat.calibration.approaches import finish, prepare
 from qat.export import export_onnx
-from qat.quantization.insert import insert
 from qat.quantization.quantizers import Quantizer, quantizers
 from qat.quantization.toolkits import with_modelopt, with_pytorch_quantization
-from qat.tracing import fx_graph
 from qat.training.losses import PIDNetLoss
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
 from tests.nets.placing import place
-from tests.nets.residual import residual_net
+from tests.nets.residual_graph import quantized_residual
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
 
@@ -39,9 +37,7 @@ class Images(torch.utils.data.Dataset):
 
 
 def quantized(kind):
-    model = fx_graph.trace(residual_net(), EXAMPLE)
-    insert(model, RULES, kind=kind)
-    return model
+    return quantized_residual(16, kind)
 
 
 def trained(kind, folder, **settings):

@@ -25,10 +25,8 @@ from deploy.plan.plan import EXACT, OBSERVED, read_plan
 from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
 from qat.export import planned
-from qat.quantization.insert import insert
-from qat.tracing import fx_graph
 from tests.nets.exported import SHAPE
-from tests.nets.residual import residual_net
+from tests.nets.residual_graph import quantized_residual
 
 ROOT = Path(__file__).parents[4]
 METHODS = ("max", "moving_average", "percentile", "mse", "entropy")
@@ -45,9 +43,7 @@ def images(count=4):
 @pytest.fixture(scope="module")
 def traced():
     """The residual network with quantizers that have no ranges."""
-    model = fx_graph.trace(residual_net(), torch.zeros(SHAPE))
-    insert(model, RULES)
-    return model
+    return quantized_residual(SHAPE[-1])
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,16 @@ import torch
 from accelerate import PartialState
 
 from core.config import CalibrationConfig
-from deploy.placement.rules import RULES
 from qat.calibration.statistics import activation_quantizers, calibrate, collect
 from qat.processes.stages import is_main
-from qat.quantization.insert import insert
-from qat.tracing import fx_graph
-from tests.nets.residual import residual_net
+from tests.nets.residual_graph import quantized_residual
 
 METHODS = ("max", "moving_average", "percentile", "entropy", "mse")
 
 
 def ranges() -> dict[str, dict[str, float]]:
     """By method and quantizer, from seven images of growing contrast (an odd number: shares differ)."""
-    model = fx_graph.trace(residual_net(), torch.zeros(1, 3, 32, 32))
-    insert(model, RULES)
+    model = quantized_residual(32)
     images = [(1 + i) * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(7)]
     histograms = collect(model, images)
     found = {}

@@ -10,17 +10,14 @@ from torch import nn
 from core.config import QatConfig, TrainConfig
 from core.console import console
 from core.errors import UserError
-from deploy.placement.rules import RULES
 from qat.calibration.approaches import finish, prepare
 from qat.calibration.statistics import activation_quantizers
-from qat.quantization.insert import insert
 from qat.quantization.quantizers import Mode, magnitude, quantizers
 from qat.quantization.toolkits import first_importable, quantizer_class
-from qat.tracing import fx_graph
 from qat.training.losses import PIDNetLoss
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
-from tests.nets.residual import residual_net
+from tests.nets.residual_graph import quantized_residual
 
 STEPS_PER_EPOCH = 3
 OBSERVE_STEPS = 2
@@ -90,8 +87,7 @@ class Outcome:
 
     def __init__(self, folder: Path, **settings) -> None:
         config = QatConfig(**{"epochs": 2, "observe_steps": OBSERVE_STEPS, "learned_scales": False, **settings})
-        self.model = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
-        insert(self.model, RULES, kind=quantizer_class(first_importable()[0]))
+        self.model = quantized_residual(16, quantizer_class(first_importable()[0]))
         before = statistics(self.model)
         weight = self.model.get_submodule("head").weight.detach().clone()
         calibration = Calibration()
@@ -246,8 +242,7 @@ def test_direct_without_epochs_is_refused(tmp_path):
 
 
 def test_batch_norm_normalises_by_its_running_statistics_from_the_first_step(tmp_path):
-    model = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
-    insert(model, RULES)
+    model = quantized_residual(16)
     hooks = prepare(model, QatConfig(epochs=1), Calibration())
     model.train()
     hooks.on_step_start(0, 0)
@@ -259,8 +254,7 @@ def test_batch_norm_normalises_by_its_running_statistics_from_the_first_step(tmp
 
 def test_batch_norm_statistics_move_for_the_first_steps_on_request(tmp_path):
     assert Outcome(tmp_path, approach="calibrate", batch_norm_steps=1).statistics_moved
-    model = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
-    insert(model, RULES)
+    model = quantized_residual(16)
     hooks = prepare(model, QatConfig(epochs=1, batch_norm_steps=2), Calibration())
     training = []
     for step in range(4):

@@ -7,23 +7,19 @@ from torch import nn
 
 from core.config import CalibrationConfig
 from core.errors import UserError
-from deploy.placement.rules import RULES
 from deploy.plan.histogram import merged
 from deploy.plan.thresholds import amax_from
 from qat.calibration.statistics import activation_quantizers, calibrate, collect, observe_range
-from qat.quantization.insert import insert
 from qat.quantization.quantizers import Mode, quantizers
-from qat.tracing import fx_graph
 from tests.nets.residual import residual_net
+from tests.nets.residual_graph import quantized_residual
 
 SHAPE = (2, 3, 32, 32)
 
 
 @pytest.fixture
 def model():
-    traced = fx_graph.trace(residual_net(), torch.zeros(1, *SHAPE[1:]))
-    insert(traced, RULES)
-    return traced
+    return quantized_residual(SHAPE[-1])
 
 
 @pytest.fixture

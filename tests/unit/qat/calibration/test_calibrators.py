@@ -11,17 +11,14 @@ import torch
 
 from core.config import CalibrationConfig, QatConfig
 from core.errors import UserError
-from deploy.placement.rules import RULES
 from deploy.plan.histogram import Histogram, merged
 from deploy.plan.thresholds import amax_from
 from qat.calibration.approaches import finish, prepare
 from qat.calibration.calibrators import calibrate_weights, calibrator_of, least_squares_amax
 from qat.calibration.statistics import activation_quantizers, calibrate, collect
-from qat.quantization.insert import insert
 from qat.quantization.quantizer_names import names_of, quantized_weights
 from qat.quantization.quantizers import Mode, magnitude, quantizers
-from qat.tracing import fx_graph
-from tests.nets.residual import residual_net
+from tests.nets.residual_graph import quantized_residual
 from tests.unit.qat.calibration import calibrate_script
 
 ROOT = Path(__file__).parents[4]
@@ -30,8 +27,7 @@ SCRIPT = Path(__file__).with_name("calibrate_script.py")
 
 @pytest.fixture
 def model():
-    traced = fx_graph.trace(residual_net(), torch.zeros(1, 3, 32, 32))
-    insert(traced, RULES)
+    traced = quantized_residual(32)
     return traced
 
 

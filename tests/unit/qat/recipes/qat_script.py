@@ -19,18 +19,15 @@ from torch import Tensor, fx
 from torch.utils.data import Dataset
 
 from core.config import QatConfig, TrainConfig
-from deploy.placement.rules import RULES
 from qat.calibration.approaches import prepare
-from qat.quantization.insert import insert
 from qat.quantization.toolkits import AUTO, first_importable, quantizer_class
-from qat.tracing import fx_graph
 from qat.tracing.inputs import device_of
 from qat.training.distill import distilled
 from qat.training.losses import PIDNetLoss
 from qat.training.recipe import Recipe
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
-from tests.nets.residual import residual_net
+from tests.nets.residual_graph import quantized_residual, traced_residual
 
 STEPS_PER_EPOCH = 3
 SETTINGS: dict[str, Any] = {
@@ -82,10 +79,9 @@ class Run:
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.config = QatConfig(**{**SETTINGS, **changes})
-        self.teacher = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
-        self.model: fx.GraphModule = fx_graph.trace(residual_net(), torch.zeros(1, 3, 16, 16))
+        self.teacher = traced_residual(16)
         toolkit = first_importable()[0] if self.config.toolkit == AUTO else self.config.toolkit
-        insert(self.model, RULES, kind=quantizer_class(toolkit))
+        self.model: fx.GraphModule = quantized_residual(16, quantizer_class(toolkit))
         section = self.config
         self.plan = TrainPlan(
             stage="qat",
