@@ -110,11 +110,20 @@ def test_the_line_from_data_to_results(small, approach, toolkit):
     assert named == "builtin" or toolkit == "auto"
 
 
-@pytest.mark.parametrize("toolkit", TOOLKITS)
 @pytest.mark.parametrize(
-    ("approach", "learned"), [("calibrate", False), ("calibrate", True), ("stats_only", False), ("direct", True)]
+    ("approach", "learned", "toolkit"),
+    [
+        ("calibrate", False, "auto"),
+        ("calibrate", True, "auto"),
+        ("stats_only", False, "auto"),
+        ("direct", True, "auto"),
+        ("calibrate", False, "builtin"),
+        pytest.param("calibrate", True, "builtin", marks=pytest.mark.slow),
+        pytest.param("stats_only", False, "builtin", marks=pytest.mark.slow),
+        ("direct", True, "builtin"),
+    ],
 )
-def test_every_recipe_computes_as_on_the_cpu(small, seen, approach, toolkit, learned):
+def test_every_recipe_computes_as_on_the_cpu(small, seen, approach, learned, toolkit):
     """Values agree but for the last bits: the operators are the GPU's, which add up in another order."""
     own = (f"qat.approach={approach}", f"qat.toolkit={toolkit}", f"qat.learned_scales={str(learned).lower()}")
     config, found = small(*RECIPE, *own), {}

@@ -15,10 +15,9 @@ from deploy.targets.tuned import Scheme
 from deploy.tuning.choices import global_choices
 from qat import api
 from qat.quantization.insert import insert
-from qat.tracing import fx_graph
 from tests.nets.exported import reference
 from tests.nets.placing import place
-from tests.nets.residual import residual_net
+from tests.nets.residual_graph import residual_graph, traced_residual
 from tests.rules.notation import net, quantized, whys
 
 CHAIN = """
@@ -115,8 +114,8 @@ def test_neither_side_is_refused():
 )
 def test_what_is_trained_is_what_is_placed(tmp_path, settings):
     config = PlacementConfig.model_validate(settings)
-    model = fx_graph.trace(residual_net(), torch.zeros(SHAPE))
-    trained = insert(model, rules_of(config), config.skip)
+    model = traced_residual(SHAPE[-1])
+    trained = insert(model, rules_of(config), config.skip, graph=residual_graph(SHAPE[-1]))
     image = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3))
     api.calibrate(model, [image])
     api.export(model, image, tmp_path / "qdq.onnx")

@@ -14,10 +14,9 @@ from qat.api import quantize
 from qat.calibration.calibrators import calibrator_of
 from qat.quantization.insert import insert_configured
 from qat.quantization.quantizers import quantizers
-from qat.tracing import fx_graph
 from qat.training.distill import distilled
-from tests.nets.exported import export
 from tests.nets.residual import residual_net
+from tests.nets.residual_graph import residual_graph, traced_residual
 from tests.rules.notation import net
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
@@ -30,7 +29,12 @@ RULES = (Rule("softmax-inputs", "a reason", "a source", lambda graph, node: None
 
 @pytest.fixture
 def model():
-    return fx_graph.trace(residual_net(), EXAMPLE)
+    return traced_residual(32)
+
+
+def placed(model, config, **more):
+    """`insert_configured` on the network's graph."""
+    return insert_configured(model, config, graph=residual_graph(32), **more)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def model():
 )
 def test_a_pattern_that_names_nothing_is_refused_with_near_names(model, settings, what, near):
     with pytest.raises(UserError) as error:
-        insert_configured(model, PlacementConfig.model_validate(settings))
+        placed(model, PlacementConfig.model_validate(settings))
     assert error.value.what.startswith(what)
     assert "did you mean" in error.value.fix and near in error.value.fix
     assert not quantizers(model), "the network is as it was"
@@ -59,14 +63,14 @@ def test_from_python_it_is_the_same_error():
 
 
 def test_patterns_that_name_something_pass(model):
-    insert_configured(model, PlacementConfig(skip=("blocks.0.*", "Resize"), only=("Conv",)))
+    placed(model, PlacementConfig(skip=("blocks.0.*", "Resize"), only=("Conv",)))
     assert "blocks.1.conv1.weight_quantizer" in quantizers(model)
 
 
 def test_a_rule_that_finds_nothing_is_told(model, tmp_path):
     (tmp_path / "rules.py").write_text(OWN_RULES, encoding="utf-8")
     with console.capture() as captured:
-        insert_configured(model, PlacementConfig(custom=(tmp_path / "rules.py",)))
+        placed(model, PlacementConfig(custom=(tmp_path / "rules.py",)))
     assert "rule softmax-inputs finds nothing of its kind" in captured.get()
 
 
@@ -76,16 +80,16 @@ def test_a_rule_from_python_places_quantizers_and_obeys_the_config(model):
 
     own = Rule("every-add", "both inputs in INT8", "this test", both_inputs)
     with console.capture() as captured:
-        where = insert_configured(model, PlacementConfig(), own=(own,))
+        where = placed(model, PlacementConfig(), own=(own,))
     assert captured.get() == ""
     assert {item.rule for item in where.edges} >= {"every-add"}
-    only = fx_graph.trace(residual_net(), EXAMPLE)
-    where = insert_configured(only, PlacementConfig(only=("head",)), own=(own,))
+    only = traced_residual(32)
+    where = placed(only, PlacementConfig(only=("head",)), own=(own,))
     assert {item.edge.node for item in where.edges} == {"head"}
 
 
 def test_calibration_overrides_and_distilled_features_suggest_names(model):
-    insert_configured(model, PlacementConfig())
+    placed(model, PlacementConfig())
     override = {"match": "blocks.0.conv_1", "method": "max"}
     with pytest.raises(UserError) as error:
         calibrator_of(model, CalibrationConfig.model_validate({"overrides": [override]}))
@@ -98,8 +102,8 @@ def test_calibration_overrides_and_distilled_features_suggest_names(model):
     assert error.value.fix == "did you mean classifier?"
 
 
-def test_the_command_refuses(tmp_path, monkeypatch, capsys):
-    source = str(export(tmp_path).qdq)
+def test_the_command_refuses(exported, tmp_path, monkeypatch, capsys):
+    source = str(exported.qdq)
     for option in ("--skip", "--only"):
         monkeypatch.setattr("sys.argv", ["deploy", "place", source, str(tmp_path / "out.onnx"), option, "haed"])
         assert deploy_main() == EXIT_USER_ERROR

@@ -54,12 +54,16 @@ def commands_below(folder):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "words"), [(signal.SIGTERM, 143, "terminated by SIGTERM"), (signal.SIGINT, 130, "interrupted")]
+    ("number", "code", "words", "name", "more"),
+    [
+        (signal.SIGTERM, 143, "terminated by SIGTERM", "run", []),
+        (signal.SIGINT, 130, "interrupted", "train", ["model.checkpoint=null", "train.epochs=1"]),
+    ],
 )
-def test_a_run_that_is_stopped_takes_its_children_along(tmp_path, number, code, words):
+def test_a_run_that_is_stopped_takes_its_children_along(tmp_path, number, code, words, name, more):
     (tmp_path / "own.py").write_text(SLOW_DATA)
-    own = [*settings(tmp_path), "data.name=custom", f"data.factory={tmp_path}/own.py:make"]
-    process = start("-m", "qat", "run", *options(own, CONFIG), folder=tmp_path)
+    own = [*settings(tmp_path), "data.name=custom", f"data.factory={tmp_path}/own.py:make", *more]
+    process = start("-m", "qat", name, *options(own, CONFIG), folder=tmp_path)
     wait_for(tmp_path / "child")
     process.send_signal(number)
     done = finish(process, timeout_s=20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -10,21 +12,25 @@ from qat.sensitivity.network.weights import model_hash
 from qat.sensitivity.pipeline import analyse
 from tests.sensitivity.users import PLAIN, RESIDUAL, UNTRACEABLE, write_user
 
+SOURCES = {"plain": PLAIN, "untraceable": UNTRACEABLE}
+NETS, PARTS, MODES = tuple(SOURCES), ("both", "weight", "activation"), ("one_in", "one_out")
+# Every two of these settings meet in one of the fast cases.
+CASES = [
+    pytest.param(NETS[n], PARTS[p], MODES[m], marks=[pytest.mark.slow] if (n + p + m) % 2 else [])
+    for n, p, m in product(range(2), range(3), range(2))
+]
 
-@pytest.mark.parametrize("mode", ["one_in", "one_out"])
-@pytest.mark.parametrize("part", ["both", "weight", "activation"])
-@pytest.mark.parametrize("net", [PLAIN, UNTRACEABLE], ids=["plain", "untraceable"])
+
+@pytest.mark.parametrize(("net", "part", "mode"), CASES)
 def test_the_planted_fault_comes_first(tmp_path, net, mode, part) -> None:
-    found = analyse(write_user(tmp_path, net, fragile="conv3", mode=mode, part=part))
+    found = analyse(write_user(tmp_path, SOURCES[net], fragile="conv3", mode=mode, part=part))
     assert found.ranking.groups[0].group == "conv3"
     assert {score.group for score in found.ranking.groups} == {group.name for group in found.evaluator.groups}
 
 
-@pytest.mark.parametrize("mode", ["one_in", "one_out"])
-@pytest.mark.parametrize("part", ["both", "weight"])
-@pytest.mark.parametrize("net", [PLAIN, UNTRACEABLE], ids=["plain", "untraceable"])
+@pytest.mark.parametrize(("net", "part", "mode"), [case for case in CASES if case.values[1] != "activation"])
 def test_the_gradient_screen_alone_puts_the_planted_fault_first(tmp_path, net, mode, part) -> None:
-    config = write_user(tmp_path, net, fragile="conv3", screen="gradient", exact_top=0, mode=mode, part=part)
+    config = write_user(tmp_path, SOURCES[net], fragile="conv3", screen="gradient", exact_top=0, mode=mode, part=part)
     found = analyse(config)
     assert found.ranking.groups[0].group == "conv3"
     assert all(set(score.scores) == {"taylor"} and score.exact is None for score in found.ranking.groups)
