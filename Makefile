@@ -63,7 +63,7 @@ gpu-check: $(READY) ## what only a GPU can show, in five minutes: training, engi
 # A file's tests stay on one worker, for what they share; the files that take longest come first by name.
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY) ## fast tests, on up to four CPUs
-	$(RUN) -m pytest -m "not slow and not gpu" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(RUN) -m pytest -m "not slow and not gpu" -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(READY) ## tests that take minutes or a GPU
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)

@@ -1,5 +1,19 @@
 """Sensitivity of the parts of a network to INT8, measured without changing the network."""
 
-from qat.sensitivity.network.save import load
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qat.sensitivity.network.save import load
 
 __all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load`, which brings torch: reports read this package's types without it."""
+    if name != "load":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from qat.sensitivity.network.save import load
+
+    return load

@@ -18,7 +18,6 @@ from typing import Any
 import onnx_graphsurgeon as gs
 import torch
 from accelerate.utils import send_to_device
-from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 from torch.utils._pytree import tree_leaves
@@ -52,6 +51,8 @@ def float_graph(
     Raises:
         UserError: torch cannot export the network, or an input is no tensor.
     """
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes  # slow to import, and few commands export
+
     exported = without_quantizers(model).cpu().eval()
     example = send_to_device(example, "cpu")
     fx_graph.annotate(exported, example)
