@@ -13,6 +13,7 @@ from core.cli import add_config_options, config_from, count, percent
 from core.command import run_cli
 from core.config import ActivationCalibrator
 from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED, UserError
+from deploy.apps.quantize import cli as quantize
 from deploy.hardware.machine import cpu_threads
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="place, verify and build the run's engines (`make engine`)")
     add_config_options(build)
     build.set_defaults(run=_build)
+
+    quantize.add_command(commands)
 
     place = commands.add_parser("place", help="bring any Q/DQ ONNX to a target's placement")
     place.add_argument("source", type=Path)

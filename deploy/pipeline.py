@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -174,18 +175,30 @@ def _compare(placed: Path, paths: RunPaths, *, trained: bool) -> Parity:
 
 def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:
     """Build one engine from the run's graph of that precision if it is missing or stale; failing is an outcome, too."""
+    out = paths.bundle(backend.name, precision)
+
+    def build() -> tuple[Path, Bundle]:
+        source = _source(config, paths, backend, precision)
+        return source, _ensure_bundle(config, paths, backend, source, out, precision, "logits")
+
+    return attempt(backend, precision, build)
+
+
+def attempt(backend: Backend, precision: Precision, build: Callable[[], tuple[Path, Bundle]]) -> BuildOutcome:
+    """The outcome of `build`, which makes a graph and its engine; that it fails or cannot run here is an outcome, too.
+
+    A vendor's builder may raise anything; its row must say so, and the others go on.
+    """
     missing = backend.available(precision)
     if missing is not None:
         say(f"{title_of(backend.name)} {precision}: unavailable: {missing}")
         return BuildOutcome(backend.name, precision, None, "unavailable", str(missing))
-    out = paths.bundle(backend.name, precision)
     try:
-        source = _source(config, paths, backend, precision)
-        bundle = _ensure_bundle(config, paths, backend, source, out, precision, "logits")
-        return BuildOutcome(backend.name, precision, bundle, "ok", source=source)
-    except Exception as error:  # a vendor's builder may raise anything; its row must say so and the others go on
-        say(f"engine {out.name}: failed: {error}")
+        source, bundle = build()
+    except Exception as error:
+        say(f"engine {backend.name}-{precision}: failed: {error}")
         return BuildOutcome(backend.name, precision, None, "failed", f"{type(error).__name__}: {error}")
+    return BuildOutcome(backend.name, precision, bundle, "ok", source=source)
 
 
 def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildOutcome:
@@ -217,13 +230,18 @@ def _ensure_bundle(
         meaning=meaning_of(config, paths, kind),
         placement=_summary(config, paths, backend.target) if precision == "int8" else {},
     )
+    return ensure_bundle(backend, source, out, options, paths.manifest)
+
+
+def ensure_bundle(backend: Backend, source: Path, out: Path, options: BuildOptions, manifest: Path) -> Bundle:
+    """The engine of `source` in the folder `out`, built if it is missing or stale; `manifest` records stages."""
     stage = Stage(
         name=f"engine {out.name}",
         outputs=(out / "manifest.json",),
         inputs=(source,),
-        params={"options": vars(options), "built_with": built_with(backend, precision)},
+        params={"options": vars(options), "built_with": built_with(backend, options.precision)},
     )
-    ensure_stage(stage, paths.manifest, lambda: _build_bundle(backend, source, out, options))
+    ensure_stage(stage, manifest, lambda: _build_bundle(backend, source, out, options))
     return read_bundle(out)
 
 
@@ -243,12 +261,13 @@ def _summary(config: Config, paths: RunPaths, target: str) -> dict[str, Any]:
     report = paths.placement(target)
     if not report.is_file():  # the graph was placed by hand
         return {"target": target}
-    found = read_json(report)
-    return {
-        "target": target,
-        "tuned": any(tuned_target(path) == target for path in config.placement.tuned),
-        "skips": dict(Counter(skip["rule"] for skip in found["skips"]).most_common()),
-    }
+    tuned = any(tuned_target(path) == target for path in config.placement.tuned)
+    return placement_summary(target, [skip["rule"] for skip in read_json(report)["skips"]], tuned)
+
+
+def placement_summary(target: str, skipped: Iterable[str], tuned: bool = False) -> dict[str, Any]:
+    """What a manifest says of a placement; `skipped` are the rules that left nodes in float."""
+    return {"target": target, "tuned": tuned, "skips": dict(Counter(skipped).most_common())}
 
 
 def _source(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> Path:

@@ -13,13 +13,14 @@ import numpy as np
 from benchmarks.measure import conditions, environment, latency
 from benchmarks.record.files import CostCurves
 from benchmarks.record.rows import Point, Status
-from benchmarks.record.table import Table, times_faster
+from benchmarks.record.table import times_faster
 from benchmarks.studies.reshape import export_at
 from core.artifacts import sha256_file
 from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError, one_line
 from core.paths import RunPaths
+from core.text_table import Table
 from deploy.bundle.types import Precision
 from deploy.pipeline import build_options
 from deploy.targets import get_backend

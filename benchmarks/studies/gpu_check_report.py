@@ -9,7 +9,8 @@ from pydantic import Field
 
 from benchmarks.record.details import Environment
 from benchmarks.record.rows import Record, Row, Status
-from benchmarks.record.table import ENGINES, MISSING, Table, notes, table_of
+from benchmarks.record.table import ENGINES, MISSING, notes, table_of
+from core.text_table import Table
 
 VENDOR_PACKAGES = ("torch", "tensorrt", "tensorrt-rtx", "pycuda", "nvidia-modelopt")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -14,12 +15,61 @@ from deploy.apply.target import TargetConfig
 from deploy.graph import onnx_graph
 from deploy.placement.planning import decide, wanted
 from deploy.plan.carry import carry
+from deploy.plan.histogram import Histogram
 from deploy.plan.plan import OBSERVED, QuantizationPlan
 from deploy.plan.scale import Scale, activation_scale, max_scale
 from deploy.plan.statistics import collect
 from deploy.plan.thresholds import amax_from, origin_of
 
 Images = Sequence[NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one pass over the calibration images found: ranges by any method follow without another.
+
+    Attributes:
+        histograms: of |x| by activation.
+        weights: scale of each weight, its largest magnitude per output channel.
+    """
+
+    histograms: dict[str, Histogram]
+    weights: dict[str, Scale]
+
+    def plan(self, config: CalibrationConfig) -> QuantizationPlan:
+        """Scales by `config.method`; nothing uses them yet."""
+        ranges = {
+            name: activation_scale(amax_from(found, config.method, config.percentile, config.momentum))
+            for name, found in self.histograms.items()
+        }
+        return QuantizationPlan().adding(ranges, origin_of(config.method)).adding(self.weights, "max")
+
+
+def observe(graph: gs.Graph, images: Images, goals: Iterable[TargetConfig]) -> Observed:
+    """Histograms of every activation of `graph` that one of `goals` would quantize, and the scales of their weights.
+
+    Args:
+        graph: float and clean (see `deploy.graph.onnx_graph.clean`); it is not changed.
+        images: network inputs, float32 (1, C, H, W) each.
+
+    Raises:
+        UserError: there are no images, they do not fit the graph, or no rule finds anything to quantize.
+    """
+    if not images:
+        raise UserError("there are no calibration images", why="ranges are measured on images", fix="give some")
+    view = onnx_graph.view(graph)
+    activations: dict[str, None] = {}
+    weights: dict[str, int] = {}
+    for goal in goals:
+        found, axes = wanted(view, goal.rules or (), goal.skip)
+        activations |= dict.fromkeys(found)
+        weights |= axes
+    if not activations:
+        raise UserError(
+            "no placement rule found anything to quantize",
+            fix="check placement.only, placement.skip and placement.disable",
+        )
+    return Observed(collect(graph, list(activations), images), _weight_scales(graph, weights))
 
 
 def calibrate(
@@ -37,22 +87,8 @@ def calibrate(
     Raises:
         UserError: there are no images, they do not fit the graph, or no rule finds anything to quantize.
     """
-    if not images:
-        raise UserError("there are no calibration images", why="ranges are measured on images", fix="give some")
-    view = onnx_graph.view(graph)
-    activations, weights = wanted(view, goal.rules or (), goal.skip)
-    if not activations:
-        raise UserError(
-            "no placement rule found anything to quantize",
-            fix="check placement.only, placement.skip and placement.disable",
-        )
-    histograms = collect(graph, activations, images)
-    ranges = {
-        name: activation_scale(amax_from(found, config.method, config.percentile, config.momentum))
-        for name, found in histograms.items()
-    }
-    plan = QuantizationPlan().adding(ranges, origin_of(config.method)).adding(_weight_scales(graph, weights), "max")
-    plan, _ = decide(view, plan, goal.rules or (), goal.skip)
+    plan = observe(graph, images, [goal]).plan(config)
+    plan, _ = decide(onnx_graph.view(graph), plan, goal.rules or (), goal.skip)
     return complete(plan, graph, images, others)
 
 

@@ -6,7 +6,6 @@ after an imprecise one inherit its noise, so the first low value on a path is th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from deploy.checks.parity import HIGHEST_SNR_DB
+from deploy.checks.fidelity import decibels
 from deploy.graph.debug_session import watching
 from deploy.graph.opgraph import WEIGHTED
 
@@ -48,13 +47,7 @@ def layer_snr(reference: Path, placed: Path, images: Iterable[NDArray[np.float32
             float(np.square(value - other, dtype=np.float64).sum()) for value, other in zip(expected, got, strict=True)
         ]
     pairs = zip(tensors, signal, noise, strict=True)
-    return [LayerSnr(makers[tensor], tensor, _decibels(power, error)) for tensor, power, error in pairs]
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if not noise:
-        return HIGHEST_SNR_DB
-    return min(10 * math.log10(signal / noise), HIGHEST_SNR_DB) if signal else -HIGHEST_SNR_DB
+    return [LayerSnr(makers[tensor], tensor, decibels(power, error)) for tensor, power, error in pairs]
 
 
 def _weighted_outputs(path: Path) -> set[str]:

@@ -20,6 +20,7 @@ from deploy.graph.opgraph import Node, OpGraph
 from deploy.graph.opset import raise_opset
 
 ERRORS_ONLY, WARNINGS = 3, 2  # ONNX Runtime's severities; the second is its default
+MOST_BYTES = 2**31 - 1  # of one protobuf message, in which ONNX Runtime and the checker take a graph
 FOLD_LIMIT_BYTES = 64 << 20  # constants larger than this are left to the engine
 
 
@@ -31,6 +32,12 @@ def load(path: Path) -> gs.Graph:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf raises its own DecodeError type, which differs between builds
         raise UserError(f"{path} cannot be read as ONNX", why=str(error)) from error
+    if (size := sum(len(tensor.raw_data) for tensor in model.graph.initializer)) > MOST_BYTES:
+        raise UserError(
+            f"{path} is too large: {size / 1e9:.1f} GB of weights",
+            why="a graph of more than 2 GB cannot be checked, run or built here",
+            fix="export a smaller network, or split it",
+        )
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     graph = gs.import_onnx(model)

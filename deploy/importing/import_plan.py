@@ -24,6 +24,15 @@ def import_plan(source: Path) -> tuple[gs.Graph, QuantizationPlan]:
     Raises:
         UserError: no such file, or pairs that have no plain form (see `deploy.importing.foreign`).
     """
-    graph = to_pairs(onnx_graph.load(source))
+    return import_graph(onnx_graph.load(source))
+
+
+def import_graph(graph: gs.Graph) -> tuple[gs.Graph, QuantizationPlan]:
+    """`import_plan` of a graph that is loaded already; it is changed.
+
+    Raises:
+        UserError: pairs that have no plain form (see `deploy.importing.foreign`).
+    """
+    graph = to_pairs(graph)
     scales = carry_to_folded(graph, strip(graph))
     return fold_bn(onnx_graph.clean(graph), QuantizationPlan().with_scales(scales, ORIGIN))

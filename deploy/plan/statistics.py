@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -14,11 +14,11 @@ from deploy.graph.debug_session import watching
 from deploy.plan.histogram import Histogram
 
 
-def collect(graph: gs.Graph, tensors: Sequence[str], images: Iterable[NDArray[np.float32]]) -> dict[str, Histogram]:
+def collect(graph: gs.Graph, tensors: Sequence[str], images: Sequence[NDArray[np.float32]]) -> dict[str, Histogram]:
     """A histogram of |x| of each of `tensors`; ONNX Runtime runs the graph with nothing fused.
 
     Args:
-        graph: float, with one input; an input of a larger batch gets each image that often.
+        graph: float, with one input; an input of a larger batch gets an image as often as it takes.
         tensors: activations of `graph`.
         images: network inputs, float32 (1, C, H, W) each.
 
@@ -29,9 +29,9 @@ def collect(graph: gs.Graph, tensors: Sequence[str], images: Iterable[NDArray[np
     feed = session.get_inputs()[0]
     batch = feed.shape[0] if isinstance(feed.shape[0], int) else 1
     histograms = [Histogram(name) for name in tensors]
-    for image in track(list(images), "observe"):
+    for image in track(images, "observe"):
         try:
-            values = session.run(list(tensors), {feed.name: np.repeat(image, batch, axis=0)})
+            values = session.run(list(tensors), {feed.name: np.repeat(image, max(1, batch // len(image)), axis=0)})
         except Exception as error:  # ONNX Runtime has an exception type for each of its status codes
             raise UserError("the calibration images do not fit the graph", why=str(error)) from error
         for histogram, value in zip(histograms, values, strict=True):

@@ -29,7 +29,7 @@ def title_of(name: str) -> str:
 def get_backend(name: str) -> Backend:
     """The backend of that name; raises `UserError` for a name that is not in `BACKEND_NAMES`."""
     if name not in BACKEND_NAMES:
-        raise UserError(f"no backend {name!r}", why=f"there are {', '.join(BACKEND_NAMES)}")
+        raise UserError(f"no backend {name!r}", fix=f"backends: {', '.join(BACKEND_NAMES)}")
     return cast(Backend, import_module(f"{__name__}.{name}.backend").BACKEND)
 
 

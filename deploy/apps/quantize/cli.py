@@ -1,0 +1,92 @@
+"""The options of `python -m deploy quantize`, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from core.cli import count, percent
+from core.config import ActivationCalibrator
+from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED
+from deploy.apps.quantize.options import PRESETS, Options, parse_size
+from deploy.hardware.machine import cpu_threads
+
+
+def add_command(commands: Any) -> None:
+    """Add `quantize` to the subcommands of a parser."""
+    parser = commands.add_parser(
+        "quantize", help="one ONNX file and a folder of pictures to INT8 engines and a comparison with FP32"
+    )
+    parser.add_argument("source", type=Path, help="float ONNX: any opset that can be raised, FP32 or FP16")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="pictures, or .npy float32 (N, C, H, W)"
+    )
+    parser.add_argument("--labels", type=Path, metavar="PATH", help=".csv of picture,class; or a folder of label maps")
+    parser.add_argument("--target", default="auto", metavar="A,B", help="backends; auto: all that run here")
+    parser.add_argument("--tolerance", type=percent, metavar="POINTS", help="exit 1 where INT8 loses more than these")
+    parser.add_argument("--preset", choices=list(PRESETS), help="normalisation; default: imagenet")
+    parser.add_argument("--mean", type=_numbers, default=(), metavar="R,G,B", help="of x / 255")
+    parser.add_argument("--std", type=_numbers, default=(), metavar="R,G,B")
+    parser.add_argument("--bgr", action="store_true", help="the network takes blue first")
+    parser.add_argument("--shape", type=_size, metavar="HxW", help="where the file leaves the size open")
+    parser.add_argument("--layout", choices=["NCHW", "NHWC"], help="where the file leaves it open")
+    parser.add_argument("--fit", choices=["stretch", "crop"], default="stretch", help="how pictures get the size")
+    parser.add_argument("--pictures", type=count, metavar="N", help="how many; default: at most 100")
+    parser.add_argument("--calibrator", choices=get_args(ActivationCalibrator), help="default: the closest to FP32")
+    parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="nodes that stay in float")
+    parser.add_argument("--threads", type=count, default=1, help=f"CPUs an engine may use; there are {cpu_threads()}")
+    parser.add_argument("--rounds", type=count, default=10, metavar="N", help="of the interleaved timing")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: engines/NAME-OF-THE-FILE")
+    parser.add_argument("--debug", action="store_true")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int | None:
+    from rich.console import Console
+
+    from deploy.apps.quantize.command import quantize, reproducing, require_tolerance
+
+    options = options_of(arguments)
+    result = quantize(options, reproducing(sys.argv[1:]))
+    console = Console(highlight=False, soft_wrap=True)
+    result.table().print(console, result.lines())
+    if len({each.output for row in result.rows for each in row.fidelity}) > 1:
+        result.outputs().print(console)
+    print(f"engines, quantize.json, report.html: {options.out}")
+    if result.best is not None:
+        print(f"next: python -m deploy inspect {result.best.folder}")
+    if options.tolerance is not None:
+        require_tolerance(result.rows, options.tolerance)
+    if any(row.status == "failed" for row in result.rows):
+        return EXIT_GATE_MISSED
+    return None if any(row.folder for row in result.rows) else EXIT_ENVIRONMENT
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """The arguments by name."""
+    same = ("source", "data", "labels", "tolerance", "preset", "mean", "std", "bgr", "layout", "fit", "pictures")
+    return Options(
+        **{key: getattr(arguments, key) for key in (*same, "calibrator", "skip", "threads", "rounds")},
+        out=arguments.out or Path("engines") / arguments.source.stem,
+        targets=tuple(name.strip() for name in arguments.target.split(",") if name.strip()),
+        size=arguments.shape,
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not numbers with commas between") from error
+    if len(values) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} has {len(values)} numbers, not 1 or 3")
+    return values
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

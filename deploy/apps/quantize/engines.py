@@ -1,0 +1,92 @@
+"""From a float graph and its plan to the engines of every chosen backend, each at all its precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_graphsurgeon as gs
+
+from core.artifacts import write_json
+from core.errors import UserError
+from deploy.apply.apply import apply
+from deploy.apply.fp16 import to_fp16
+from deploy.apply.target import TargetConfig
+from deploy.checks.write import write_verified
+from deploy.pipeline import BuildOutcome, attempt, ensure_bundle, placement_summary
+from deploy.placement.rule_sets import select
+from deploy.plan.plan import QuantizationPlan
+from deploy.targets import BACKEND_NAMES, get_backend, target_for
+from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
+
+AUTO = "auto"
+
+
+def chosen_backends(names: Sequence[str]) -> list[Backend]:
+    """The backends of these names; with none, or `auto`, all that run here.
+
+    Raises:
+        UserError: a name that is no backend.
+    """
+    if not names or tuple(names) == (AUTO,):
+        found = [get_backend(name) for name in BACKEND_NAMES]
+        return [backend for backend in found if backend.runnable(backend.precisions[0]) is None]
+    return [get_backend(name) for name in dict.fromkeys(names)]
+
+
+def goal_of(backend: Backend, skip: Sequence[str] = ()) -> TargetConfig:
+    """A backend's target under its own rules."""
+    target = target_for(backend.target)
+    return TargetConfig(target, select(target.rule_set), tuple(skip))
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where engines are made, and of what.
+
+    Attributes:
+        folder: holds `float.onnx`, the Q/DQ graph of each target, and a folder for each engine.
+        options: what every builder gets besides its precision: threads, and the meaning of the network's tensors.
+    """
+
+    folder: Path
+    graph: gs.Graph
+    plan: QuantizationPlan
+    options: BuildOptions
+    skip: Sequence[str] = ()
+
+    @property
+    def float_onnx(self) -> Path:
+        return self.folder / "float.onnx"
+
+    def outcome(self, backend: Backend, precision: Precision) -> BuildOutcome:
+        """The engine, or why there is none."""
+        return attempt(backend, precision, lambda: self._build(backend, precision))
+
+    def _build(self, backend: Backend, precision: Precision) -> tuple[Path, Bundle]:
+        source, placement = self.float_onnx, dict[str, Any]()
+        if precision == "fp16":
+            source = self.folder / "fp16.onnx"
+            to_fp16(self.float_onnx, source)
+        elif precision == "int8":
+            source, placement = self.place(backend)
+        options = replace(self.options, precision=precision, placement=placement)
+        out = self.folder / f"{backend.name}-{precision}"
+        return source, ensure_bundle(backend, source, out, options, self.folder / "stages.json")
+
+    def place(self, backend: Backend) -> tuple[Path, dict[str, Any]]:
+        """The verified Q/DQ graph for a backend, and what its manifest says of it.
+
+        Raises:
+            UserError: no tensor would be quantized, or the graph breaks an invariant.
+        """
+        goal = goal_of(backend, self.skip)
+        applied = apply(self.graph, self.plan, goal)
+        if not applied.plan.quantized:
+            raise UserError(f"nothing would be quantized for {backend.name}", why="no rule finds a tensor")
+        path = self.folder / f"{goal.target.name}.onnx"
+        write_verified(applied, goal.target, path)
+        write_json(path.with_suffix(".placement.json"), applied.plan.to_json())
+        return path, placement_summary(goal.target.name, [skip.rule for skip in applied.plan.skips])

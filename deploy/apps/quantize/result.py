@@ -1,0 +1,113 @@
+"""What `python -m deploy quantize` leaves behind: a table, `quantize.json` and `report.html`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from core.artifacts import write_json, write_text
+from core.text_table import Table
+from deploy.apps.quantize.compare import Row
+from deploy.checks.fidelity import Fidelity
+
+MISSING = "–"
+RESULT, REPORT = "quantize.json", "report.html"
+_SHORT = {"agreement": "equal %", "iou": "IoU %", "snr_db": "SNR dB"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything found, in words and numbers.
+
+    Attributes:
+        told: what was decided for the user, by subject: the input, the pictures, the calibrator.
+        rows: engines.
+        trials: calibrators, the closest first.
+        metric: what labels measure; "" without labels.
+    """
+
+    source: str
+    told: dict[str, str]
+    rows: Sequence[Row]
+    trials: Sequence[dict[str, Any]] = ()
+    metric: str = ""
+    command: str = ""
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def best(self) -> Row | None:
+        """The fastest INT8 engine that ran."""
+        timed = [row for row in self.rows if row.precision == "int8" and row.ms is not None]
+        return min(timed, key=lambda row: row.ms or 0.0, default=None)
+
+    def table(self) -> Table:
+        """At most 80 columns wide."""
+        columns = ["engine", "ms", "× FP32", *_SHORT.values(), "INT8", *([self.metric] if self.metric else [])]
+        return Table(columns, [self._cells(row) for row in self.rows])
+
+    def _cells(self, row: Row) -> list[str]:
+        cells = [row.engine + ("*" if row.status == "simulated" else ""), _number(row.ms)]
+        cells.append(MISSING if row.speedup is None else f"{row.speedup.value:.2f}×")
+        cells += [
+            _worst(row.fidelity, lambda each: each.agreement, 100),
+            _worst(row.fidelity, lambda each: each.iou, 100),
+            _worst(row.fidelity, lambda each: each.snr_db, 1, "{:.1f}"),
+            MISSING if row.convolutions is None else f"{row.int8_convolutions}/{row.convolutions}",
+        ]
+        return [*cells, _number(row.score)] if self.metric else cells
+
+    def outputs(self) -> Table:
+        """Fidelity output by output, for networks with several."""
+        lines = [
+            [row.engine, each.output, *(text for text, _ in _measures(each)), f"{each.cosine:.5f}"]
+            for row in self.rows
+            for each in row.fidelity
+            if row.precision != "fp32"
+        ]
+        return Table(["engine", "output", *_SHORT.values(), "cosine"], lines, left=2)
+
+    def lines(self) -> list[str]:
+        """Notes under the table."""
+        absent = [f"{row.engine}: {row.status}: {row.reason}" for row in self.rows if row.status != "ok"]
+        starred = ["* its graph, run by ONNX Runtime"] if any(row.status == "simulated" for row in self.rows) else []
+        return [*starred, *absent, *self.notes]
+
+    def write(self, folder: Path) -> None:
+        """`quantize.json` and `report.html` in `folder`."""
+        write_json(
+            folder / RESULT,
+            {
+                "source": self.source,
+                "command": self.command,
+                "decided": self.told,
+                "metric": self.metric,
+                "calibrators": list(self.trials),
+                "engines": [row.to_json() for row in self.rows],
+            },
+        )
+        loader = jinja2.FileSystemLoader(Path(__file__).parent)
+        page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, loader=loader)
+        write_text(folder / REPORT, page.get_template("report.html.j2").render(result=self))
+
+
+def _measures(each: Fidelity) -> list[tuple[str, float | None]]:
+    return [
+        (_number(each.agreement, 100), each.agreement),
+        (_number(each.iou, 100), each.iou),
+        (_number(each.snr_db, 1, "{:.1f}"), each.snr_db),
+    ]
+
+
+def _worst(
+    outputs: Sequence[Fidelity], value: Callable[[Fidelity], float | None], factor: float, form: str = "{:.2f}"
+) -> str:
+    found = [each for output in outputs if (each := value(output)) is not None]
+    return _number(min(found), factor, form) if found else MISSING
+
+
+def _number(value: float | None, factor: float = 1, form: str = "{:.2f}") -> str:
+    return MISSING if value is None else form.format(factor * value)
