@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.artifacts import write_json, write_text
 from core.config import CalibrationConfig, PlacementConfig
-from core.errors import UserError
+from core.errors import GateMissed, UserError
 from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import calibrate, complete
 from deploy.apply.insert import StoredAs
@@ -113,7 +114,12 @@ def apply_plan(source: Path, plan: Path, out: Path, choices: Choices, dot: Path 
 
 def _write(applied: Applied, goal: TargetConfig, out: Path, dot: Path | None) -> None:
     if not applied.plan.quantized:
-        raise UserError("nothing would be quantized", why="no rule found a tensor with a scale", fix="see --report")
+        whys = Counter(f"{skip.rule}: {skip.why}" for skip in applied.plan.skips).most_common(3)
+        raise GateMissed(
+            f"nothing would be quantized, so {out} is not written",
+            why="; ".join(why for why, _ in whys) or "no rule found a tensor with a scale",
+            fix="give --calibration, or fewer of --disable, --skip and --only",
+        )
     write_verified(applied, goal.target, out)
     write_json(out.with_suffix(".placement.json"), applied.plan.to_json())
     if dot:

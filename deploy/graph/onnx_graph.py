@@ -54,6 +54,7 @@ def clean(graph: gs.Graph) -> gs.Graph:
     folded = gs.import_onnx(model)
     _resolve_constants(folded)
     _resolve_partial_shapes(folded)
+    _fold_casts_like(folded)
     with quiet_runtime():
         folded.fold_constants(size_threshold=FOLD_LIMIT_BYTES).cleanup()
     _resolve_constants(folded)
@@ -96,7 +97,14 @@ def view(graph: gs.Graph) -> OpGraph:
         inputs=[tensor.name for tensor in graph.inputs],
         outputs=[tensor.name for tensor in graph.outputs],
         constants=constants,
+        integers=[name for name, tensor in graph.tensors().items() if _holds_integers(tensor)],
     )
+
+
+def _holds_integers(tensor: gs.Tensor) -> bool:
+    """Graphsurgeon gives types that NumPy lacks by ONNX number; those are floats of other sizes."""
+    dtype = tensor.dtype
+    return dtype is not None and not isinstance(dtype, int) and np.dtype(dtype).kind in "iub"
 
 
 def op_node(node: gs.Node) -> Node:
@@ -128,6 +136,22 @@ def _resolve_constants(graph: gs.Graph) -> None:
         elif node.op == "Identity":
             _remove_identity(graph, node)
     graph.cleanup()
+
+
+def _fold_casts_like(graph: gs.Graph) -> None:
+    """Make constants of CastLike nodes on constants: only the type of the other input matters, and it is inferred."""
+    for node in graph.nodes:
+        if node.op != "CastLike" or not isinstance(node.inputs[0], gs.Constant) or node.inputs[1].dtype is None:
+            continue
+        values = node.inputs[0].values.astype(onnx.helper.tensor_dtype_to_np_dtype(_type_number(node.inputs[1])))
+        result = node.outputs[0]
+        node.outputs.clear()
+        result.to_constant(values)
+
+
+def _type_number(tensor: gs.Tensor) -> int:
+    dtype = tensor.dtype
+    return int(dtype if isinstance(dtype, int) else onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _constant_values(node: gs.Node) -> Any:

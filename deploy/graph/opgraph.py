@@ -52,6 +52,7 @@ class OpGraph:
         inputs: Iterable[str],
         outputs: Iterable[str],
         constants: Mapping[str, tuple[int, ...]],
+        integers: Iterable[str] = (),
     ) -> None:
         """
         Args:
@@ -59,11 +60,13 @@ class OpGraph:
             inputs: graph input tensors.
             outputs: graph output tensors.
             constants: shape of every constant tensor (weights, biases, sizes) by name.
+            integers: tensors that hold no floats, such as shapes and indices; they are never quantized.
         """
         self.nodes = tuple(nodes)
         self.inputs = tuple(inputs)
         self.outputs = frozenset(outputs)
         self.constants = dict(constants)
+        self.integers = frozenset(integers)
         self._by_name = {node.name: node for node in self.nodes}
         if len(self._by_name) != len(self.nodes):
             raise ValueError("node names are not unique")

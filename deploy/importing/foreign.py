@@ -4,8 +4,8 @@
              x ─▶ Q ─▶ Transpose ─▶ DQ ─▶ Conv                       x ─▶ Q ─▶ DQ ─▶ Transpose ─▶ Conv
              w (int8) ─▶ Transpose ─▶ DQ ─▶                          w (int8, transposed) ─▶ DQ ─▶
 
-What has no such form is refused with the names of the nodes: integer operators, quantizers inside If and Loop, blocked
-or computed scales, 4-bit and 16-bit integers, quantizers that were never calibrated.
+What has no such form is refused with the names of the nodes: operators that quantize while they run, quantizers inside
+If and Loop, blocked or computed scales, 4-bit and 16-bit integers, quantizers that were never calibrated.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from core.errors import UserError
 from deploy.graph.onnx_graph import FOLD_LIMIT_BYTES, op_node, quiet_runtime
 from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE, commutes
 from deploy.graph.widen import widen
+from deploy.importing.integer_ops import to_float_ops
 
 PAIR = (QUANTIZE, DEQUANTIZE)
 INTEGER_OPS = {"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "QGemm", "QAttention"}
@@ -34,7 +35,7 @@ def to_pairs(graph: gs.Graph) -> gs.Graph:
     Raises:
         UserError: quantizers without such a form, by name.
     """
-    graph = widen(graph)
+    graph = to_float_ops(widen(graph))
     graph = gs.import_onnx(onnx.shape_inference.infer_shapes(gs.export_onnx(graph)))
     with quiet_runtime():
         graph.fold_constants(size_threshold=FOLD_LIMIT_BYTES, should_exclude_node=lambda node: node.op in PAIR)
@@ -54,7 +55,7 @@ def _lift(graph: gs.Graph, node: gs.Node) -> None:
     """Move what stands between a Q and `node`, its DQ, behind the DQ. Copies and MaxPool give the same values there."""
     moved: list[gs.Node] = []
     integers = node.inputs[0]
-    while integers.inputs and commutes(op_node(integers.inputs[0])):
+    while integers.inputs and _moves_integers(integers.inputs[0]):
         moved.append(integers.inputs[0])
         integers = integers.inputs[0].inputs[0]
     if not moved or not integers.inputs or integers.inputs[0].op != QUANTIZE:
@@ -67,11 +68,29 @@ def _lift(graph: gs.Graph, node: gs.Node) -> None:
     for position, link in enumerate(reversed(moved)):
         is_last = position == len(moved) - 1
         shape = link.outputs[0].shape
+        rest = _float_fill(link, node, f"{base}_fill_{position}") if link.op == "Pad" else link.inputs[1:]
         output = result if is_last else gs.Variable(f"{result.name}_lifted_{position}", dtype=np.float32, shape=shape)
         graph.nodes.append(
-            gs.Node(link.op, f"{base}_{link.op}_{position}", dict(link.attrs), [current, *link.inputs[1:]], [output])
+            gs.Node(link.op, f"{base}_{link.op}_{position}", dict(link.attrs), [current, *rest], [output])
         )
         current = output
+
+
+def _moves_integers(node: gs.Node) -> bool:
+    """Whether a DQ gives the same in front of `node` as behind it; a constant fill is dequantized with the rest."""
+    fill = node.inputs[2] if node.op == "Pad" and len(node.inputs) > 2 else None
+    known = fill is None or fill.is_empty() or isinstance(fill, gs.Constant)
+    return known if node.op == "Pad" else commutes(op_node(node))
+
+
+def _float_fill(pad: gs.Node, dequantize: gs.Node, name: str) -> list[gs.Tensor]:
+    """The inputs of an integer Pad behind its data, the fill as the number that it stands for; 0 where it has none."""
+    scale = np.asarray(dequantize.inputs[1].values, np.float32).reshape(-1)[0]
+    zero = np.asarray(dequantize.inputs[2].values if len(dequantize.inputs) > 2 else 0, np.float32).reshape(-1)[0]
+    given = len(pad.inputs) > 2 and not pad.inputs[2].is_empty()
+    fill = np.asarray(pad.inputs[2].values if given else 0, np.float32).reshape(-1)[0]
+    value = gs.Constant(name, np.asarray((fill - zero) * scale, np.float32))
+    return [pad.inputs[1], value, *pad.inputs[3:]]
 
 
 def _is_integer_op(node: gs.Node) -> bool:
@@ -107,19 +126,13 @@ def _other_type(node: gs.Node) -> bool:
     return bool(types - STORED or odd_float) or node.attrs.get("output_dtype", 0) not in (0, 1, 2, 3, 10, 16)
 
 
-def _per_channel_activation(node: gs.Node) -> bool:
-    """Weights are constants here, folded above; what a Q reads from an operator is an activation."""
-    return node.op == QUANTIZE and not isinstance(node.inputs[0], gs.Constant) and node.inputs[1].values.size > 1
-
-
 Fault = Callable[[gs.Node], bool]
 # In this order: the later ones read what the earlier ones have made sure of.
 FAULTS: Iterable[tuple[Fault, str, str]] = (
-    (_is_integer_op, "integer operators hold no Q/DQ pairs", "export the model in Q/DQ format"),
+    (_is_integer_op, "integer operators that hold no constant scales", "export a statically quantized model"),
     (_in_body, "a quantizer inside If or Loop", "export the model without control flow"),
     (_computed, "its scale or zero-point is computed, not constant", "export a statically quantized model"),
     (_blocked, "blocked scales have no INT8 kernel", "quantize weights per channel or per tensor"),
     (_other_type, "its integers are neither int8 nor uint8", "quantize to 8-bit integers"),
     (_uncalibrated, "its scale is not finite and positive", "calibrate the model before exporting it"),
-    (_per_channel_activation, "an activation has one scale in every INT8 kernel", "quantize activations per tensor"),
 )

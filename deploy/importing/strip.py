@@ -30,7 +30,8 @@ def strip(graph: gs.Graph) -> dict[str, Scale]:
     """Remove every Q/DQ pair from `graph`, in place, and return the scale of each tensor that had one.
 
     Weights stored as integers behind a lone DQ become float constants again. Unsigned or asymmetric ranges are
-    converted to the symmetric int8 scale that covers them (a uint8 scale read as int8 would halve the range).
+    converted to the symmetric int8 scale that covers them (a uint8 scale read as int8 would halve the range), and the
+    scales of an activation's channels to the largest of them.
     Of two scales on one tensor the one that feeds a weighted op is kept, for only that one reached an INT8 kernel.
 
     Raises:
@@ -58,7 +59,10 @@ def strip(graph: gs.Graph) -> dict[str, Scale]:
                 fix="export the model in Q/DQ format",
             )
         weighted = any(reader.op in WEIGHTED for reader in node.outputs[0].outputs)
-        new = _Found(_symmetric(node), node.name or node.outputs[0].name, weighted)
+        scale = _symmetric(node)
+        if scale.axis is not None and not isinstance(source, gs.Constant):
+            scale = Scale(scale.values.max().reshape(()))  # an activation has one scale in every INT8 kernel
+        new = _Found(scale, node.name or node.outputs[0].name, weighted)
         found[source.name] = _chosen(source.name, found[source.name], new) if source.name in found else new
         outputs += [(index, tensor) for index, tensor in enumerate(graph.outputs) if tensor is node.outputs[0]]
         _bypass(graph, node, source)
@@ -159,4 +163,4 @@ def _float_constant(node: gs.Node) -> gs.Constant:
         values = values - broadcast(node.inputs[2].values.astype(np.float32), axis, values.ndim)
     scale = broadcast(np.asarray(node.inputs[1].values, dtype=np.float32), axis, values.ndim)
     name = integers.name.removesuffix("_quantized")
-    return gs.Constant(name, (values * scale).astype(np.float32))
+    return gs.Constant(name, np.asarray(values * scale, np.float32))

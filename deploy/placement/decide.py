@@ -126,10 +126,13 @@ class _Draft:
     def grant(self, node: Node, rule: Rule, match: Match) -> None:
         """Note what `match` asks for, unless a part of it is impossible."""
         parts = [*match.edges, *(Edge(use.tensor, use.node, use.index) for use in match.weights)]
+        integers = sorted({part.tensor for part in parts} & self.graph.integers)
         unscaled = sorted({part.tensor for part in parts if self.steps is not None and part.tensor not in self.steps})
         kept = [part for part in parts if part in self.kept]
         spread = max((self._spread(tie) for tie in match.ties), default=1.0)
-        if unscaled:
+        if integers:
+            self.skip(node, rule.name, f"{', '.join(integers)}: integers are not quantized")
+        elif unscaled:
             self.skip(node, "scales", f"{rule.name}: no trained scale for {', '.join(unscaled)}")
         elif spread > MAX_SPREAD:
             self.skip(node, "scales", f"{rule.name}: trained scales differ {spread:.1f}-fold, too far for one")
