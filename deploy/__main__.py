@@ -13,6 +13,7 @@ from core.cli import add_config_options, config_from, count, percent
 from core.command import run_cli
 from core.config import ActivationCalibrator
 from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED, UserError
+from deploy.apps.lint import cli as lint
 from deploy.apps.quantize import cli as quantize
 from deploy.hardware.machine import cpu_threads
 
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     build.set_defaults(run=_build)
 
     quantize.add_command(commands)
+    lint.add_command(commands)
 
     place = commands.add_parser("place", help="bring any Q/DQ ONNX to a target's placement")
     place.add_argument("source", type=Path)

@@ -60,7 +60,7 @@ def clean(graph: gs.Graph) -> gs.Graph:
     _resolve_constants(folded)
     canonical(folded)
     sort_nodes(folded.cleanup())
-    _name_nodes(folded)
+    name_nodes(folded)
     return folded
 
 
@@ -229,7 +229,7 @@ def sort_nodes(graph: gs.Graph) -> None:
     graph.nodes = list(done.values())
 
 
-def _name_nodes(graph: gs.Graph) -> None:
+def name_nodes(graph: gs.Graph) -> None:
     """Rules and reports speak of nodes by name, so every node gets a unique one."""
     seen: set[str] = set()
     for node in graph.nodes:

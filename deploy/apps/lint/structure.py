@@ -1,0 +1,148 @@
+"""Findings about where pairs stand: what the placement rules of a target would do otherwise, and what no pair mends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx_graphsurgeon as gs
+
+from deploy.apps.lint.finding import FUSIONS, PLACEMENT, TENSOR_CORES, Finding, Severity
+from deploy.graph import onnx_graph
+from deploy.graph.opgraph import ACTIVATIONS, DEQUANTIZE, WEIGHTED, Edge, OpGraph, weight_axis
+from deploy.importing.foreign import to_pairs
+from deploy.importing.strip import strip
+from deploy.placement.decide import MAX_SPREAD, placement
+from deploy.placement.rules import concat
+from deploy.placement.rules.base import Keep, Rule
+from deploy.plan.scale import Scale
+
+LANES = 32  # channels that an INT8 tensor-core format packs together
+UNWANTED = "no rule wants a pair here: it rounds, and no kernel fuses with it"
+# A pair that is missing there costs a requantizing kernel or a float one; elsewhere TensorRT moves pairs itself.
+_INFO = {"commuting-ops", "pad-conv", "pre-activation-bn"}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A graph without its pairs, and the uses and scales that they were for.
+
+    Attributes:
+        quantized: (node, input number) of every use that read a DQ.
+    """
+
+    view: OpGraph
+    quantized: frozenset[tuple[str, int]]
+    scales: dict[str, Scale]
+
+
+def taken_apart(graph: gs.Graph) -> Placed:
+    """`graph` with every Q/DQ pair taken out; BatchNorm is not folded.
+
+    Raises:
+        UserError: pairs that have no plain form (see `deploy.importing.foreign`).
+    """
+    pairs = to_pairs(graph)
+    onnx_graph.name_nodes(pairs)
+    quantized = frozenset(
+        (reader.name, index)
+        for node in pairs.nodes
+        if node.op == DEQUANTIZE
+        for reader in node.outputs[0].outputs
+        for index, tensor in enumerate(reader.inputs)
+        if tensor is node.outputs[0]
+    )
+    scales = strip(pairs)
+    return Placed(onnx_graph.view(onnx_graph.clean(pairs)), quantized, scales)
+
+
+def structure_findings(placed: Placed, rules: Sequence[Rule]) -> Iterator[Finding]:
+    """Where `rules` want a pair that is missing, or forbid one that is there; and what is slow by nature."""
+    view = placed.view
+    where = placement(view, rules)
+    by_name = {rule.name: rule for rule in rules}
+    wanted = {(item.edge.node, item.edge.index): item.rule for item in where.edges}
+    wanted |= {(item.use.node, item.use.index): item.rule for item in where.weights}
+    kept = _kept(view, rules)
+    for place, name in wanted.items():
+        if place not in placed.quantized and not _behind_pair(view, place, placed.quantized):
+            tensor = view.node(place[0]).inputs[place[1]]
+            severity: Severity = "info" if name in _INFO else "warning"
+            why = f"input {place[1]} ({tensor}) is float: {by_name[name].reason}"
+            yield Finding(severity, name, place[0], why, by_name[name].source)
+    nodes = {node.name for node in view.nodes}
+    for place in sorted(placed.quantized - wanted.keys()):
+        if place[0] not in nodes or place[1] >= len(view.node(place[0]).inputs):
+            continue
+        edge = Edge(view.node(place[0]).inputs[place[1]], place[0], place[1])
+        rule = kept.get(edge)
+        if rule is not None and rule.name != "never-bias":
+            why = f"input {place[1]} ({edge.tensor}) has a pair: {rule.reason}"
+            yield Finding("warning", rule.name, place[0], why, rule.source)
+        elif rule is None and not _moved(view, edge, wanted):
+            yield Finding("info", "unwanted-pair", place[0], f"input {place[1]} ({edge.tensor}): {UNWANTED}", PLACEMENT)
+    yield from _unequal(placed, where.groups)
+    yield from _by_nature(view, kept)
+
+
+def _kept(view: OpGraph, rules: Sequence[Rule]) -> dict[Edge, Rule]:
+    found: dict[Edge, Rule] = {}
+    for node in view.nodes:
+        for rule in rules:
+            verdict = rule.match(view, node)
+            if isinstance(verdict, Keep):
+                found |= dict.fromkeys(verdict.edges, rule)
+    return found
+
+
+def _behind_pair(view: OpGraph, place: tuple[str, int], quantized: frozenset[tuple[str, int]]) -> bool:
+    """Whether every reader of what the node copies has the pair instead: TensorRT moves it in front by itself."""
+    node = view.node(place[0])
+    if node.kind in WEIGHTED or len(node.outputs) != 1:
+        return False
+    readers = view.uses(node.outputs[0])
+    return node.kind != "Concat" and bool(readers) and all((use.node, use.index) in quantized for use in readers)
+
+
+def _moved(view: OpGraph, edge: Edge, wanted: dict[tuple[str, int], str]) -> bool:
+    """Whether the rules want this pair in front of the copy that makes the tensor."""
+    producer = view.producer(edge.tensor)
+    while producer is not None and producer.inputs:
+        if (producer.name, 0) in wanted and wanted[producer.name, 0] in _INFO:
+            return True
+        producer = view.producer(producer.inputs[0]) if producer.kind not in WEIGHTED else None
+    return False
+
+
+def _unequal(placed: Placed, groups: Sequence[Sequence[str]]) -> Iterator[Finding]:
+    """Groups whose members have scales of their own."""
+    for node in placed.view.nodes:
+        if node.kind != "Concat" or not any(set(node.inputs) <= set(group) for group in groups):
+            continue
+        steps = [placed.scales[name].largest for name in (*node.inputs, *node.outputs) if name in placed.scales]
+        if steps and max(steps) > 1.001 * min(steps):
+            spread = max(steps) / min(steps)
+            far = f", too far for one (over {MAX_SPREAD:g})" if spread > MAX_SPREAD else ""
+            why = f"scales differ {spread:.2f}-fold{far}: {concat.RULE.reason}"
+            yield Finding("warning", "concat-scales", node.name, why, concat.RULE.source)
+
+
+def _by_nature(view: OpGraph, kept: dict[Edge, Rule]) -> Iterator[Finding]:
+    for node in view.nodes:
+        if node.kind not in WEIGHTED or not view.is_constant(node.inputs[1]):
+            continue
+        rule = kept.get(Edge(node.inputs[0], node.name, 0))
+        if rule is not None:
+            yield Finding("info", f"no-kernel:{rule.name}", node.name, rule.reason, rule.source)
+        shape = view.constants[node.inputs[1]]
+        outputs = shape[weight_axis(node)]
+        if node.kind != "Gemm" and rule is None and outputs % LANES:
+            why = f"{outputs} output channels are padded to a multiple of {LANES}"
+            yield Finding("info", "channels", node.name, why, TENSOR_CORES)
+        reader = view.only_reader(node.outputs[0])
+        if node.kind == "ConvTranspose" and reader is not None and reader.kind in ACTIVATIONS:
+            why = f"{reader.name} behind it is a kernel of its own: no fusion of a deconvolution and an activation"
+            yield Finding("info", "deconvolution-activation", node.name, why, FUSIONS)
+        if reader is not None and reader.kind == "BatchNormalization":
+            why = f"{reader.name} is not folded into it; what stands between them is computed in float"
+            yield Finding("warning", "batch-norm", node.name, why, f"{FUSIONS}; {PLACEMENT}")
