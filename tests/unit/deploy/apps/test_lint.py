@@ -228,7 +228,7 @@ def rtx():
 
 @pytest.fixture
 def built(tmp_path):
-    """`built(graph)`: for the graph as it is and as `--fix` writes it, TensorRT-RTX's log and counts, or its refusal."""
+    """`built(graph)`: TensorRT-RTX's log and counts before and after `--fix`, or its refusal."""
     backend = rtx()
     if backend.available("int8") is not None:
         pytest.skip(str(backend.available("int8")))
