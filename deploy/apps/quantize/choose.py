@@ -14,9 +14,10 @@ from core.config import ActivationCalibrator, CalibrationConfig
 from core.console import say, track
 from deploy.apply.calibrate import Observed, complete
 from deploy.apps.quantize.engines import Workshop, goal_of
+from deploy.bundle.types import BuildOptions
 from deploy.checks.fidelity import Fidelity, closeness, fidelity
 from deploy.plan.plan import QuantizationPlan
-from deploy.targets.base import Backend, BuildOptions, Session, Tensors
+from deploy.targets.base import Backend, Session, Tensors
 
 METHODS: tuple[ActivationCalibrator, ...] = get_args(ActivationCalibrator)
 

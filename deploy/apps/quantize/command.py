@@ -25,12 +25,13 @@ from deploy.apps.quantize.network import PictureInput, chosen_size, float_networ
 from deploy.apps.quantize.options import Options
 from deploy.apps.quantize.pictures import READY, Parts, Pictures, Prepare, picture_files, ready_inputs, split
 from deploy.apps.quantize.result import Result
+from deploy.bundle.types import BuildOptions
 from deploy.checks.fidelity import Tensors, fidelity
 from deploy.graph import onnx_graph
 from deploy.graph.debug_session import watching
 from deploy.hardware.machine import require_threads
 from deploy.plan.plan import QuantizationPlan, write_plan
-from deploy.targets.base import Backend, BuildOptions
+from deploy.targets.base import Backend
 
 SAME_NETWORK_DB = 40.0  # half-precision sources round; a network that was read wrongly is far below
 WARMUP_MS = 2000

@@ -10,16 +10,18 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 from core.artifacts import write_json
+from core.backends import BACKEND_NAMES
 from core.errors import UserError
 from deploy.apply.apply import apply
 from deploy.apply.fp16 import to_fp16
 from deploy.apply.target import TargetConfig
+from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.checks.write import write_verified
 from deploy.pipeline import BuildOutcome, attempt, ensure_bundle, placement_summary
 from deploy.placement.rule_sets import select
 from deploy.plan.plan import QuantizationPlan
-from deploy.targets import BACKEND_NAMES, get_backend, target_for
-from deploy.targets.base import Backend, BuildOptions, Bundle, Precision
+from deploy.targets import get_backend, target_for
+from deploy.targets.base import Backend
 
 AUTO = "auto"
 

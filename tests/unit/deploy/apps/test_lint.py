@@ -9,8 +9,8 @@ import pytest
 from core.errors import UserError
 from deploy.apps.lint.command import lint, shown
 from deploy.apps.lint.finding import Finding, at_least
+from deploy.bundle.types import BuildOptions
 from deploy.targets import get_backend
-from deploy.targets.base import BuildOptions
 from deploy.targets.layer_work import work_of
 from tests.faults.commands import call
 from tests.foreign.builder import WEIGHTS, Builder, per_channel
@@ -219,17 +219,10 @@ def test_a_float_graph_is_refused(tmp_path, exported):
         lint(exported.fp32)
 
 
-def rtx():
-    from deploy.targets import BACKEND_NAMES
-
-    name = "tensorrt_rtx" if "tensorrt_rtx" in BACKEND_NAMES else "trt"
-    return get_backend(name)
-
-
 @pytest.fixture
 def built(tmp_path):
     """`built(graph)`: TensorRT-RTX's log and counts before and after `--fix`, or its refusal."""
-    backend = rtx()
+    backend = get_backend("tensorrt_rtx")
     if backend.available("int8") is not None:
         pytest.skip(str(backend.available("int8")))
 
