@@ -13,6 +13,7 @@ from core.cli import add_config_options, config_from, count, percent
 from core.command import run_cli
 from core.config import ActivationCalibrator
 from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED, UserError
+from deploy.apps import import_cache
 from deploy.apps.lint import cli as lint
 from deploy.apps.quantize import cli as quantize
 from deploy.hardware.machine import cpu_threads
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
     quantize.add_command(commands)
     lint.add_command(commands)
+    import_cache.add_command(commands)
 
     place = commands.add_parser("place", help="bring any Q/DQ ONNX to a target's placement")
     place.add_argument("source", type=Path)

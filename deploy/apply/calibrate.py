@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,7 @@ def observe(graph: gs.Graph, images: Images, goals: Iterable[TargetConfig]) -> O
             "no placement rule found anything to quantize",
             fix="check placement.only, placement.skip and placement.disable",
         )
-    return Observed(collect(graph, list(activations), images), _weight_scales(graph, weights))
+    return Observed(collect(graph, list(activations), images), weight_scales(graph, weights))
 
 
 def calibrate(
@@ -111,10 +111,11 @@ def complete(
             found = collect(rewritten, missing, images)
             plan = plan.adding({name: activation_scale(item.amax) for name, item in found.items()}, OBSERVED)
         lacking = {name: axis for name, axis in weights.items() if name not in known and name in graph.tensors()}
-        plan = plan.adding(_weight_scales(graph, lacking), "max")
+        plan = plan.adding(weight_scales(graph, lacking), "max")
     return plan
 
 
-def _weight_scales(graph: gs.Graph, axes: dict[str, int]) -> dict[str, Scale]:
+def weight_scales(graph: gs.Graph, axes: Mapping[str, int]) -> dict[str, Scale]:
+    """One scale for each slice of a weight along its axis, which makes the largest magnitude 127 steps."""
     tensors = graph.tensors()
     return {name: max_scale(tensors[name].values, axis) for name, axis in axes.items()}
