@@ -19,6 +19,12 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         "quantize", help="one ONNX file and a folder of pictures to INT8 engines and a comparison with FP32"
     )
+    add_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Everything that `options_of` reads."""
     parser.add_argument("source", type=Path, help="float ONNX: any opset that can be raised, FP32 or FP16")
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="pictures, or .npy float32 (N, C, H, W)"
@@ -40,7 +46,6 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--rounds", type=count, default=10, metavar="N", help="of the interleaved timing")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: engines/NAME-OF-THE-FILE")
     parser.add_argument("--debug", action="store_true")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
@@ -50,10 +55,7 @@ def _run(arguments: argparse.Namespace) -> int | None:
 
     options = options_of(arguments)
     result = quantize(options, reproducing(sys.argv[1:]))
-    console = Console(highlight=False, soft_wrap=True)
-    result.table().print(console, result.lines())
-    if len({each.output for row in result.rows for each in row.fidelity}) > 1:
-        result.outputs().print(console)
+    result.print(Console(highlight=False, soft_wrap=True))
     print(f"engines, quantize.json, report.html: {options.out}")
     if result.best is not None:
         print(f"next: python -m deploy inspect {result.best.folder}")

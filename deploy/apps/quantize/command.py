@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from core.errors import GateMissed, UnsupportedEnvironment, UserError, last_line
 from core.image_file import read_image
 from deploy.apply.calibrate import observe
 from deploy.apps.quantize.choose import METHODS, Trial, plan_by, shown, try_methods
-from deploy.apps.quantize.compare import Exam, Row, compare
+from deploy.apps.quantize.compare import Candidate, Exam, Row, compare
 from deploy.apps.quantize.engines import Workshop, chosen_backends, goal_of
 from deploy.apps.quantize.labels import Labels, read_labels
 from deploy.apps.quantize.network import PictureInput, chosen_size, float_network, picture_input
@@ -56,8 +56,15 @@ class Task:
     test: Sequence[Tensors]
 
 
-def quantize(options: Options, command: str = "") -> Result:
+Others = Callable[[Task, Workshop], Iterable[Candidate]]
+
+
+def quantize(options: Options, command: str = "", others: Others = lambda *_: ()) -> Result:
     """Read, calibrate, build and compare; everything is written to `options.out`.
+
+    Args:
+        command: what the result file says that it was made by.
+        others: makes further engines of the same network, to be compared in the same run.
 
     Raises:
         UserError: the network, the pictures or an option is not usable; nothing was written.
@@ -72,9 +79,10 @@ def quantize(options: Options, command: str = "") -> Result:
     onnx_graph.save(task.graph, workshop.float_onnx)
     write_plan(plan.of_graph(workshop.float_onnx), options.out / "plan.json")
     wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
-    outcomes = [workshop.outcome(backend, precision) for backend, precision in wanted]
+    candidates = [Candidate.of(workshop.outcome(backend, precision)) for backend, precision in wanted]
+    candidates += others(task, workshop)
     bench = BenchConfig(rounds=options.rounds, runs_per_round=3, warmup_ms=WARMUP_MS, threads=options.threads)
-    rows = compare(outcomes, Exam(task.parts.test, task.test, task.size, task.labels), bench)
+    rows = compare(candidates, Exam(task.parts.test, task.test, task.size, task.labels), bench)
     result = Result(
         source=str(options.source),
         told=task.told | {"calibrator": _calibrator_told(trials, options)},

@@ -76,10 +76,23 @@ class Exam:
     labels: Labels | None = None
 
 
-def compare(outcomes: Sequence[BuildOutcome], exam: Exam, bench: BenchConfig) -> list[Row]:
-    """One row an outcome, in their order; an engine that cannot be opened is a row with its reason."""
+@dataclass(frozen=True)
+class Candidate:
+    """An engine to compare, and what tables call it."""
+
+    name: str
+    outcome: BuildOutcome
+
+    @classmethod
+    def of(cls, outcome: BuildOutcome) -> Candidate:
+        """Named after its backend and precision."""
+        return cls(f"{title_of(outcome.backend)} {outcome.precision}", outcome)
+
+
+def compare(candidates: Sequence[Candidate], exam: Exam, bench: BenchConfig) -> list[Row]:
+    """One row a candidate, in their order; an engine that cannot be opened is a row with its reason."""
     with ExitStack() as stack:
-        opened = [_open(stack, outcome) for outcome in outcomes]
+        opened = [_open(stack, candidate) for candidate in candidates]
         sessions = {row.engine: session for row, session in opened if session is not None and row.status == "ok"}
         image = exam.pictures[0]
         feeds = {name: {session.input_names[0]: image} for name, session in sessions.items()}
@@ -98,9 +111,9 @@ def compare(outcomes: Sequence[BuildOutcome], exam: Exam, bench: BenchConfig) ->
     return rows
 
 
-def _open(stack: ExitStack, outcome: BuildOutcome) -> tuple[Row, Session | None]:
+def _open(stack: ExitStack, candidate: Candidate) -> tuple[Row, Session | None]:
     """The row so far, and the session of its engine, or of its graph where the engine cannot run here."""
-    name = f"{title_of(outcome.backend)} {outcome.precision}"
+    name, outcome = candidate.name, candidate.outcome
     row = Row(name, outcome.backend, outcome.precision, outcome.status, " ".join(outcome.reason.split()))
     backend, bundle = get_backend(outcome.backend), outcome.bundle
     if bundle is None or outcome.source is None:

@@ -74,9 +74,13 @@ class Workshop:
             to_fp16(self.float_onnx, source)
         elif precision == "int8":
             source, placement = self.place(backend)
-        options = replace(self.options, precision=precision, placement=placement)
+        options = replace(self.built_for(precision), placement=placement)
         out = self.folder / f"{backend.name}-{precision}"
         return source, ensure_bundle(backend, source, out, options, self.folder / "stages.json")
+
+    def built_for(self, precision: Precision) -> BuildOptions:
+        """What a builder gets at this precision."""
+        return replace(self.options, precision=precision)
 
     def place(self, backend: Backend) -> tuple[Path, dict[str, Any]]:
         """The verified Q/DQ graph for a backend, and what its manifest says of it.

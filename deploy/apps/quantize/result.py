@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from rich.console import Console
 
 from core.artifacts import write_json, write_text
 from core.text_table import Table
@@ -75,6 +76,12 @@ class Result:
         absent = [f"{row.engine}: {row.status}: {row.reason}" for row in self.rows if row.status != "ok"]
         starred = ["* its graph, run by ONNX Runtime"] if any(row.status == "simulated" for row in self.rows) else []
         return [*starred, *absent, *self.notes]
+
+    def print(self, console: Console) -> None:
+        """The table with its notes, and the table of outputs where there are several."""
+        self.table().print(console, self.lines())
+        if len({each.output for row in self.rows for each in row.fidelity}) > 1:
+            self.outputs().print(console)
 
     def write(self, folder: Path) -> None:
         """`quantize.json` and `report.html` in `folder`."""
