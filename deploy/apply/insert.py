@@ -46,7 +46,7 @@ def insert(graph: gs.Graph, plan: QuantizationPlan, weights: StoredAs = "int8") 
 
 def _add_pair(graph: gs.Graph, tensor: gs.Tensor, scale: Scale) -> gs.Variable:
     base = tensor.name
-    parameters = _parameters(base, scale)
+    parameters = quantizer_parameters(base, scale)
     attrs = {} if scale.axis is None else {"axis": scale.axis}
     integers = gs.Variable(f"{base}_quantized", dtype=np.int8, shape=tensor.shape)
     floats = gs.Variable(f"{base}_dequantized", dtype=np.float32, shape=tensor.shape)
@@ -63,14 +63,15 @@ def _add_weight(graph: gs.Graph, weight: gs.Constant, scale: Scale) -> gs.Variab
             DEQUANTIZE,
             f"{weight.name}_{DEQUANTIZE}",
             attrs={} if scale.axis is None else {"axis": scale.axis},
-            inputs=[integers, *_parameters(weight.name, scale)],
+            inputs=[integers, *quantizer_parameters(weight.name, scale)],
             outputs=[floats],
         )
     )
     return floats
 
 
-def _parameters(base: str, scale: Scale) -> list[gs.Constant]:
+def quantizer_parameters(base: str, scale: Scale) -> list[gs.Constant]:
+    """The scale and zero-point of a Q or DQ as constants."""
     values = scale.values.astype(np.float32)
     return [
         gs.Constant(f"{base}_scale", values),

@@ -47,9 +47,10 @@ def test_the_closest_calibrator_is_chosen_and_every_engine_is_compared(folder, i
     assert call("deploy.__main__", "quantize", source, "--data", images, "--rounds", "2", "--preset", "0to1") == 0
     out = folder / "engines" / "net"
     found, printed = result(out), capsys.readouterr().out
-    closeness = [trial["closeness"] for trial in found["calibrators"]]
-    assert len(closeness) == 5 and closeness == sorted(closeness, reverse=True)
-    assert found["decided"]["calibrator"].startswith(found["calibrators"][0]["method"])
+    closeness = [trial["closeness"] for trial in found["recipes"]]
+    assert len(closeness) == 7 and closeness == sorted(closeness, reverse=True)
+    assert found["decided"]["recipe"].startswith(found["recipes"][0]["recipe"])
+    assert {"max", "moving_average", "percentile", "mse", "entropy"} < {each["recipe"] for each in found["recipes"]}
     rows = {f"{row['backend']}-{row['precision']}": row for row in found["engines"]}
     assert rows.keys() >= ENGINES and all(row["status"] == "ok" for row in rows.values())
     for name, row in rows.items():

@@ -17,7 +17,7 @@ from core.console import say, track
 from core.errors import GateMissed, UnsupportedEnvironment, UserError, last_line
 from core.image_file import read_image
 from deploy.apply.calibrate import observe
-from deploy.apps.quantize.choose import METHODS, Trial, plan_by, shown, try_methods
+from deploy.apps.quantize.choose import Chooser, Recipe, Trial, shown
 from deploy.apps.quantize.compare import Candidate, Exam, Row, compare
 from deploy.apps.quantize.engines import Workshop, chosen_backends, goal_of
 from deploy.apps.quantize.labels import Labels, read_labels
@@ -73,11 +73,10 @@ def quantize(options: Options, command: str = "", others: Others = lambda *_: ()
     require_threads(options.threads, "--threads", "give the number of CPUs that an engine may use")
     backends = chosen_backends(options.targets)
     task = read_task(options)
-    plan, trials = _calibrated(task, options, backends)
+    workshop, trials = _ready(task, options, backends)
     options.out.mkdir(parents=True, exist_ok=True)
-    workshop = Workshop(options.out, task.graph, plan, _build_options(task, options), options.skip)
     onnx_graph.save(task.graph, workshop.float_onnx)
-    write_plan(plan.of_graph(workshop.float_onnx), options.out / "plan.json")
+    write_plan(workshop.plan.of_graph(workshop.float_onnx), options.out / "plan.json")
     wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
     candidates = [Candidate.of(workshop.outcome(backend, precision)) for backend, precision in wanted]
     candidates += others(task, workshop)
@@ -85,7 +84,7 @@ def quantize(options: Options, command: str = "", others: Others = lambda *_: ()
     rows = compare(candidates, Exam(task.parts.test, task.test, task.size, task.labels), bench)
     result = Result(
         source=str(options.source),
-        told=task.told | {"calibrator": _calibrator_told(trials, options)},
+        told=task.told | {"recipe": _recipe_told(trials, options)},
         rows=rows,
         trials=[trial.to_json() for trial in trials],
         metric=task.labels.metric if task.labels else "",
@@ -154,27 +153,25 @@ def require_tolerance(rows: Iterable[Row], tolerance: float) -> None:
         )
 
 
-def _calibrated(task: Task, options: Options, backends: Sequence[Backend]) -> tuple[QuantizationPlan, list[Trial]]:
-    """The plan of the calibrator that was asked for, or of the one that is closest to FP32, and the trials."""
+def _ready(task: Task, options: Options, backends: Sequence[Backend]) -> tuple[Workshop, list[Trial]]:
+    """The workshop of the calibrator that was asked for, or of the recipe closest to FP32, and the trials."""
     if not backends:
         raise UnsupportedEnvironment("no engine can be built here", fix="see `python -m deploy doctor`")
     images = task.parts.calibrate
     observed = observe(task.graph, images, [goal_of(backend, options.skip) for backend in backends])
-    methods = (options.calibrator,) if options.calibrator else METHODS
-    plans = {method: plan_by(method, observed, task.graph, images, backends) for method in methods}
-    judge = next((backend for backend in backends if backend.runnable("int8") is None), None)
-    if len(plans) == 1 or judge is None:
-        method = methods[0] if len(plans) == 1 else "mse"
-        return plans[method], []
     workshop = Workshop(options.out, task.graph, QuantizationPlan(), _build_options(task, options), options.skip)
-    trials = try_methods(plans, workshop, judge, task.parts.choose, task.choose)
-    return plans[trials[0].method], trials
+    chooser = Chooser(workshop, observed, images, backends)
+    runs_here = next((backend for backend in backends if backend.runnable("int8") is None), None)
+    if options.calibrator or runs_here is None:
+        return chooser.following(Recipe(options.calibrator or "mse")), []
+    trials = chooser.closest(runs_here, task.parts.choose, task.choose)
+    return chooser.following(trials[0].recipe), trials
 
 
-def _calibrator_told(trials: Sequence[Trial], options: Options) -> str:
+def _recipe_told(trials: Sequence[Trial], options: Options) -> str:
     if not trials:
         return options.calibrator or "mse (no engine could be run here to choose by)"
-    return f"{trials[0].method}, the closest to FP32 of {len(trials)} ({shown(trials[0].outputs)})"
+    return f"{trials[0].recipe}, the closest to FP32 of {len(trials)} ({shown(trials[0].outputs)})"
 
 
 def _values_told(found: PictureInput, options: Options, ready: bool) -> str:

@@ -13,11 +13,14 @@ from core.artifacts import write_json
 from core.backends import BACKEND_NAMES
 from core.errors import UserError
 from deploy.apply.apply import apply
+from deploy.apply.bias_correction import bias_correction
 from deploy.apply.fp16 import to_fp16
 from deploy.apply.target import TargetConfig
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.checks.write import write_verified
+from deploy.graph import onnx_graph
 from deploy.pipeline import BuildOutcome, attempt, ensure_bundle, placement_summary
+from deploy.placement.planning import decide
 from deploy.placement.rule_sets import select
 from deploy.plan.plan import QuantizationPlan
 from deploy.targets import get_backend, target_for
@@ -51,6 +54,7 @@ class Workshop:
     Attributes:
         folder: holds `float.onnx`, the Q/DQ graph of each target, and a folder for each engine.
         options: what every builder gets besides its precision: threads, and the meaning of the network's tensors.
+        correct_on: images to correct the biases of INT8 graphs on; None leaves biases alone.
     """
 
     folder: Path
@@ -58,6 +62,7 @@ class Workshop:
     plan: QuantizationPlan
     options: BuildOptions
     skip: Sequence[str] = ()
+    correct_on: Sequence[Any] | None = None
 
     @property
     def float_onnx(self) -> Path:
@@ -89,7 +94,11 @@ class Workshop:
             UserError: no tensor would be quantized, or the graph breaks an invariant.
         """
         goal = goal_of(backend, self.skip)
-        applied = apply(self.graph, self.plan, goal)
+        graph, plan = self.graph, self.plan
+        if self.correct_on is not None:
+            decided, _ = decide(onnx_graph.view(graph), plan, goal.rules or (), goal.skip)
+            graph, _ = bias_correction(self.correct_on)(graph, decided)
+        applied = apply(graph, plan, goal)
         if not applied.plan.quantized:
             raise UserError(f"nothing would be quantized for {backend.name}", why="no rule finds a tensor")
         path = self.folder / f"{goal.target.name}.onnx"

@@ -25,9 +25,9 @@ class Result:
     """Everything found, in words and numbers.
 
     Attributes:
-        told: what was decided for the user, by subject: the input, the pictures, the calibrator.
+        told: what was decided for the user, by subject: the input, the pictures, the recipe.
         rows: engines.
-        trials: calibrators, the closest first.
+        trials: recipes, the closest first.
         metric: what labels measure; "" without labels.
     """
 
@@ -92,7 +92,7 @@ class Result:
                 "command": self.command,
                 "decided": self.told,
                 "metric": self.metric,
-                "calibrators": list(self.trials),
+                "recipes": list(self.trials),
                 "engines": [row.to_json() for row in self.rows],
             },
         )
