@@ -20,7 +20,7 @@ from deploy.checks.fidelity import Fidelity, Tensors, fidelity
 from deploy.pipeline import BuildOutcome
 from deploy.targets import get_backend, title_of
 from deploy.targets.base import Session
-from deploy.targets.onnxruntime.backend import ONNXRuntimeSession, open_session
+from deploy.targets.onnxruntime.engine import ONNXRuntimeSession, open_session
 from deploy.tuning.timing import paired_ratio, time_in_turns
 
 
