@@ -41,6 +41,11 @@ def wait_for(path, timeout_s=60.0):
         time.sleep(0.05)
 
 
+def as_in_a_terminal():
+    """What a shell starts in the background ignores Ctrl-C, and what that starts does so, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def commands_below(folder):
     """Command lines of living processes whose current folder is `folder`."""
     found = []
@@ -63,7 +68,7 @@ def commands_below(folder):
 def test_a_run_that_is_stopped_takes_its_children_along(tmp_path, number, code, words, name, more):
     (tmp_path / "own.py").write_text(SLOW_DATA)
     own = [*settings(tmp_path), "data.name=custom", f"data.factory={tmp_path}/own.py:make", *more]
-    process = start("-m", "qat", name, *options(own, CONFIG), folder=tmp_path)
+    process = start("-m", "qat", name, *options(own, CONFIG), folder=tmp_path, before=as_in_a_terminal)
     wait_for(tmp_path / "child")
     process.send_signal(number)
     done = finish(process, timeout_s=20)

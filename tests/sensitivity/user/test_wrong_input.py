@@ -24,7 +24,7 @@ from tests.sensitivity.users import PLAIN, write_user
         ({"output_file": "{folder}/my_model.py"}, "would replace model_file"),
         ({"output_file": "{folder}/b.pt", "model_path": "{folder}/b.unmet.pt"}, "would replace model_path"),
         ({"output_file": "{folder}"}, "is a folder"),
-        ({"tolerance": float("nan")}, "tolerance: Input should be a finite number"),
+        ({"tolerance": float("nan")}, "tolerance must be a finite number, not nan"),
     ],
 )
 def test_a_config_that_would_lose_something_is_refused(tmp_path, keys: dict[str, Any], message: str) -> None:
