@@ -7,13 +7,21 @@ import math
 from pathlib import Path
 
 from core.config import Config, load_config
+from core.paths import ROOT
+
+DEFAULT_CONFIG = Path("configs/pidnet_s_streets.yaml")
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """`--config FILE --set a.b=c --debug`."""
-    parser.add_argument("--config", type=Path, default=Path("configs/pidnet_s_streets.yaml"), metavar="FILE")
+    parser.add_argument("--config", type=Path, default=default_config(), metavar="FILE")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="a.b=c")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def default_config() -> Path:
+    """The embedded default: the one below the current folder, else the one that came with the code."""
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else ROOT / DEFAULT_CONFIG
 
 
 def count(text: str) -> int:

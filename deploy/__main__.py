@@ -179,9 +179,11 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from core.config import CalibrationConfig
     from core.console import say
     from deploy.apps.place import make_plan
+    from deploy.plan.images import read_images
 
-    config = CalibrationConfig(method=arguments.method)
-    say(f"wrote {make_plan(arguments.source, arguments.images, arguments.folder, _choices(arguments), config)}")
+    config, images = CalibrationConfig(method=arguments.method), read_images(arguments.images)
+    _, plan = make_plan(arguments.source, images, arguments.folder, _choices(arguments), config)
+    say(f"wrote {plan}")
 
 
 def _apply(arguments: argparse.Namespace) -> None:

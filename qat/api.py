@@ -18,16 +18,20 @@ from pathlib import Path
 from torch import Tensor, fx, nn
 
 from core.config import CalibrationConfig, PlacementConfig
+from core.errors import UserError
+from deploy.apply.target import PORTABLE, TargetConfig
+from deploy.placement.rule_sets import rules_of
 from deploy.placement.rules.base import Rule
+from deploy.targets import TARGETS, target_for
 from qat.calibration import statistics as statistics
 from qat.calibration.approaches import finish, prepare, set_modes
 from qat.calibration.calibrators import calibrate_weights
-from qat.export import export_onnx
+from qat.export import export_onnx, save_planned
 from qat.quantization.insert import insert_configured
 from qat.quantization.quantizers import Mode
 from qat.tracing import fx_graph
 
-__all__ = ["calibrate", "export", "prepare", "quantize"]
+__all__ = ["calibrate", "export", "prepare", "quantize", "save"]
 
 
 def quantize(
@@ -72,3 +76,33 @@ def export(model: fx.GraphModule, example: Tensor, target: Path, opset: int = 18
     """
     finish(model)
     export_onnx(model, example, target, opset)
+
+
+def save(
+    model: fx.GraphModule,
+    images: Iterable[Tensor],
+    folder: Path,
+    placement: PlacementConfig | None = None,
+    opset: int = 18,
+) -> tuple[Path, Path]:
+    """Fix all ranges; returns the paths of `float.onnx`, the network with its weights, and of its `plan.json`.
+
+    Args:
+        images: (1, C, H, W) float32 each; they give the scales that only other targets than TensorRT need.
+        folder: both files are written there.
+        placement: as for `quantize`.
+
+    Raises:
+        UserError: there are no images, or a quantizer has no finite range.
+    """
+    inputs, options = list(images), placement or PlacementConfig()
+    if not inputs:
+        raise UserError("there are no images", why="some targets need scales that training does not", fix="give some")
+    finish(model)
+    targets = [target_for(name) for name in TARGETS if name != PORTABLE.name]
+    others = [
+        TargetConfig(target, rules_of(options, target.rule_set), options.skip, options.weights) for target in targets
+    ]
+    network, plan = folder / "float.onnx", folder / "plan.json"
+    save_planned(model, inputs[0], opset, (image.cpu().numpy() for image in inputs), others, network, plan)
+    return network, plan

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 from torch import fx
 
 from deploy.apply.apply import apply
-from deploy.apply.target import AS_PLANNED, PORTABLE
+from deploy.apply.calibrate import complete
+from deploy.apply.target import AS_PLANNED, PORTABLE, TargetConfig
 from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
 from deploy.placement.planning import decide, record
 from deploy.placement.rule_sets import select
-from deploy.plan.plan import QuantizationPlan
+from deploy.plan.plan import QuantizationPlan, write_plan
 from qat.quantization.insert import PLACEMENT
 from qat.quantization.quantizers import quantizers
 from qat.tracing.export import float_graph, plan_of
@@ -36,6 +40,26 @@ def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int
         onnx_graph.save(float_graph(model, example, opset)[0], target)
         return
     write_verified(apply(*planned(model, example, opset), AS_PLANNED), PORTABLE, target)
+
+
+def save_planned(
+    model: fx.GraphModule,
+    example: Inputs,
+    opset: int,
+    images: Iterable[NDArray[np.float32]],
+    others: Iterable[TargetConfig],
+    network: Path,
+    plan: Path,
+) -> None:
+    """Write the float graph with the trained weights to `network` and its plan to `plan`.
+
+    Args:
+        images: network inputs, (1, C, H, W) each, for scales that only targets of `others` need.
+    """
+    graph, made = planned(model, example, opset)
+    made = complete(made, graph, list(images), others)
+    onnx_graph.save(graph, network)
+    write_plan(made.of_graph(network), plan)
 
 
 def planned(model: fx.GraphModule, example: Inputs, opset: int) -> tuple[gs.Graph, QuantizationPlan]:

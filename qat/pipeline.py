@@ -17,13 +17,11 @@ from core.paths import RunPaths
 from core.run_lock import claim
 from core.stages import Stage
 from core.versions import source_hash
-from deploy.apply.calibrate import complete
 from deploy.apply.target import PORTABLE
 from deploy.bundle.meaning import write_classes
 from deploy.graph import onnx_graph
 from deploy.pipeline import AS_TRAINED, CODE, ensure_portable, target_config
 from deploy.plan.images import read_images
-from deploy.plan.plan import write_plan
 from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
 from qat.data import SegmentationDataset, build_dataset
@@ -32,7 +30,7 @@ from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
 from qat.device import device_for, process_on
 from qat.evaluation.simulate import save_calibration, save_parity, save_predictions
-from qat.export import export_onnx, planned
+from qat.export import export_onnx, save_planned
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.processes.stages import is_main, on_all_processes
@@ -190,10 +188,8 @@ def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
 def _save_plan(config: Config, model: fx.GraphModule, paths: RunPaths) -> None:
     """The float graph with the trained weights, and its plan."""
     others = [target_config(config, name) for name in TARGETS if name not in (PORTABLE.name, *AS_TRAINED)]
-    graph, plan = planned(model, example_of(config), config.deploy.opset)
-    plan = complete(plan, graph, list(read_images(paths.calibration)), others)
-    onnx_graph.save(graph, paths.trained_onnx)
-    write_plan(plan.of_graph(paths.trained_onnx), paths.plan)
+    images, opset = read_images(paths.calibration), config.deploy.opset
+    save_planned(model, example_of(config), opset, images, others, paths.trained_onnx, paths.plan)
 
 
 def calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:

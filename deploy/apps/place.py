@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.artifacts import write_json, write_text
 from core.config import CalibrationConfig, PlacementConfig
@@ -82,8 +85,14 @@ def place(
     return applied
 
 
-def make_plan(source: Path, images: Path, folder: Path, choices: Choices, config: CalibrationConfig) -> Path:
-    """Calibrate a float ONNX file: writes `float.onnx`, clean and BatchNorm folded, and its `plan.json` to `folder`.
+def make_plan(
+    source: Path, images: Iterable[NDArray[np.float32]], folder: Path, choices: Choices, config: CalibrationConfig
+) -> tuple[Path, Path]:
+    """Calibrate a float ONNX file; returns the paths of `float.onnx`, clean and BatchNorm folded, and `plan.json`.
+
+    Args:
+        images: network inputs, float32 (1, C, H, W) each.
+        folder: both files are written there.
 
     Raises:
         UserError: the file is already quantized, the images do not fit, or there is nothing to quantize.
@@ -93,11 +102,11 @@ def make_plan(source: Path, images: Path, folder: Path, choices: Choices, config
         raise UserError(f"{source} has Q/DQ nodes already", fix="give the float model, or use `python -m deploy place`")
     require_named(onnx_graph.view(graph), choices.named)
     others = [choices.goal(name) for name in TARGETS if name not in (PORTABLE.name, choices.target)]
-    made = calibrate(graph, list(read_images(images)), choices.goal(), config, others)
+    made = calibrate(graph, list(images), choices.goal(), config, others)
     clean, target = folder / "float.onnx", folder / "plan.json"
     onnx_graph.save(graph, clean)
     write_plan(made.of_graph(clean), target)
-    return target
+    return clean, target
 
 
 def apply_plan(source: Path, plan: Path, out: Path, choices: Choices, dot: Path | None = None) -> Applied:

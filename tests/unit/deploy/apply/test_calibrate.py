@@ -21,6 +21,7 @@ from deploy.apps.place import Choices, make_plan
 from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
 from deploy.placement.rules import RULES
+from deploy.plan.images import read_images
 from deploy.plan.plan import EXACT, OBSERVED, read_plan
 from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
@@ -218,7 +219,7 @@ FAULTS = {
 def test_a_file_without_usable_images_is_refused_and_nothing_is_written(float_file, tmp_path, name):
     (tmp_path / name).write_bytes(FAULTS[name])
     with pytest.raises(UserError) as refused:
-        make_plan(float_file, tmp_path / name, tmp_path / "made", Choices(), config("mse"))
+        make_plan(float_file, read_images(tmp_path / name), tmp_path / "made", Choices(), config("mse"))
     assert refused.value.why or refused.value.fix
     assert [path.name for path in tmp_path.rglob("*")] == [name]
 
@@ -226,13 +227,14 @@ def test_a_file_without_usable_images_is_refused_and_nothing_is_written(float_fi
 def test_a_folder_and_a_missing_file_are_refused(float_file, tmp_path):
     for path in (tmp_path, tmp_path / "missing.npy", tmp_path / "missing.npz"):
         with pytest.raises(UserError, match="no calibration file"):
-            make_plan(float_file, path, tmp_path / "made", Choices(), config("mse"))
+            make_plan(float_file, read_images(path), tmp_path / "made", Choices(), config("mse"))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_images_of_any_float_type_are_read(float_file, tmp_path, kind):
     np.save(tmp_path / "images.npy", np.concatenate(images(1)).astype(np.float16).astype(kind))
-    plan = read_plan(make_plan(float_file, tmp_path / "images.npy", tmp_path / "made", Choices(), config("max")))
+    _, made = make_plan(float_file, read_images(tmp_path / "images.npy"), tmp_path / "made", Choices(), config("max"))
+    plan = read_plan(made)
     largest = np.abs(images(1)).max().astype(np.float16)
     assert plan.tensors["image"].scale == pytest.approx(float(largest) / 127, rel=1e-6)
