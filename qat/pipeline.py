@@ -33,11 +33,11 @@ from qat.evaluation.simulate import save_calibration, save_parity, save_predicti
 from qat.export import export_onnx, save_planned
 from qat.models import build_model
 from qat.models.checkpoint import load_state
+from qat.models.tensor_file import save_weights
 from qat.processes.stages import is_main, on_all_processes
 from qat.quantization.insert import insert_configured
 from qat.quantization.toolkits import quantizer_class, with_toolkit_chosen
 from qat.tracing import fx_graph
-from qat.training.checkpointing import save_weights
 from qat.training.fine_tune import fine_tune
 from qat.training.losses import PIDNetLoss
 from qat.training.train import fit

@@ -20,8 +20,8 @@ from qat.device import device_for
 from qat.evaluation.evaluate import evaluate
 from qat.evaluation.metrics import SegmentationScore
 from qat.export import export_onnx
+from qat.models.tensor_file import UNREADABLE, load_file, reason_of, save_weights
 from qat.processes.stages import is_main, on_all_processes
-from qat.training.checkpointing import UNREADABLE, load_file, reason_of, save_weights
 
 
 def calibrate(config: Config) -> Path:

@@ -18,9 +18,9 @@ from core.interval import Interval
 from deploy.targets.base import Session
 from qat.data.base import SegmentationDataset
 from qat.evaluation.metrics import ConfusionMatrix, classes_of
+from qat.models.outputs import upsample
 from qat.sensitivity.measure.bootstrap import measured
 from qat.sensitivity.measure.task import metric_value
-from qat.training.losses import upsample
 
 Reference = Session | NDArray[np.uint8]  # an engine, or stored masks (images, H, W)
 

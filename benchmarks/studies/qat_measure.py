@@ -21,9 +21,8 @@ from deploy.bundle.types import Bundle, Precision
 from deploy.pipeline import ensure_engine
 from deploy.targets import get_backend
 from deploy.targets.base import Backend
-from qat import pipeline
+from qat import float_baseline, pipeline
 from qat.data import build_dataset, normalize
-from qat.training import float_baseline
 
 Split = Literal["val", "train"]
 FP32 = "fp32"  # the reference of agreement and change

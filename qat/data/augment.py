@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from qat.data.base import IGNORE, Sample
 
-cv2.setNumThreads(1)
-
 MEAN_COLOR = (124, 116, 104)  # ImageNet's mean in RGB: zero after the default normalisation
 EDGE_WIDTH_PX = 4
 EDGE_RIM_PX = 6

@@ -15,8 +15,6 @@ from core.errors import UserError
 from core.image_file import read_image
 from qat.data.base import IGNORE, Sample
 
-cv2.setNumThreads(1)
-
 
 @dataclass(frozen=True)
 class Pair:

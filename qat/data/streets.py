@@ -31,8 +31,6 @@ from qat.data.streets_still import (
     paint_tree,
 )
 
-cv2.setNumThreads(1)
-
 GENERATOR_VERSION = 1  # raise it with every change that alters a picture: hashes of runs depend on it
 DEFAULT_SIZES = {"train": 1000, "val": 200}
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from qat.data.streets_camera import Camera
 
-cv2.setNumThreads(1)
-
 Color = tuple[float, float, float]  # RGB, 0..255
 Point = tuple[float, float, float]  # scene, metres
 Outline = Sequence[tuple[float, float]]  # metres

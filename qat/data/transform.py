@@ -10,8 +10,6 @@ from core.artifacts import sha256_json
 from core.config import DataConfig
 from qat.data.base import Sample, SegmentationDataset
 
-cv2.setNumThreads(1)
-
 CACHE_BYTES = 4 << 30  # CamVid and streets fit; of Cityscapes at full size, the rest is decoded on each access
 
 

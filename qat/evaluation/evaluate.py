@@ -16,9 +16,9 @@ from core.console import track
 from qat.data import SegmentationDataset, normalize
 from qat.data.base import Sample
 from qat.evaluation.metrics import ConfusionMatrix, SegmentationScore, classes_of
+from qat.models.outputs import Outputs, final_logits, upsample
 from qat.processes.distributed import global_sum, rank, world_size
 from qat.tracing.inputs import device_of
-from qat.training.losses import Outputs, final_logits, upsample
 
 Predictor = nn.Module | Callable[[Tensor], Outputs]
 

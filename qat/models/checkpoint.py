@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from qat.training.checkpointing import load_file
+from qat.models.tensor_file import load_file
 
 ORIGINAL_PREFIX = "model."  # the authors save their training wrapper, whose network is called `model`
 TRAINING_ONLY = ("loss.", "sem_loss.", "bd_loss.")  # what else that wrapper holds

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from core.config import DistillConfig
 from core.errors import UserError
 from deploy.placement.patterns import suggestion
-from qat.training.losses import Loss, Outputs, final_logits
+from qat.models.outputs import Outputs, final_logits
+from qat.training.losses import Loss
 
 
 @contextmanager

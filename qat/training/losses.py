@@ -8,7 +8,6 @@ Source: Xu, Xiong, Bhattacharyya, "PIDNet", CVPR 2023, section 3.4; upsampling a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -17,13 +16,12 @@ from torch.nn import functional as F
 
 from core.config import TrainConfig
 from qat.data.base import IGNORE
+from qat.models.outputs import Outputs, upsample
 from qat.processes.distributed import global_sum, world_size
 
 AUX_WEIGHT = 0.4
 BOUNDARY_WEIGHT = 20.0
 BOUNDARY_CONFIDENCE = 0.8
-
-Outputs = Tensor | Sequence[Tensor]
 
 
 class Loss(Protocol):
@@ -76,16 +74,6 @@ class PIDNetLoss:
 
     def _ohem(self, pixel_losses: Tensor, label: Tensor) -> Tensor:
         return ohem_mean(pixel_losses, label != IGNORE, self.ohem_threshold, self.ohem_min_kept)
-
-
-def final_logits(outputs: Outputs) -> Tensor:
-    """The logits that are deployed: `outputs` itself, or the second of the heads (P, final, D)."""
-    return outputs if isinstance(outputs, Tensor) else outputs[1]
-
-
-def upsample(logits: Tensor, label: Tensor) -> Tensor:
-    """Logits (N, C, h, w) as float32 at the (H, W) of `label`, bilinear with aligned corners."""
-    return F.interpolate(logits.float(), size=label.shape[-2:], mode="bilinear", align_corners=True)
 
 
 def pixel_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:

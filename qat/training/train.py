@@ -26,7 +26,9 @@ from torch.utils.data import DataLoader
 
 from core.artifacts import discard_unfinished
 from core.errors import UserError
+from qat.data.opencv_threads import one_opencv_thread
 from qat.device import process_on
+from qat.models.tensor_file import save_weights
 from qat.processes.distributed import (
     average_gradients,
     broadcast_statistics,
@@ -37,7 +39,7 @@ from qat.processes.distributed import (
     world_size,
 )
 from qat.quantization.quantizers import quantizers
-from qat.training.checkpointing import Stateful, load_checkpoint, save_checkpoint, save_weights
+from qat.training.checkpointing import Stateful, load_checkpoint, save_checkpoint
 from qat.training.hooks import Hooks, NoHooks
 from qat.training.losses import Loss
 from qat.training.sampler import EpochBatches
@@ -81,7 +83,7 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
     if process.is_main_process:
         discard_unfinished(plan.resume)
     stepper = Stepper(model, loss, plan)
-    with synchronised_batch_norm(model):
+    with synchronised_batch_norm(model), one_opencv_thread():
         _run(model, data, batches, stepper, hooks)
         hooks.on_training_end()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # its stubs lack memory_format

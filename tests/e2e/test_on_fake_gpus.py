@@ -86,7 +86,7 @@ def seen(monkeypatch):
         found["scored"].add(logits.device)
         return upsample(logits, label)
 
-    from qat.evaluation.evaluate import upsample
+    from qat.models.outputs import upsample
 
     monkeypatch.setattr(qat.calibration.statistics, "_record", recorded)
     monkeypatch.setattr(WeightAverage, "on_step_end", averaged)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,10 +16,6 @@ from numpy.typing import NDArray
 from core.console import say
 from core.errors import UnsupportedEnvironment, UserError
 from core.image_file import read_image
-
-# OpenCV and its FFmpeg write a line for every frame that fails; we say it once, with the file's name.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_FPS = 25.0  # of a video or camera that does not tell its own

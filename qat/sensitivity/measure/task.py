@@ -15,9 +15,9 @@ from torch import Tensor
 from core.errors import UserError
 from qat.data.base import IGNORE
 from qat.evaluation.metrics import classes_of
+from qat.models.outputs import upsample
 from qat.sensitivity.measure.bootstrap import mean
 from qat.sensitivity.user.batch import logits_of, map_tensors
-from qat.training.losses import upsample
 
 MetricName = Literal["", "mIoU", "top-1"]
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.artifacts import write_atomic
 from core.console import say
 from core.errors import UserError
+from qat.models.tensor_file import load_file
 from qat.sensitivity.config import PREVIOUS, UNMET
 from qat.sensitivity.network.foreign import make_room_for_ranges
 from qat.sensitivity.network.functional import Weights
@@ -25,7 +26,6 @@ from qat.sensitivity.user.batch import map_tensors
 from qat.sensitivity.user.device import in_float32, to_device
 from qat.sensitivity.user.user_file import unwrapped
 from qat.tracing.inputs import Inputs, device_of
-from qat.training.checkpointing import load_file
 
 SCHEMA_VERSION = 4
 MODELOPT_STATE = "modelopt_state"

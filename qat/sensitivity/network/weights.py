@@ -14,8 +14,8 @@ from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
 from core.errors import UnsupportedEnvironment, UserError
+from qat.models.tensor_file import UNREADABLE, reason_of
 from qat.sensitivity.network.foreign import make_room_for_ranges
-from qat.training.checkpointing import UNREADABLE, reason_of
 
 INSIDE = ("state_dict", "model_state_dict")  # of a checkpoint; the second is what modelopt's mto.save writes
 WRAPPER = "module."  # before every key that nn.DataParallel saved

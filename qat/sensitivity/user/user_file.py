@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from core.errors import UserError
 from core.user_code import load_module
 from qat.device import device_for
+from qat.models.tensor_file import reason_of
 from qat.sensitivity.config import SensitivityConfig
-from qat.training.checkpointing import reason_of
 
 REQUIRED = ("get_model", "get_data_loader", "get_criterion", "get_optimizer")
 DOCS = "docs/sensitivity.md has the functions and their parameters"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +14,7 @@ from torch.utils.data import DataLoader
 from core.config import Config, DataConfig, ModelConfig, QatConfig, TrainConfig
 from qat.data import IGNORE, Sample, build_dataset, normalize
 from qat.data.loader import TrainingBatches
+from qat.data.opencv_threads import one_opencv_thread
 
 DATA = DataConfig(height_px=48, width_px=64, train_images=4)
 TRAIN = TrainConfig(epochs=1, crop_height_px=40, crop_width_px=56)
@@ -72,3 +77,26 @@ def test_the_two_trainings_differ_in_scale_only() -> None:
     assert torch.equal(fp32(1)[0][0], TrainingBatches(dataset, DATA, TRAIN, seed=7, epoch=1)[0][0])
     assert not torch.equal(fp32(0)[0][0], fp32(1)[0][0])
     assert (quantized(0)[0][1][24:] == IGNORE).all(), "at half scale the image is 24 rows high"
+
+
+def halve(picture: np.ndarray) -> None:
+    """What a worker does that takes care of its threads."""
+    cv2.setNumThreads(1)
+    cv2.resize(picture, (500, 500))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked on POSIX systems only")
+def test_a_forked_worker_may_set_opencv_threads_after_its_parent_used_them() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        picture = np.zeros((1000, 1000, 3), np.float32)
+        cv2.resize(picture, (1700, 1700))  # starts OpenCV's threads
+        with one_opencv_thread():
+            worker = multiprocessing.get_context("fork").Process(target=halve, args=(picture,))
+            worker.start()
+            worker.join(timeout=20)
+            worker.kill()
+        assert worker.exitcode == 0 and cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(before)
