@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from core.artifacts import write_json, write_text
 from core.config import CalibrationConfig, PlacementConfig
 from core.errors import GateMissed, UserError
+from core.user_code import place_in_user_code
 from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import calibrate, complete
 from deploy.apply.insert import StoredAs
@@ -66,22 +68,23 @@ def place(
         UserError: no Q/DQ in the graph and no images, nothing to quantize, or pairs that have no plain form.
     """
     goal = choices.goal()
-    graph, plan = import_plan(source)
-    if calibration is not None:
-        images = list(read_images(calibration))
-        if plan.tensors:
-            plan = complete(plan, graph, images, [goal])
-        else:
-            plan = calibrate(graph, images, goal, CalibrationConfig(method="max"))
-    elif not plan.tensors:
-        raise UserError(
-            f"{source} has no Q/DQ nodes",
-            why="there are no scales to place",
-            fix="run `make qat` first, or give calibration images",
-        )
-    require_named(onnx_graph.view(graph), choices.named)
-    applied = apply(graph, plan, goal)
-    _write(applied, goal, out, dot)
+    with _blamed_on(source):
+        graph, plan = import_plan(source)
+        if calibration is not None:
+            images = list(read_images(calibration))
+            if plan.tensors:
+                plan = complete(plan, graph, images, [goal])
+            else:
+                plan = calibrate(graph, images, goal, CalibrationConfig(method="max"))
+        elif not plan.tensors:
+            raise UserError(
+                f"{source} has no Q/DQ nodes",
+                why="there are no scales to place",
+                fix="run `make qat` first, or give calibration images",
+            )
+        require_named(onnx_graph.view(graph), choices.named)
+        applied = apply(graph, plan, goal)
+        _write(applied, goal, out, dot)
     return applied
 
 
@@ -97,14 +100,16 @@ def make_plan(
     Raises:
         UserError: the file is already quantized, the images do not fit, or there is nothing to quantize.
     """
-    graph, plan = import_plan(source)
-    if plan.tensors:
-        raise UserError(f"{source} has Q/DQ nodes already", fix="give the float model, or use `python -m deploy place`")
-    require_named(onnx_graph.view(graph), choices.named)
     others = [choices.goal(name) for name in TARGETS if name not in (PORTABLE.name, choices.target)]
-    made = calibrate(graph, list(images), choices.goal(), config, others)
     clean, target = folder / "float.onnx", folder / "plan.json"
-    onnx_graph.save(graph, clean)
+    with _blamed_on(source):
+        graph, plan = import_plan(source)
+        if plan.tensors:
+            fix = "give the float model, or use `python -m deploy place`"
+            raise UserError(f"{source} has Q/DQ nodes already", fix=fix)
+        require_named(onnx_graph.view(graph), choices.named)
+        made = calibrate(graph, list(images), choices.goal(), config, others)
+        onnx_graph.save(graph, clean)
     write_plan(made.of_graph(clean), target)
     return clean, target
 
@@ -116,9 +121,29 @@ def apply_plan(source: Path, plan: Path, out: Path, choices: Choices, dot: Path 
         UserError: the plan belongs to another file.
     """
     goal = choices.goal()
-    applied = apply(onnx_graph.load(source), read_plan(plan, source), goal)
-    _write(applied, goal, out, dot)
+    scales = read_plan(plan, source)
+    with _blamed_on(source):
+        applied = apply(onnx_graph.load(source), scales, goal)
+        _write(applied, goal, out, dot)
     return applied
+
+
+@contextmanager
+def _blamed_on(source: Path) -> Iterator[None]:
+    """Turn what ONNX's checker, its parsers and ours raise on a broken graph into a `UserError` that names the file.
+
+    Errors that have a message already, and those of the user's own rules, pass.
+    """
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if place_in_user_code(error) is not None:
+            raise
+        why = " ".join(str(error).split()) or type(error).__name__
+        fix = "check it with onnx.checker.check_model; --debug shows where it fails"
+        raise UserError(f"{source} is no graph that can be placed", why=why, fix=fix) from error
 
 
 def _write(applied: Applied, goal: TargetConfig, out: Path, dot: Path | None) -> None:

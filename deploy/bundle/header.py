@@ -53,7 +53,7 @@ def _device(manifest: Mapping[str, Any]) -> str:
 
 def _tensor(tensor: Mapping[str, Any]) -> str:
     sides = ", ".join("?" if side is None else str(side) for side in tensor["shape"])
-    return f"{tensor['name']}: {tensor['dtype']} [{sides}] {tensor['layout'] or ''}".rstrip()
+    return f"{tensor['name']}: {tensor['dtype']} [{sides}] {tensor.get('layout') or ''}".rstrip()
 
 
 def _input(meaning: Mapping[str, Any]) -> str:

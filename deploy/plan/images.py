@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from numpy.typing import NDArray
 from core.errors import UserError
 
 _FIX = "give a .npy file of float32 (N, C, H, W), or the calibration.npz of a run"
-# What np.load raises for damaged and foreign files; a header may ask for any amount of memory.
-_UNREADABLE = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
+# For damaged files np.load raises what zipfile, zlib, ast and tokenize do; a header may ask for any amount of memory.
+_UNREADABLE = Exception
 
 
 def read_images(path: Path) -> Iterator[NDArray[np.float32]]:

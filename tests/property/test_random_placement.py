@@ -16,6 +16,7 @@ from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import RULE_SETS, select
 from deploy.targets import TARGETS
 from tests.nets.placing import place
+from tests.property.mutations import fuzz
 from tests.property.random_graphs import networks, quantize_everything, run
 
 ERROR = 0.15  # of the output's RMS: a dozen layers, each rounding to 1/127 of its range
@@ -33,7 +34,7 @@ def placed_file(source: Path, target: Path, rules):
     return placed
 
 
-@settings(REPEATABLE, max_examples=12)
+@fuzz(12)
 @given(graph=networks())
 def test_a_few_networks(graph):
     check(graph, select())
@@ -47,7 +48,7 @@ def test_many_networks(rule_set, graph):
     check(graph, select(rule_set))
 
 
-@settings(REPEATABLE, max_examples=12)
+@fuzz(12)
 @given(graph=networks())
 def test_a_few_networks_for_the_targets_of_cpu_engines(graph):
     for name in ("openvino", "onnxruntime"):

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
+from core.errors import UserError, one_line
 from deploy.targets.base import LayerInfo
 from deploy.targets.tensorrt.layer_kinds import Described, DescribedTensor, layers_of
 
@@ -53,12 +53,17 @@ def from_information(text: str, source: str) -> list[LayerInfo]:
             why="the engine was not built with detailed profiling verbosity",
             fix="build it with trtexec --profilingVerbosity=detailed or ProfilingVerbosity.DETAILED",
         )
-    return layers_of(_described(layer) for layer in layers if not _OTHER_PROFILE.search(layer["Name"]))
+    try:
+        return layers_of(_described(layer) for layer in layers if not _OTHER_PROFILE.search(layer["Name"]))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{source} holds layers as no TensorRT describes them", why=one_line(error), fix="export it again"
+        ) from error
 
 
 def read_information(path: Path) -> list[LayerInfo]:
     """Layers of an engine from the file that `trtexec --exportLayerInfo` wrote; raises as `from_information` does."""
-    return from_information(path.read_text(encoding="utf-8"), str(path))
+    return from_information(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
 
 def engine_information(trt: Any, logger: Any, engine: bytes, host_code: bool) -> str | None:
