@@ -12,6 +12,8 @@ PIP_ARGS ?=
 # glibc hands freed blocks back to the kernel by default and faults them in again for the next inference.
 export MALLOC_MMAP_MAX_ ?= 0
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
+# OpenMP's threads spin by default while they wait, and take the CPU from other processes.
+export OMP_WAIT_POLICY ?= passive
 
 # NGC PyTorch images set this variable. There the container's own torch and TensorRT are used: the environment
 # sees the system packages, and pip keeps to the image's PIP_CONSTRAINT.

@@ -14,16 +14,18 @@ from core.paths import ROOT
 # What each script needs before it can say anything more useful itself.
 NEEDED = ("pydantic", "yaml", "rich", "numpy", "onnx", "torch")
 
-# glibc gives large freed blocks back to the kernel and faults them in again on the next inference, up to half
-# of its time. It reads these once, at process start. The Makefile exports the same.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
+# Libraries read these once, when the process starts or they are loaded. The Makefile exports the same.
+# - glibc gives large freed blocks back to the kernel and faults them in again on the next inference, up to half of
+#   its time.
+# - OpenMP's threads spin while they wait for work, and take the CPU from a second training on the same machine.
+SETTINGS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1073741824", "OMP_WAIT_POLICY": "passive"}
 
 
 def use_project_environment(needed: Sequence[str] = NEEDED, root: Path = ROOT) -> None:
     """Return if this process has what it needs, else start the same command again in one that has.
 
     The command is replaced (`exec`), so arguments, streams and exit code stay the caller's. It happens when a package
-    of `needed` cannot be imported and `.venv` exists, and on Linux when the allocator is not set up for timing.
+    of `needed` cannot be imported and `.venv` exists, and on Linux when one of `SETTINGS` is not set.
     Exits with `UnsupportedEnvironment`'s message and code when there is no environment to switch to.
     """
     missing = missing_packages(needed)
@@ -37,7 +39,7 @@ def use_project_environment(needed: Sequence[str] = NEEDED, root: Path = ROOT) -
         )
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code)
-    environment = allocator_environment(os.environ) if sys.platform == "linux" else dict(os.environ)
+    environment = settled_environment(os.environ) if sys.platform == "linux" else dict(os.environ)
     if missing:
         print(f"using {python} (no {', '.join(missing)} in {sys.executable})", file=sys.stderr, flush=True)
     elif environment == dict(os.environ):
@@ -52,6 +54,6 @@ def missing_packages(needed: Sequence[str]) -> list[str]:
     return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
-def allocator_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` with the allocator settings added; those the user set are kept."""
-    return {**ALLOCATOR, **environment}
+def settled_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` with `SETTINGS` added; those the user set are kept."""
+    return {**SETTINGS, **environment}

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from types import FrameType
 
+from core.bootstrap import settled_environment
 from core.console import show_messages
 from core.errors import EXIT_OK, UnsupportedEnvironment, UserError, file_error
 from core.user_code import fault_in_user_code
 
 EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_BROKEN_PIPE = 130, 143, 141  # 128 + the signal, as shells have it
 
-# Settings of the process that a command owns and a library must not touch. OpenCV reads them when it is imported or
-# first used. Its own threads would compete with those of torch and of data-loading workers for the same CPUs. It and
+# Settings of the process that a command owns and a library must not touch; they hold for packages that are imported
+# later. OpenCV's own threads would compete with those of torch and of data-loading workers for the same CPUs. It and
 # its FFmpeg write a line for every frame that fails; we say it once, with the file's name.
 _OPENCV = {"OPENCV_FOR_THREADS_NUM": "1", "OPENCV_LOG_LEVEL": "ERROR", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
@@ -36,8 +37,7 @@ def run_cli(main: Callable[[], int | None], *, debug: bool) -> int:
     """
     accept_any_character()
     show_messages()
-    for name, value in _OPENCV.items():
-        os.environ.setdefault(name, value)
+    os.environ.update({**_OPENCV, **settled_environment(os.environ)})
     try:
         with _sigterm_as_exception():
             return main() or EXIT_OK

@@ -14,7 +14,14 @@ PACKAGES = (
     *("torch", "numpy", "onnx", "onnx-graphsurgeon", "onnxruntime", "onnxruntime-gpu", "openvino"),
     *("polygraphy", "tensorrt", "tensorrt-rtx", "pycuda", "nvidia-modelopt", "pytorch-quantization"),
 )
-VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES")
+VARIABLES = (
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "LD_PRELOAD",
+    "CUDA_VISIBLE_DEVICES",
+)
 
 
 def describe() -> Environment:

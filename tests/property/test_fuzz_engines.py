@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from deploy.apps.inspection import inspect_layer_list
 from deploy.bundle.header import header_json, header_lines
-from deploy.bundle.manifest import ENGINE_FILES
 from deploy.bundle.plan_header import read_plan_header
 from deploy.bundle.store import check_bundle, read_bundle
 from deploy.targets import get_backend
@@ -57,7 +56,8 @@ def bundle(sound, tmp_path):
 
 def read_and_describe(folder):
     found = read_bundle(folder)
-    check_bundle(found, get_backend(found.backend).version())
+    backend = get_backend(found.backend)
+    check_bundle(found, backend.version(), backend.files)
     return header_json(found), list(header_lines(found))
 
 
@@ -79,9 +79,8 @@ def test_bytes_of_manifests(sound, bundle, data):
 @fuzz(60)
 @given(data=st.data())
 def test_a_changed_engine_is_never_accepted(sound, bundle, data):
-    (name,) = ENGINE_FILES["onnxruntime"]
-    content = (sound[0] / name).read_bytes()
-    (bundle / name).write_bytes(data.draw(damaged(content).filter(lambda found: found != content)))
+    content = (sound[0] / "model.onnx").read_bytes()
+    (bundle / "model.onnx").write_bytes(data.draw(damaged(content).filter(lambda found: found != content)))
     assert refused_or(lambda: read_and_describe(bundle)) is None
 
 

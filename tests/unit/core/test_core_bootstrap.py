@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.bootstrap import ALLOCATOR, allocator_environment, missing_packages
+from core.bootstrap import SETTINGS, missing_packages, settled_environment
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
@@ -23,7 +23,7 @@ needs_posix = pytest.mark.skipif(os.name != "posix", reason="the stand-in interp
 
 def start(root: Path, needed: tuple[str, ...], **variables: str) -> subprocess.CompletedProcess[str]:
     """Run SCRIPT with `root` as the project, two arguments, and a clean allocator environment."""
-    environment = {key: value for key, value in os.environ.items() if key not in ALLOCATOR}
+    environment = {key: value for key, value in os.environ.items() if key not in SETTINGS}
     command = [sys.executable, "-c", SCRIPT.format(needed=needed, root=str(root)), "--set", "a.b=c d"]
     environment |= {"PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -67,7 +67,7 @@ def test_an_incomplete_environment_is_not_entered_twice(tmp_path: Path) -> None:
 
 
 def test_stays_where_everything_is_there(tmp_path: Path) -> None:
-    done = start(tmp_path, ("json",), **ALLOCATOR)
+    done = start(tmp_path, ("json",), **SETTINGS)
     assert (done.stdout, done.stderr) == ("['--set', 'a.b=c d'] no 0\n", "")
 
 
@@ -78,14 +78,24 @@ def test_allocator_is_set_before_the_process_starts(tmp_path: Path) -> None:
 
 
 def test_allocator_settings_of_the_user_are_kept() -> None:
-    environment = allocator_environment({"MALLOC_MMAP_MAX_": "9", "HOME": "/h"})
-    assert environment == {**ALLOCATOR, "MALLOC_MMAP_MAX_": "9", "HOME": "/h"}
+    environment = settled_environment({"MALLOC_MMAP_MAX_": "9", "HOME": "/h"})
+    assert environment == {**SETTINGS, "MALLOC_MMAP_MAX_": "9", "HOME": "/h"}
 
 
 def test_the_makefile_exports_the_same() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert dict(re.findall(r"^export (MALLOC_\w+) \?= (\d+)$", makefile, re.MULTILINE)) == ALLOCATOR
+    assert dict(re.findall(r"^export (\w+) \?= (\w+)$", makefile, re.MULTILINE)) == SETTINGS
 
 
 def test_missing_packages_are_found_without_importing() -> None:
     assert missing_packages(("json", "no_such_package_here")) == ["no_such_package_here"]
+
+
+@pytest.mark.parametrize("given, seen", [({}, "passive 1"), ({"OMP_WAIT_POLICY": "active"}, "active 1")])
+def test_a_command_settles_what_libraries_read_when_they_are_loaded(given: dict[str, str], seen: str) -> None:
+    names = ("OMP_WAIT_POLICY", "OPENCV_FOR_THREADS_NUM")
+    environment = {key: value for key, value in os.environ.items() if key not in names}
+    environment |= {"PYTHONPATH": str(ROOT), **given}
+    code = f"import os; from core.command import run_cli; run_cli(lambda: print(*map(os.getenv, {names})), debug=True)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{seen}\n", done.stderr
