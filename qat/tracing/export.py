@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import TensorMetadata
 from torch.utils._pytree import tree_leaves
 
-from core.errors import UserError, last_line
+from core.errors import UnsupportedEnvironment, UserError
 from deploy.graph import onnx_graph
 from deploy.plan.plan import QuantizationPlan
 from deploy.rewrites.fold_bn import fold_bn
@@ -32,6 +33,8 @@ from qat.tracing import fx_graph
 from qat.tracing.inputs import Inputs, in_order
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
+OLDEST_TORCH = (2, 6)
+_ADVICE = re.compile(r"\(?(See|Refer to) the (full )?stack trace[^.]*\.\)?")
 
 
 def float_graph(
@@ -49,6 +52,7 @@ def float_graph(
         The graph, constants folded, BatchNorm folded into convolutions; and the plan in its names.
 
     Raises:
+        UnsupportedEnvironment: PyTorch is older than its exporter that keeps names.
         UserError: torch cannot export the network, or an input is no tensor.
     """
     from onnxscript.optimizer import fold_constants, remove_unused_nodes  # slow to import, and few commands export
@@ -58,6 +62,7 @@ def float_graph(
     fx_graph.annotate(exported, example)
     names = value_names(exported)
     own = _output_values(exported)
+    _require_exporter()
     others = [node for node in _distinct_values(exported, example) if node not in own]
     result = next(node for node in exported.graph.nodes if node.op == "output")
     result.args = ((*own, *others),)
@@ -77,7 +82,7 @@ def float_graph(
         except Exception as error:  # the exporter has many exception types, none of them public
             raise UserError(
                 "torch.onnx cannot export the network",
-                why=last_line(error.__cause__ or error),
+                why=_reason(error),
                 fix="replace the operator that it names",
             ) from error
         assert program is not None
@@ -243,6 +248,26 @@ def _name_nodes(graph: gs.Graph, values: dict[str, str]) -> None:
         readers = (owner[id(reader)] for tensor in node.outputs for reader in tensor.outputs if id(reader) in owner)
         owner[id(node)] = made or next(readers, "")
         node.name = made or f"{owner[id(node)]}/{node.op}_{position}"
+
+
+def _require_exporter() -> None:
+    """Raise `UnsupportedEnvironment` where PyTorch's exporter cannot keep the names of values."""
+    if torch.__version__ < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise UnsupportedEnvironment(
+            f"PyTorch {torch.__version__} cannot export this network",
+            why=f"torch.onnx.export(dynamo=True, optimize=False) came with PyTorch {oldest}",
+            fix=f"install PyTorch {oldest} or newer; NGC images have it since 25.02",
+        )
+
+
+def _reason(error: Exception) -> str:
+    """What the innermost cause says, without the exporter's advice to look at a stack trace that is not shown."""
+    innermost: BaseException = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    text = _ADVICE.sub("", str(innermost)).strip()
+    return text.splitlines()[-1].strip() if text else type(innermost).__name__
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.torch_version import TorchVersion
 
-from core.errors import UserError
+from core.errors import UnsupportedEnvironment, UserError
 from deploy.placement.rules import RULES
 from deploy.plan.plan import QuantizationPlan
 from deploy.plan.scale import Scale
@@ -20,7 +21,7 @@ from qat.export import planned
 from qat.quantization.insert import insert
 from qat.quantization.quantizers import quantizers
 from qat.tracing import fx_graph
-from qat.tracing.export import float_graph, named_inputs, value_names
+from qat.tracing.export import _reason, float_graph, named_inputs, value_names
 from tests.nets.residual import residual_net
 
 IMAGE = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -315,4 +316,19 @@ class Unsupported(nn.Module):
 def test_an_operator_without_onnx_form_is_refused():
     with pytest.raises(UserError, match=r"torch\.onnx cannot export the network") as refused:
         exported(Unsupported())
-    assert "linalg_eig" in refused.value.why
+    assert "linalg_eig" in refused.value.why and "stack trace" not in refused.value.why
+
+
+def test_an_old_pytorch_is_refused_by_its_version(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.5.1+cu124"))
+    with pytest.raises(UnsupportedEnvironment, match=r"PyTorch 2\.5\.1\+cu124 cannot export") as refused:
+        exported(Unsupported())
+    assert "2.6" in refused.value.fix
+
+
+def test_advice_to_read_a_stack_trace_is_left_out():
+    error = RuntimeError("Error when translating node %a. See the stack trace for more information.")
+    error.__cause__ = ValueError("no such operator: b\n(Refer to the full stack trace above for more information.)")
+    assert _reason(error) == "no such operator: b"
+    error.__cause__ = None
+    assert _reason(error) == "Error when translating node %a."
