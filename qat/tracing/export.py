@@ -33,7 +33,7 @@ from qat.tracing import fx_graph
 from qat.tracing.inputs import Inputs, in_order
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
-OLDEST_TORCH = (2, 6)
+OLDEST_TORCH = "2.6"
 _ADVICE = re.compile(r"\(?(See|Refer to) the (full )?stack trace[^.]*\.\)?")
 
 
@@ -252,12 +252,11 @@ def _name_nodes(graph: gs.Graph, values: dict[str, str]) -> None:
 
 def _require_exporter() -> None:
     """Raise `UnsupportedEnvironment` where PyTorch's exporter cannot keep the names of values."""
-    if torch.__version__ < OLDEST_TORCH:
-        oldest = ".".join(map(str, OLDEST_TORCH))
+    if torch.__version__ < OLDEST_TORCH:  # compares versions, not texts
         raise UnsupportedEnvironment(
             f"PyTorch {torch.__version__} cannot export this network",
-            why=f"torch.onnx.export(dynamo=True, optimize=False) came with PyTorch {oldest}",
-            fix=f"install PyTorch {oldest} or newer; NGC images have it since 25.02",
+            why=f"torch.onnx.export(dynamo=True, optimize=False) came with PyTorch {OLDEST_TORCH}",
+            fix=f"install PyTorch {OLDEST_TORCH} or newer; NGC images have it since 25.02",
         )
 
 
