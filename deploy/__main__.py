@@ -13,7 +13,6 @@ from core.cli import add_config_options, config_from, count, percent
 from core.command import run_cli
 from core.config import ActivationCalibrator
 from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED, UserError
-from deploy.apps import import_cache
 from deploy.apps.lint import cli as lint
 from deploy.apps.quantize import cli as quantize
 from deploy.hardware.machine import cpu_threads
@@ -38,7 +37,15 @@ def _parser() -> argparse.ArgumentParser:
 
     quantize.add_command(commands)
     lint.add_command(commands)
-    import_cache.add_command(commands)
+
+    cache = commands.add_parser("import-cache", help="a TensorRT calibration cache and its ONNX to a Q/DQ graph")
+    cache.add_argument("cache", type=Path)
+    cache.add_argument("source", type=Path, help="the float ONNX that was calibrated")
+    cache.add_argument("folder", type=Path, help="gets float.onnx, plan.json and TARGET.onnx")
+    cache.add_argument("--target", default="tensorrt", metavar="NAME")
+    cache.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="nodes that stay in float")
+    cache.add_argument("--debug", action="store_true")
+    cache.set_defaults(run=_import_cache)
 
     place = commands.add_parser("place", help="bring any Q/DQ ONNX to a target's placement")
     place.add_argument("source", type=Path)
@@ -173,6 +180,16 @@ def _place(arguments: argparse.Namespace) -> None:
 
     applied = place(arguments.source, arguments.out, _choices(arguments), arguments.calibration, arguments.dot)
     print_placement(applied, detailed=arguments.report)
+
+
+def _import_cache(arguments: argparse.Namespace) -> None:
+    from deploy.apps.import_cache import import_cache
+    from deploy.apps.place import Choices
+
+    choices = Choices(target=arguments.target, skip=arguments.skip)
+    for line in import_cache(arguments.cache, arguments.source, arguments.folder, choices).lines():
+        print(line)
+    print(f"next: python -m deploy lint {arguments.folder / (arguments.target + '.onnx')}")
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:

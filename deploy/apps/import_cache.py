@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx_graphsurgeon as gs
 
@@ -110,22 +108,3 @@ def _write(applied: Applied, goal: TargetConfig, folder: Path) -> Path:
     write_verified(applied, goal.target, out)
     write_json(out.with_suffix(".placement.json"), applied.plan.to_json())
     return out
-
-
-def add_command(commands: Any) -> None:
-    """Add `import-cache` to the subcommands of a parser."""
-    parser = commands.add_parser("import-cache", help="a TensorRT calibration cache and its ONNX to a Q/DQ graph")
-    parser.add_argument("cache", type=Path)
-    parser.add_argument("source", type=Path, help="the float ONNX that was calibrated")
-    parser.add_argument("folder", type=Path, help="gets float.onnx, plan.json and TARGET.onnx")
-    parser.add_argument("--target", default="tensorrt", metavar="NAME")
-    parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="nodes that stay in float")
-    parser.add_argument("--debug", action="store_true")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    choices = Choices(target=arguments.target, skip=arguments.skip)
-    for line in import_cache(arguments.cache, arguments.source, arguments.folder, choices).lines():
-        print(line)
-    print(f"next: python -m deploy lint {arguments.folder / (arguments.target + '.onnx')}")
