@@ -17,7 +17,7 @@ from deploy.placement.planning import decide, wanted
 from deploy.plan.carry import carry
 from deploy.plan.histogram import Histogram
 from deploy.plan.plan import OBSERVED, QuantizationPlan
-from deploy.plan.scale import Scale, activation_scale, max_scale, mse_scale
+from deploy.plan.scale import Scale, activation_scale, max_scale
 from deploy.plan.statistics import collect
 from deploy.plan.thresholds import amax_from, origin_of
 
@@ -30,21 +30,19 @@ class Observed:
 
     Attributes:
         histograms: of |x| by activation.
-        weights: values of each weight, and its output-channel axis.
+        weights: scale of each weight, its largest magnitude per output channel.
     """
 
     histograms: dict[str, Histogram]
-    weights: dict[str, tuple[NDArray[np.float32], int]]
+    weights: dict[str, Scale]
 
     def plan(self, config: CalibrationConfig) -> QuantizationPlan:
-        """Scales by `config.method` and `config.weights`; nothing uses them yet."""
+        """Scales by `config.method`; nothing uses them yet."""
         ranges = {
             name: activation_scale(amax_from(found, config.method, config.percentile, config.momentum))
             for name, found in self.histograms.items()
         }
-        of_weight = mse_scale if config.weights == "mse" else max_scale
-        weights = {name: of_weight(*found) for name, found in self.weights.items()}
-        return QuantizationPlan().adding(ranges, origin_of(config.method)).adding(weights, config.weights)
+        return QuantizationPlan().adding(ranges, origin_of(config.method)).adding(self.weights, "max")
 
 
 def observe(graph: gs.Graph, images: Images, goals: Iterable[TargetConfig]) -> Observed:
@@ -71,9 +69,7 @@ def observe(graph: gs.Graph, images: Images, goals: Iterable[TargetConfig]) -> O
             "no placement rule found anything to quantize",
             fix="check placement.only, placement.skip and placement.disable",
         )
-    tensors = graph.tensors()
-    values = {name: (tensors[name].values, axis) for name, axis in weights.items()}
-    return Observed(collect(graph, list(activations), images), values)
+    return Observed(collect(graph, list(activations), images), weight_scales(graph, weights))
 
 
 def calibrate(

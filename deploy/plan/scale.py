@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 QMAX = 127
 UINT8_MIDDLE = 128  # zero-point of a signed range that is stored as uint8
-_SHARES = np.linspace(1.0, 0.5, 51)
 SMALLEST_AMAX = 1e-6  # a scale must be positive: a tensor that is all zero quantizes to zero with any scale
 
 
@@ -35,22 +34,6 @@ def max_scale(values: NDArray[np.float32], axis: int) -> Scale:
     """The scale of a weight whose largest magnitude along each slice of `axis` becomes 127 steps."""
     largest = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis))
     return Scale(np.maximum(largest / QMAX, np.finfo(np.float32).tiny).astype(np.float32), axis)
-
-
-def mse_scale(values: NDArray[np.float32], axis: int) -> Scale:
-    """The scale of a weight with the least squared rounding and clipping error along each slice of `axis`.
-
-    Each slice tries shares of its largest magnitude; all of it is among them.
-    """
-    largest = max_scale(values, axis).values
-    others = tuple(index for index in range(values.ndim) if index != axis)
-    best, least = largest, np.full(largest.shape, np.inf)
-    for share in _SHARES:
-        scale = Scale((largest * np.float32(share)).astype(np.float32), axis)
-        restored = quantize_array(values, scale) * broadcast(scale.values, axis, values.ndim)
-        errors = np.square(values - restored, dtype=np.float64).sum(axis=others)
-        best, least = np.where(errors < least, scale.values, best), np.minimum(errors, least)
-    return Scale(best.astype(np.float32), axis)
 
 
 def quantize_array(values: NDArray[np.float32], scale: Scale) -> NDArray[np.int8]:

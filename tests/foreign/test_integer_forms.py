@@ -7,7 +7,6 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from deploy.apply.apply import apply
-from deploy.apps.quantize.engines import goal_of
 from deploy.checks.fidelity import fidelity
 from deploy.graph import onnx_graph
 from deploy.importing.foreign import to_pairs
@@ -18,6 +17,7 @@ from tests.faults.commands import call
 from tests.foreign.builder import WEIGHTS, Builder, per_channel
 from tests.nets.exported import reference
 from tests.nets.picture_nets import network
+from tests.nets.placing import goal_of
 
 RANDOM = np.random.default_rng(0)
 IMAGES = [RANDOM.standard_normal((1, 3, 32, 32)).astype(np.float32) for _ in range(4)]

@@ -12,10 +12,12 @@ from deploy.apply.calibrate import calibrate, complete
 from deploy.apply.insert import StoredAs
 from deploy.apply.target import Target, TargetConfig
 from deploy.importing.import_plan import import_plan
+from deploy.placement.rule_sets import select
 from deploy.placement.rules import RULES
 from deploy.placement.rules.base import Rule
 from deploy.plan.images import read_images
-from deploy.targets import TARGETS
+from deploy.targets import TARGETS, target_for
+from deploy.targets.base import Backend
 
 SIGNED = TARGETS["tensorrt"]
 
@@ -40,3 +42,9 @@ def place(
     elif not plan.tensors:
         raise UserError(f"{source} has no Q/DQ nodes", fix="run `make qat`, or give calibration images")
     return apply(graph, plan, goal)
+
+
+def goal_of(backend: Backend) -> TargetConfig:
+    """A backend's target under its own rules."""
+    target = target_for(backend.target)
+    return TargetConfig(target, select(target.rule_set))

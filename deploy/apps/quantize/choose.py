@@ -5,31 +5,45 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-from core.config import ActivationCalibrator, CalibrationConfig, WeightCalibrator
+import onnx_graphsurgeon as gs
+
+from core.config import ActivationCalibrator, CalibrationConfig
 from core.console import say
-from deploy.apply.calibrate import Observed, complete
-from deploy.apps.quantize.engines import Workshop, goal_of
+from deploy.apply.calibrate import Observed, complete, observe
+from deploy.apply.equalize import channel_ranges, depthwise_inputs, equalized
+from deploy.apps.quantize.engines import Workshop
+from deploy.apps.quantize.pictures import thinned
 from deploy.bundle.types import BuildOptions
 from deploy.checks.fidelity import Fidelity, closeness, fidelity
 from deploy.targets.base import Backend, Session, Tensors
 
+CORRECTED_ON = 32  # pictures: means settle sooner than ranges
+CLEARLY_IOU, CLEARLY_DB = 0.005, 0.5
 METHODS: tuple[ActivationCalibrator, ...] = get_args(ActivationCalibrator)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How ranges are found, and whether biases are corrected for what rounding does to means."""
+    """How ranges are found, and what is done besides.
+
+    Attributes:
+        uint8: all activations in uint8, where the target would have signed ones in int8.
+        equalized: depthwise inputs get one range for all channels (see `deploy.apply.equalize`).
+        bias_correction: see `deploy.apply.bias_correction`.
+    """
 
     calibrator: ActivationCalibrator
-    weights: WeightCalibrator = "max"
+    uint8: bool = False
+    equalized: bool = False
     bias_correction: bool = False
 
     def __str__(self) -> str:
-        more = [f"weights by {self.weights}"] if self.weights != "max" else []
-        return " + ".join([self.calibrator, *more, *(["bias correction"] if self.bias_correction else [])])
+        named = {"uint8": self.uint8, "equalized": self.equalized, "bias correction": self.bias_correction}
+        return " + ".join([self.calibrator, *(name for name, used in named.items() if used)])
 
 
 @dataclass(frozen=True)
@@ -40,48 +54,77 @@ class Trial:
     closeness: float
     outputs: tuple[Fidelity, ...]
 
+    def gains(self, other: Trial, clearly: bool) -> bool:
+        """Whether this is closer to FP32 than `other`; `clearly` asks for a gain that is worth time in the engine."""
+        has_masks = all(each.iou is not None for each in self.outputs)
+        least = (CLEARLY_IOU if has_masks else CLEARLY_DB) if clearly else 0.0
+        return self.closeness > other.closeness + least
+
     def to_json(self) -> dict[str, Any]:
         """For the result file."""
         outputs = [each.to_json() for each in self.outputs]
         return {"recipe": str(self.recipe), "closeness": self.closeness, "outputs": outputs}
 
 
-@dataclass(frozen=True)
 class Chooser:
     """Tries recipes on one network.
 
-    Attributes:
+    Args:
         workshop: with the float graph; its plan is replaced by each recipe's.
-        observed: what calibration found.
-        images: those that ranges were measured on.
+        images: to measure ranges on.
         backends: whose targets a plan must serve.
     """
 
-    workshop: Workshop
-    observed: Observed
-    images: Sequence[Any]
-    backends: Sequence[Backend]
+    def __init__(self, workshop: Workshop, images: Sequence[Any], backends: Sequence[Backend]) -> None:
+        self._workshop, self._images, self._backends = workshop, images, backends
+        self._observe = cache(self._observed)
 
     def following(self, recipe: Recipe) -> Workshop:
         """The workshop that quantizes by a recipe."""
-        plan = self.observed.plan(CalibrationConfig(method=recipe.calibrator, weights=recipe.weights))
-        goals = [goal_of(backend, self.workshop.skip) for backend in self.backends]
-        plan = complete(plan, self.workshop.graph, self.images, goals)
-        return replace(self.workshop, plan=plan, correct_on=self.images if recipe.bias_correction else None)
+        graph, observed = self._observe(recipe.equalized)
+        own = replace(self._workshop, graph=graph, uint8=recipe.uint8)
+        plan = observed.plan(CalibrationConfig(method=recipe.calibrator))
+        plan = complete(plan, graph, self._images, [own.goal(backend) for backend in self._backends])
+        images = thinned(self._images, CORRECTED_ON) if recipe.bias_correction else None
+        return replace(own, plan=plan, correct_on=images)
 
     def closest(self, backend: Backend, images: Sequence[Any], references: Sequence[Tensors]) -> list[Trial]:
-        """All trials, the closest to FP32 first: every calibrator, then the best with more techniques, one at a time.
+        """All trials, the closest to FP32 first: every calibrator, then the best with one more technique at a time.
+
+        A technique that costs time has to gain `CLEARLY`.
 
         Args:
             backend: runs here; its target stands for all.
             images: to choose by.
             references: outputs of FP32 on them.
         """
-        trials = [self._try(Recipe(method), backend, images, references) for method in METHODS]
-        for technique in ({"bias_correction": True}, {"weights": "mse"}):
-            best = max(trials, key=lambda trial: trial.closeness)
-            trials.append(self._try(replace(best.recipe, **technique), backend, images, references))
-        return sorted(trials, key=lambda trial: -trial.closeness)
+
+        def tried(recipe: Recipe) -> Trial:
+            trials.append(self._try(recipe, backend, images, references))
+            return trials[-1]
+
+        trials: list[Trial] = []
+        best = max([tried(Recipe(method)) for method in METHODS], key=lambda trial: trial.closeness)
+        if self._workshop.goal(backend).target.unsigned == "non-negative":
+            other = tried(replace(best.recipe, uint8=True))
+            if other.gains(best, clearly=True):  # the calibrators were compared where nothing worked
+                again = [tried(Recipe(method, uint8=True)) for method in METHODS if method != best.recipe.calibrator]
+                best = max([other, *again], key=lambda trial: trial.closeness)
+        if depthwise_inputs(self._workshop.graph):
+            other = tried(replace(best.recipe, equalized=True))
+            best = other if other.gains(best, clearly=True) else best
+        other = tried(replace(best.recipe, bias_correction=True))
+        best = other if other.gains(best, clearly=False) else best
+        others = [trial for trial in trials if trial is not best]
+        return [best, *sorted(others, key=lambda trial: -trial.closeness)]
+
+    def _observed(self, equal: bool) -> tuple[gs.Graph, Observed]:
+        graph = self._workshop.graph
+        if equal:
+            some = thinned(self._images, CORRECTED_ON)
+            graph = equalized(graph, channel_ranges(graph, depthwise_inputs(graph), some))
+        goals = [self._workshop.goal(backend) for backend in self._backends]
+        return graph, observe(graph, self._images, goals)
 
     def _try(self, recipe: Recipe, backend: Backend, images: Sequence[Any], references: Sequence[Tensors]) -> Trial:
         """Build and run one recipe in a folder that goes away again."""

@@ -16,10 +16,9 @@ from core.config import BenchConfig
 from core.console import say, track
 from core.errors import GateMissed, UnsupportedEnvironment, UserError, last_line
 from core.image_file import read_image
-from deploy.apply.calibrate import observe
 from deploy.apps.quantize.choose import Chooser, Recipe, Trial, shown
 from deploy.apps.quantize.compare import Candidate, Exam, Row, compare
-from deploy.apps.quantize.engines import Workshop, chosen_backends, goal_of
+from deploy.apps.quantize.engines import Workshop, chosen_backends
 from deploy.apps.quantize.labels import Labels, read_labels
 from deploy.apps.quantize.network import PictureInput, chosen_size, float_network, picture_input
 from deploy.apps.quantize.options import Options
@@ -76,7 +75,11 @@ def quantize(options: Options, command: str = "", others: Others = lambda *_: ()
     workshop, trials = _ready(task, options, backends)
     options.out.mkdir(parents=True, exist_ok=True)
     onnx_graph.save(task.graph, workshop.float_onnx)
-    write_plan(workshop.plan.of_graph(workshop.float_onnx), options.out / "plan.json")
+    planned = workshop.float_onnx
+    if workshop.graph is not task.graph:
+        planned = options.out / "equalized.onnx"
+        onnx_graph.save(workshop.graph, planned)
+    write_plan(workshop.plan.of_graph(planned), options.out / "plan.json")
     wanted = [(backend, precision) for backend in backends for precision in backend.precisions]
     candidates = [Candidate.of(workshop.outcome(backend, precision)) for backend, precision in wanted]
     candidates += others(task, workshop)
@@ -158,9 +161,8 @@ def _ready(task: Task, options: Options, backends: Sequence[Backend]) -> tuple[W
     if not backends:
         raise UnsupportedEnvironment("no engine can be built here", fix="see `python -m deploy doctor`")
     images = task.parts.calibrate
-    observed = observe(task.graph, images, [goal_of(backend, options.skip) for backend in backends])
     workshop = Workshop(options.out, task.graph, QuantizationPlan(), _build_options(task, options), options.skip)
-    chooser = Chooser(workshop, observed, images, backends)
+    chooser = Chooser(workshop, images, backends)
     runs_here = next((backend for backend in backends if backend.runnable("int8") is None), None)
     if options.calibrator or runs_here is None:
         return chooser.following(Recipe(options.calibrator or "mse")), []

@@ -41,12 +41,6 @@ def chosen_backends(names: Sequence[str]) -> list[Backend]:
     return [get_backend(name) for name in dict.fromkeys(names)]
 
 
-def goal_of(backend: Backend, skip: Sequence[str] = ()) -> TargetConfig:
-    """A backend's target under its own rules."""
-    target = target_for(backend.target)
-    return TargetConfig(target, select(target.rule_set), tuple(skip))
-
-
 @dataclass(frozen=True)
 class Workshop:
     """Where engines are made, and of what.
@@ -54,6 +48,8 @@ class Workshop:
     Attributes:
         folder: holds `float.onnx`, the Q/DQ graph of each target, and a folder for each engine.
         options: what every builder gets besides its precision: threads, and the meaning of the network's tensors.
+        graph: that INT8 graphs are made of, which `plan` belongs to.
+        uint8: signed activations in uint8 too, where the target takes both.
         correct_on: images to correct the biases of INT8 graphs on; None leaves biases alone.
     """
 
@@ -63,6 +59,14 @@ class Workshop:
     options: BuildOptions
     skip: Sequence[str] = ()
     correct_on: Sequence[Any] | None = None
+    uint8: bool = False
+
+    def goal(self, backend: Backend) -> TargetConfig:
+        """A backend's target under its own rules."""
+        target = target_for(backend.target)
+        if self.uint8 and target.unsigned == "non-negative":
+            target = replace(target, unsigned="always")
+        return TargetConfig(target, select(target.rule_set), tuple(self.skip))
 
     @property
     def float_onnx(self) -> Path:
@@ -93,7 +97,7 @@ class Workshop:
         Raises:
             UserError: no tensor would be quantized, or the graph breaks an invariant.
         """
-        goal = goal_of(backend, self.skip)
+        goal = self.goal(backend)
         graph, plan = self.graph, self.plan
         if self.correct_on is not None:
             decided, _ = decide(onnx_graph.view(graph), plan, goal.rules or (), goal.skip)

@@ -8,12 +8,12 @@ from core.config import CalibrationConfig
 from deploy.apply.apply import apply
 from deploy.apply.bias_correction import bias_correction, mean_errors
 from deploy.apply.calibrate import calibrate
-from deploy.apps.quantize.engines import goal_of
 from deploy.checks.fidelity import decibels
 from deploy.graph.debug_session import watching
 from deploy.importing.import_plan import import_plan
 from deploy.targets import get_backend
 from tests.nets.picture_nets import network
+from tests.nets.placing import goal_of
 
 RANDOM = np.random.default_rng(3)
 IMAGES = [np.abs(RANDOM.standard_normal((1, 3, 32, 32))).astype(np.float32) for _ in range(6)]
