@@ -149,9 +149,11 @@ def _why(layer: LayerInfo, skips: Mapping[str, str], otherwise: str) -> str:
 
 
 def _skips(bundle: Bundle) -> dict[str, str]:
-    run = RunPaths(bundle.dir.resolve().parent.name)
-    report = bundle.dir.resolve().parents[2] / run.placement(get_backend(bundle.backend).target)
-    return _reasons(report) if report.is_file() else {}
+    """From the placement report of the run, or the one beside the engine's folder that `quantize` leaves there."""
+    folder, target = bundle.dir.resolve(), get_backend(bundle.backend).target
+    of_run = [root / RunPaths(folder.parent.name).placement(target) for root in folder.parents[2:3]]
+    reports = (*of_run, folder.with_name(f"{target}.placement.json"))
+    return next((_reasons(report) for report in reports if report.is_file()), {})
 
 
 def _reasons(report: Path) -> dict[str, str]:

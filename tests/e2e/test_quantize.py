@@ -193,3 +193,25 @@ def test_it_runs_where_torch_is_not_installed(folder, images):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_next_command_says_why_a_convolution_is_in_float(folder, images, capsys):
+    source = network(folder / "net.onnx", outputs=("map",))
+    command = (
+        "quantize",
+        source,
+        "--data",
+        images,
+        *QUICK,
+        "--out",
+        "out",
+        "--target",
+        "openvino",
+        "--skip",
+        "c2_Conv",
+    )
+    assert call("deploy.__main__", *command) == 0
+    following = re.search(r"^next: python -m deploy (.*)$", capsys.readouterr().out, re.MULTILINE)[1].split()
+    assert call("deploy.__main__", *following, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [conv["why"] for conv in found["float_convolutions"]] == ["config: named in placement.skip"]
