@@ -63,8 +63,13 @@ def _tensor(item: Any) -> dict[str, Any]:
         "name": item.name,
         "dtype": onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
         "shape": shape,
-        "layout": _BAKED_LAYOUTS.get(item.name, _LAYOUTS.get(len(shape))),
+        "layout": layout_of(item.name, len(shape)),
     }
+
+
+def layout_of(name: str, rank: int) -> str | None:
+    """One letter for each side of a graph input or output; None where it is not known."""
+    return _BAKED_LAYOUTS.get(name, _LAYOUTS.get(rank))
 
 
 def _side(side: Any) -> int | str | None:

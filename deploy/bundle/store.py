@@ -41,6 +41,7 @@ def write_bundle(
     options: BuildOptions,
     source: Path,
     fill: Callable[[Path], Mapping[str, Any]],
+    facts: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Let `fill` write the engine files into an empty folder, describe them, and put the folder at `out`.
 
@@ -49,10 +50,13 @@ def write_bundle(
     Args:
         backend: what builds.
         options: what it was asked for.
-        source: the ONNX it is built from.
+        source: the file it is built from.
         fill: writes the files and returns what else belongs in the manifest (how they are to be opened).
+        facts: `tensors` and `placement` of a source that is not ONNX.
     """
-    graph = read_graph(source)
+    if facts is None:
+        graph = read_graph(source)
+        facts = {"tensors": tensors_of(graph), "placement": quantized_in(graph)}
     with folder_atomic(out) as folder:
         extra = fill(folder)
         files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
@@ -63,9 +67,9 @@ def write_bundle(
             "precision": options.precision,
             "options": {key: value for key, value in vars(options).items() if key not in _ABOUT},
             "device": backend.device(options.precision),
-            "tensors": tensors_of(graph),
+            "tensors": facts["tensors"],
             "meaning": dict(options.meaning),
-            "placement": {**options.placement, **quantized_in(graph)},
+            "placement": {**options.placement, **facts["placement"]},
             "source": {"name": source.name, "sha256": sha256_file(source)},
             "files": files,
             "cpu": {"model": cpu_model(), "flags": sorted(cpu_flags())},

@@ -15,6 +15,7 @@ from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cpu import BF16, UINT8, abilities, computes_bf16
 from deploy.targets.base import LayerInfo, LayerTime, Requests, Tensors, Triton, Unavailable
 from deploy.targets.openvino.engine import MODEL, WEIGHTS, OpenVINOSession, compile_model
+from deploy.targets.openvino.ir_facts import facts_of
 from deploy.targets.openvino.layers import layer_of
 from deploy.targets.openvino.profiler import profile
 from deploy.targets.openvino.requests import open_requests
@@ -58,7 +59,10 @@ class OpenVINOBackend:
         return self.available(precision)
 
     def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:
-        """Convert to IR with weights as they are; INT8 graphs keep their Q/DQ, which the CPU plugin fuses."""
+        """Convert to IR with weights as they are; INT8 graphs keep their Q/DQ, which the CPU plugin fuses.
+
+        `onnx` may be IR already, as NNCF writes it.
+        """
         import openvino
 
         def fill(folder: Path) -> Mapping[str, Any]:
@@ -67,7 +71,8 @@ class OpenVINOBackend:
             openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
             return {"properties": _properties(options)}
 
-        return write_bundle(out, self, options, onnx, fill)
+        facts = facts_of(openvino.Core().read_model(onnx)) if onnx.suffix == ".xml" else None
+        return write_bundle(out, self, options, onnx, fill, facts)
 
     @contextmanager
     def open(self, bundle: Bundle) -> Iterator[OpenVINOSession]:

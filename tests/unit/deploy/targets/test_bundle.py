@@ -185,4 +185,4 @@ def test_a_damaged_manifest_is_told_before_anything_is_read_from_it(tmp_path, te
 def test_a_backend_that_is_not_known_is_told_with_those_that_are():
     with pytest.raises(UserError, match="no backend 'tvm'") as caught:
         get_backend("tvm")
-    assert "openvino, onnxruntime, tensorrt, tensorrt_rtx" in caught.value.why
+    assert "openvino, onnxruntime, tensorrt, tensorrt_rtx" in caught.value.fix
