@@ -220,7 +220,7 @@ def _tail(text: str) -> str:
 
 
 def _simulated(paths: RunPaths) -> dict[str, Any]:
-    return {"simulated_miou": read_json(paths.simulated_score)["simulated"]["miou"]}
+    return {"simulated_score": read_json(paths.simulated_score)["simulated"]["value"]}
 
 
 def _engines(out: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.baselines.catalog import FAMILIES, selected
 from benchmarks.record import gate
-from benchmarks.record.table import BASELINES, comparison_notes, table_of
+from benchmarks.record.table import baselines, comparison_notes, table_of
 from core.cli import add_config_options, config_from, reproducing
 from core.command import run_cli
 from core.console import say
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(found.model_dump_json(indent=2))
     else:
-        table_of(found.rows, BASELINES, left=2).print(Console(), comparison_notes(found))
+        table_of(found.rows, baselines(found.rows), left=2).print(Console(), comparison_notes(found))
     if not arguments.gate:
         return
     ours = {row.name: get_backend(row.backend).target for row in found.rows if row.is_ours}

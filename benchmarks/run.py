@@ -22,7 +22,7 @@ from rich.console import Console
 from benchmarks.record import gate, traffic
 from benchmarks.record.files import Results
 from benchmarks.record.rows import Row
-from benchmarks.record.table import ENGINES, SUMMARY, notes, table_of
+from benchmarks.record.table import engines, notes, summary, table_of
 from benchmarks.record.verdict import next_steps, verdict
 from core.cli import add_config_options, config_from, reproducing
 from core.command import run_cli
@@ -31,11 +31,11 @@ from core.errors import GateMissed, UnsupportedEnvironment
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description="Latency and mIoU against FP32.")
+    parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description="Latency and accuracy against FP32.")
     add_config_options(parser)
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
     parser.add_argument("--wide", action="store_true", help="every column, and every caution in full")
-    parser.add_argument("--gate", action="store_true", help="exit with 1 when INT8 is slower or loses too much mIoU")
+    parser.add_argument("--gate", action="store_true", help="exit with 1 when INT8 is slower or less accurate")
     arguments = parser.parse_args()
     return run_cli(lambda: run(arguments), debug=arguments.debug)
 
@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         _show(found, wide=arguments.wide)
     _require_measured(found.rows)
-    missed = gate.missed(found.rows, config.bench.gate_miou_drop, found.layers, found.noise)
+    missed = gate.missed(found.rows, config.bench.gate_drop_points, found.layers, found.noise)
     missed += traffic.missed(found.rows, config.bench.gate_bytes_ratio)
     if arguments.gate and missed:
-        fix = "find the layers that cost most with sensitivity_analysis.py, or set bench.gate_miou_drop"
+        fix = "find the layers that cost most with sensitivity_analysis.py, or set bench.gate_drop_points"
         raise GateMissed("INT8 misses a limit", why="; ".join(missed), fix=fix)
 
 
@@ -76,7 +76,7 @@ def _show(found: Results, *, wide: bool) -> None:
     lines = [told.headline, *(f"  {check}" for check in told.checks)]
     print("\n".join(lines), end="\n\n")
     several = len(found.caveats) > 1 and not wide
-    table_of(found.rows, ENGINES if wide else SUMMARY).print(
+    table_of(found.rows, (engines if wide else summary)(found.rows)).print(
         console, notes(found.rows, () if several else found.caveats)
     )
     if several:

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from core.backends import BACKEND_NAMES, BackendName
+from core.config_data import CLASSIFIED
 from core.config_data import DataConfig as DataConfig
 from core.config_section import Device, Section, require_order
 from core.config_tensorrt import TensorrtConfig
 from core.errors import UserError
+from core.packaged_file import packaged
 from core.schema_errors import blamed, problems, shortened
 from core.yaml_file import parse, read_mapping
 
-MOST_CLASSES = 255  # label maps are 8 bits, and 255 marks pixels without a class
+TaskName = Literal["segmentation", "classification"]
+MOST_CLASSES: dict[TaskName, int] = {  # of segmentation: label maps are 8 bits, and 255 marks pixels without a class
+    "segmentation": 255,
+    "classification": 65535,
+}
+NETWORKS: dict[TaskName, tuple[str, ...]] = {
+    "segmentation": ("pidnet_s", "pidnet_m", "pidnet_l"),
+    "classification": ("resnet18", "resnet50", "efficientnet_lite0"),
+}
 
 
 class ModelConfig(Section):
     """The network. `custom` calls `factory` ("file.py:function"), which returns an `nn.Module`."""
 
-    name: Literal["pidnet_s", "pidnet_m", "pidnet_l", "custom"] = "pidnet_s"
-    num_classes: int = Field(default=11, ge=2, le=MOST_CLASSES)
+    name: Literal["pidnet_s", "pidnet_m", "pidnet_l", "resnet18", "resnet50", "efficientnet_lite0", "custom"] = (
+        "pidnet_s"
+    )
+    num_classes: int = Field(default=11, ge=2)
     factory: str | None = None
-    checkpoint: Path | None = None  # FP32 weights to start from; FP32 training is skipped when set
+    output: int | str | None = None  # position or key of the head that is evaluated and deployed, if there are several
+    loss: str | None = None  # "file.py:function" of FP32 training and of fine-tuning with labels; None: the task's
+    checkpoint: Annotated[Path | None, BeforeValidator(packaged)] = None  # FP32 weights, instead of FP32 training
 
     @model_validator(mode="after")
     def _factory_for_custom(self) -> ModelConfig:
@@ -201,7 +215,7 @@ class BenchConfig(Section):
     throughput_ms: int = Field(default=3000, ge=0)  # 0: throughput is not measured
     threads: int = Field(default=1, gt=0)
     strip_images: int = Field(default=4, gt=0)
-    gate_miou_drop: float = Field(default=1.0, ge=0)  # points below FP32 that --gate allows
+    gate_drop_points: float = Field(default=1.0, ge=0)  # of the task's metric below FP32 that --gate allows
     gate_bytes_ratio: float | None = Field(default=None, gt=0)  # bytes that INT8 may move over BF16 or FP16; None: any
     sweep: SweepConfig = SweepConfig()
 
@@ -210,7 +224,7 @@ class Config(Section):
     """One run, from data to table."""
 
     run: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
-    task: Literal["segmentation"] = "segmentation"
+    task: TaskName = "segmentation"
     seed: int = Field(default=0, ge=0, lt=2**32)  # as NumPy takes them
     device: Device = "auto"  # of training, calibration and scoring in PyTorch; auto: CUDA where there is any
     model: ModelConfig
@@ -222,18 +236,34 @@ class Config(Section):
     bench: BenchConfig = BenchConfig()
 
     @model_validator(mode="after")
+    def _fits_the_task(self) -> Config:
+        most, networks = MOST_CLASSES[self.task], (*NETWORKS[self.task], "custom")
+        if self.model.name not in networks:
+            raise ValueError(f"`task: {self.task}` goes with model.name {' | '.join(networks)}, not {self.model.name}")
+        if self.model.num_classes > most:
+            raise ValueError(f"model.num_classes is {self.model.num_classes}; {self.task} has at most {most} classes")
+        if self.data.name != "custom" and (self.data.name in CLASSIFIED) != (self.task == "classification"):
+            raise ValueError(f"data.name {self.data.name} has no labels for `task: {self.task}`")
+        return self
+
+    @model_validator(mode="after")
     def _sides(self) -> Config:
-        if self.model.name != "custom" and (self.data.height_px % 8 or self.data.width_px % 8):
+        if self.model.name in NETWORKS["segmentation"] and (self.data.height_px % 8 or self.data.width_px % 8):
             raise ValueError("PIDNet needs data.height_px and data.width_px to be multiples of 8")
         return self
 
     @model_validator(mode="after")
     def _masks_where_they_are_needed(self) -> Config:
         if not self.data.train_masks and self.model.checkpoint is None:
-            raise ValueError("FP32 training needs masks: with `data.train_masks: false` set model.checkpoint")
+            raise ValueError("FP32 training needs labels: with `data.train_masks: false` set model.checkpoint")
         if not self.data.train_masks and self.qat.epochs and self.qat.distill.labels:
-            raise ValueError("without masks fine-tuning learns from FP32 alone: set qat.distill.labels: false")
+            raise ValueError("without labels fine-tuning learns from FP32 alone: set qat.distill.labels: false")
         return self
+
+    @property
+    def image_to_mask(self) -> tuple[str, ...]:
+        """Precisions that are also built from image to label map: there is none where images have one class each."""
+        return self.deploy.image_to_mask if self.task == "segmentation" else ()
 
     @property
     def fine_tuning_seed(self) -> int:

@@ -12,20 +12,24 @@ from core.config_section import Section
 Spread = Annotated[float, Field(gt=0)]
 
 
+CLASSIFIED = ("folders", "flat")  # data sets whose images have one class each
+
+
 class DataConfig(Section):
-    """Images and label maps. Sides are what the engine sees; PIDNet wants multiples of 8.
+    """Images and their labels. Sides are what the engine sees; PIDNet wants multiples of 8.
 
     `custom` calls `factory` ("file.py:function") with `root` and `split`; it returns the data set (docs/data.md).
     """
 
-    name: Literal["streets", "camvid", "camvid_original", "cityscapes", "custom"] = "streets"
+    name: Literal["streets", "camvid", "camvid_original", "cityscapes", "folders", "flat", "custom"] = "streets"
     factory: str | None = None
     root: Path | None = None
     height_px: int = Field(gt=0)
     width_px: int = Field(gt=0)
     train_images: int | None = Field(default=None, gt=0)  # None: all there are
     val_images: int | None = Field(default=None, gt=0)
-    train_masks: bool = True  # False: training images have no label maps
+    train_masks: bool = True  # False: training images have no label maps, or no classes
+    shorter_side_px: int | None = Field(default=None, gt=0)  # classification: before the centre crop; None: 8/7 of it
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of x/255
     std: tuple[Spread, Spread, Spread] = (0.229, 0.224, 0.225)
 
@@ -38,4 +42,5 @@ class DataConfig(Section):
     @model_serializer(mode="wrap")
     def _factory_where_there_is_one(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Runs that were made before there was such a key stay up to date."""
-        return {name: value for name, value in plain(self).items() if name != "factory" or value is not None}
+        late = ("factory", "shorter_side_px")
+        return {name: value for name, value in plain(self).items() if name not in late or value is not None}

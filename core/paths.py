@@ -65,7 +65,7 @@ class RunPaths:
 
     @property
     def simulated(self) -> Path:
-        """Label maps of the fake-quantized model on the validation split."""
+        """Answers of the fake-quantized model on the validation split, such as label maps."""
         return self.dir / "simulated.npz"
 
     @property

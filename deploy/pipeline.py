@@ -161,7 +161,7 @@ def _place(paths: RunPaths, goal: TargetConfig) -> None:
     report = {**applied.plan.to_json(), "parity": vars(found[0]), "layers": [vars(layer) for layer in layers]}
     write_json(paths.placement(name), report)
     say(f"apply {name}: {len(applied.plan.activations)} activations and {len(applied.plan.weights)} weights in INT8")
-    say(f"apply {name}: {found[0].agreement:.2%} of pixels match the QAT model, SNR {found[0].snr_db:.1f} dB")
+    say(f"apply {name}: {found[0].agreement:.2%} of answers match the QAT model, SNR {found[0].snr_db:.1f} dB")
     if layers:
         worst = min(layers, key=lambda layer: layer.snr_db)
         say(f"apply {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
@@ -204,7 +204,7 @@ def attempt(backend: Backend, precision: Precision, build: Callable[[], tuple[Pa
 def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildOutcome:
     """The outcome with its image → mask engine, where there is an engine and the config wants the other."""
     backend, precision = get_backend(outcome.backend), outcome.precision
-    if outcome.bundle is None or outcome.source is None or precision not in config.deploy.image_to_mask:
+    if outcome.bundle is None or outcome.source is None or precision not in config.image_to_mask:
         return outcome
     out = mask_bundle_beside(outcome.bundle)
     try:

@@ -1,17 +1,15 @@
-"""A placement rule of your own: attention products get INT8 inputs.
+"""A placement rule of your own: the mean over an axis, as in front of a transformer's head, gets an INT8 input.
 
-    before   x ─────────────▶ MatMul ─▶ y
-             z ─────────────▶
+    before   x ─────────────▶ ReduceMean ─▶ y
 
-    after    x ─▶ Q ─▶ DQ ──▶ MatMul ─▶ y
-             z ─▶ Q ─▶ DQ ──▶
+    after    x ─▶ Q ─▶ DQ ──▶ ReduceMean ─▶ y
 
 Switch it on in the config with
 
     placement:
       custom: [examples/custom_rule.py]
 
-Look-alike left alone: a MatMul with a constant weight, which wants one scale per output channel.
+Look-alike left alone: the mean of a constant, which folds away.
 """
 
 from deploy.graph.opgraph import Node, OpGraph
@@ -19,18 +17,18 @@ from deploy.placement.rules.base import Match, Rule, Skip, Verdict, input_edge
 
 
 def _match(graph: OpGraph, node: Node) -> Verdict:
-    if node.kind != "MatMul":
+    if node.kind != "ReduceMean":
         return None
-    if any(graph.is_constant(tensor) for tensor in node.inputs):
-        return Skip("one operand is a weight")
-    return Match(edges=(input_edge(node, 0), input_edge(node, 1)))
+    if graph.is_constant(node.inputs[0]):
+        return Skip("the input is constant")
+    return Match(edges=(input_edge(node, 0),))
 
 
 RULES = (
     Rule(
-        name="attention-products",
-        reason="both operands of a batched MatMul must be INT8 for an INT8 kernel",
-        source="NVIDIA TensorRT Developer Guide, Explicit Quantization: Quantizable Layers",
+        name="means",
+        reason="OpenVINO reads INT8 in the kernel of a mean, which moves a quarter of the bytes",
+        source="OpenVINO, Low Precision Transformations: ReduceMeanTransformation",
         match=_match,
     ),
 )

@@ -13,11 +13,11 @@ from core.console import say
 from core.paths import RunPaths
 
 COMMANDS = {
-    "run": "FP32 weights and export, then quantization-aware training and Q/DQ export (`make qat`)",
-    "train": "only the FP32 weights and their export",
+    "train": "FP32 weights and export, then quantization-aware training and Q/DQ export; `run` means the same",
+    "fp32": "only the FP32 weights and their export",
     "calibrate": "FP32 weights, then only the ranges: runs/RUN/calibrated.pt",
     "export": "Q/DQ ONNX of a checkpoint with quantizers",
-    "evaluate": "mIoU on the validation split: of the FP32 network, or of a checkpoint with quantizers",
+    "evaluate": "score on the validation split: of the FP32 network, or of a checkpoint with quantizers and its engine",
     "summary": "parameters, GMACs and convolutions of the network",
 }
 
@@ -33,17 +33,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m qat", description=__doc__, epilog=epilog)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in COMMANDS.items():
-        command = commands.add_parser(name, help=what, description=what)
+        aliases = ["run"] if name == "train" else []
+        command = commands.add_parser(name, help=what, description=what, aliases=aliases)
+        command.add_argument("config_file", type=Path, nargs="?", metavar="CONFIG", help="as --config")
         add_config_options(command)
         if name in ("export", "evaluate"):
             which = "default: runs/RUN/qat.pt" if name == "export" else "default: FP32"
-            command.add_argument("--checkpoint", type=Path, metavar="FILE", help=f"calibrated.pt or qat.pt; {which}")
+            what = f"calibrated.pt or qat.pt; {which}"
+            command.add_argument("checkpoint_file", type=Path, nargs="?", metavar="CHECKPOINT", help=what)
+            command.add_argument("--checkpoint", type=Path, metavar="FILE", help="the same by name")
+        if name == "evaluate":
+            command.add_argument(
+                "--backend", metavar="NAME", help="build the checkpoint's INT8 engine and score it, too"
+            )
         if name == "export":
             command.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, as .onnx")
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int | None:
+    arguments.config = arguments.config_file or arguments.config
     config = config_from(arguments)
     if arguments.command == "summary":
         from qat.evaluation.summary import print_summary
@@ -56,15 +65,23 @@ def _run(arguments: argparse.Namespace) -> int | None:
         single_steps.calibrate(config)
         return None
     pipeline.ensure_fp32(config)
-    if arguments.command == "run":
+    if arguments.command in ("train", "run"):
         pipeline.ensure_quantized(config)
     elif arguments.command == "export":
-        checkpoint = arguments.checkpoint or RunPaths(config.run).qat_checkpoint
+        checkpoint = arguments.checkpoint or arguments.checkpoint_file or RunPaths(config.run).qat_checkpoint
         target = arguments.output or checkpoint.with_suffix(".onnx")
         single_steps.export(config, checkpoint, target)
         say(f"wrote {target}")
     elif arguments.command == "evaluate":
-        print(json.dumps(single_steps.score(config, arguments.checkpoint).to_json(), indent=2))
+        checkpoint = arguments.checkpoint or arguments.checkpoint_file
+        if arguments.backend:
+            from qat.score_engine import evaluate_engine
+
+            print(
+                "\n".join(evaluate_engine(config, checkpoint or RunPaths(config.run).qat_checkpoint, arguments.backend))
+            )
+        else:
+            print(json.dumps(single_steps.score(config, checkpoint).to_json(), indent=2))
     return None
 
 

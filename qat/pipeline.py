@@ -24,8 +24,7 @@ from deploy.pipeline import AS_TRAINED, CODE, ensure_portable, target_config
 from deploy.plan.images import read_images
 from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
-from qat.data import SegmentationDataset, build_dataset
-from qat.data.check import require_classes, require_readable
+from qat.data import LabelledImages
 from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
 from qat.device import device_for, process_on
@@ -37,9 +36,11 @@ from qat.models.tensor_file import save_weights
 from qat.processes.stages import is_main, on_all_processes
 from qat.quantization.insert import insert_configured
 from qat.quantization.toolkits import quantizer_class, with_toolkit_chosen
+from qat.tasks import dataset_of, task_of
+from qat.tasks.check import require_classes, require_readable
 from qat.tracing import fx_graph
 from qat.training.fine_tune import fine_tune
-from qat.training.losses import PIDNetLoss
+from qat.training.model_loss import build_loss, loss_files
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
 
@@ -63,12 +64,12 @@ def ensure_fp32(config: Config) -> None:
         write_text(paths.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     given = config.model.checkpoint
     if not given:
-        require_classes(build_dataset(config.data, "train", seed=config.seed), config.model.num_classes)
+        require_classes(dataset_of(config, "train"), config.model.num_classes)
     trained = {} if given else {"train": section_dict(config.train), **data_params(config, "train")}
     weights = Stage(
         name="fp32 weights",
         outputs=(paths.fp32_checkpoint,),
-        inputs=(given,) if given else (),
+        inputs=(given,) if given else loss_files(config),
         params={"model": _model(config), **trained},
     )
     on_all_processes(weights, paths.manifest, lambda: _fp32_weights(config, paths))
@@ -84,7 +85,7 @@ def ensure_fp32(config: Config) -> None:
 def ensure_quantized(config: Config) -> None:
     """The fine-tuned fake-quantized model, its Q/DQ ONNX and its predictions on the validation split."""
     paths = RunPaths(config.run)
-    dataset = build_dataset(config.data, "val", seed=config.seed)
+    dataset = dataset_of(config, "val")
     require_classes(dataset, config.model.num_classes)
     if is_main():
         write_classes(paths.classes, dataset.class_names, dataset.colors)
@@ -99,7 +100,7 @@ def ensure_quantized(config: Config) -> None:
             paths.calibration,
             paths.simulated_score,
         ),
-        inputs=(paths.fp32_checkpoint, paths.float_onnx, *config.placement.custom),
+        inputs=(paths.fp32_checkpoint, paths.float_onnx, *config.placement.custom, *loss_files(config)),
         params={
             "placement": section_dict(config.placement),
             "code": source_hash(*CODE),
@@ -127,7 +128,9 @@ def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
     """The traced FP32 deployment network with the run's weights."""
     model = build_model(config.model, augment=False)
     load_state(model, paths.fp32_checkpoint)
-    return fx_graph.trace(model, example_of(config))
+    traced = fx_graph.trace(model, example_of(config), output=config.model.output)
+    task_of(config).require_logits(fx_graph.output_shape(traced), config.model.num_classes)
+    return traced
 
 
 def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
@@ -148,14 +151,14 @@ def _fp32_weights(config: Config, paths: RunPaths) -> None:
             save_weights(paths.fp32_checkpoint, model)
         return
     _require_data(config, trains=True)
-    batches = TrainingBatches.of_fp32(build_dataset(config.data, "train", seed=config.seed), config)
-    fit(model, batches, PIDNetLoss(config.train), TrainPlan.of_fp32(config, paths))
+    batches = TrainingBatches.of_fp32(dataset_of(config, "train"), config)
+    fit(model, batches, build_loss(config), TrainPlan.of_fp32(config, paths))
 
 
 def _quantize(config: Config, paths: RunPaths) -> None:
     config = with_toolkit_chosen(config)
     _require_data(config, trains=config.qat.epochs > 0)
-    train = build_dataset(config.data, "train", seed=config.seed)
+    train = dataset_of(config, "train")
     model = quantized_model(config, paths).to(device_for(config.device))
     ranges = prepare(model, config.qat, calibration_images(config, train))
     plan = replace(TrainPlan.of_qat(config, paths), keeps_checkpoint=True)
@@ -176,8 +179,8 @@ def _require_data(config: Config, *, trains: bool) -> None:
     if not is_main() or config.data.name == "streets":  # made up on demand: there are no files that could be bad
         return
     if trains:
-        require_readable(build_dataset(config.data, "train"), "train", masks=config.data.train_masks)
-    require_readable(build_dataset(config.data, "val"), "val")
+        require_readable(dataset_of(config, "train"), "train", task_of(config), labels=config.data.train_masks)
+    require_readable(dataset_of(config, "val"), "val", task_of(config))
 
 
 def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
@@ -192,7 +195,7 @@ def _save_plan(config: Config, model: fx.GraphModule, paths: RunPaths) -> None:
     save_planned(model, example_of(config), opset, images, others, paths.trained_onnx, paths.plan)
 
 
-def calibration_images(config: Config, train: SegmentationDataset) -> Iterator[Tensor]:
+def calibration_images(config: Config, train: LabelledImages) -> Iterator[Tensor]:
     """Evenly spaced images of the training split, one a batch, as the engine will see them."""
     count = min(config.qat.calibration.images, len(train))
     for index in range(count):
@@ -211,5 +214,5 @@ def _model(config: Config) -> dict[str, object]:
 
 def data_params(config: Config, *splits: Split) -> dict[str, object]:
     """What a stage that reads `splits` depends on."""
-    prints = {split: build_dataset(config.data, split, seed=config.seed).fingerprint() for split in splits}
+    prints = {split: dataset_of(config, split).fingerprint() for split in splits}
     return {"data": section_dict(config.data), "seed": config.seed, "images": prints}

@@ -14,14 +14,14 @@ from core.versions import source_hash
 from deploy.pipeline import CODE
 from qat import pipeline
 from qat.calibration.approaches import finish, prepare
-from qat.data import build_dataset
-from qat.data.check import require_classes
 from qat.device import device_for
 from qat.evaluation.evaluate import evaluate
-from qat.evaluation.metrics import SegmentationScore
 from qat.export import export_onnx
 from qat.models.tensor_file import UNREADABLE, load_file, reason_of, save_weights
 from qat.processes.stages import is_main, on_all_processes
+from qat.tasks import dataset_of, task_of
+from qat.tasks.check import require_classes
+from qat.tasks.metrics import Score
 
 
 def calibrate(config: Config) -> Path:
@@ -80,21 +80,23 @@ def export(config: Config, checkpoint: Path, target: Path) -> None:
     export_onnx(model, pipeline.example_of(config), target, config.deploy.opset)
 
 
-def score(config: Config, checkpoint: Path | None) -> SegmentationScore:
+def score(config: Config, checkpoint: Path | None) -> Score:
     """Of the validation split: the network with fake quantizers as `checkpoint` has them, None for FP32."""
     if checkpoint is None:
         model = pipeline.float_model(config, RunPaths(config.run))
     else:
         model = load_quantized(config, checkpoint)
-    data = build_dataset(config.data, "val", seed=config.seed)
+    data = dataset_of(config, "val")
     require_classes(data, config.model.num_classes)
-    return evaluate(model.to(device_for(config.device)), data, config.data, config.model.num_classes)
+    return evaluate(
+        model.to(device_for(config.device)), data, config.data, config.model.num_classes, task=task_of(config)
+    )
 
 
 def _calibrate(config: Config, paths: RunPaths) -> None:
     # `auto` imports no toolkit: ranges are the same with each
     model = pipeline.quantized_model(config, paths).to(device_for(config.device))
-    train = build_dataset(config.data, "train", seed=config.seed)
+    train = dataset_of(config, "train")
     prepare(model, config.qat, pipeline.calibration_images(config, train))
     finish(model)
     if is_main():

@@ -41,10 +41,10 @@ def quantize(name: str, config: Config, out: Path) -> None:
 
 def source_of(config: Config) -> Source:
     """The run's FP32 export, its weights, and the calibration images that our own quantizers see."""
-    from qat.data import build_dataset  # brings torch: a wrong option is refused before that loads
     from qat.models import build_model
     from qat.models.checkpoint import load_state
     from qat.pipeline import calibration_images
+    from qat.tasks import dataset_of  # brings torch: a wrong option is refused before that loads
 
     paths = RunPaths(config.run)
 
@@ -53,7 +53,7 @@ def source_of(config: Config) -> Source:
         load_state(model, paths.fp32_checkpoint)
         return model.eval()
 
-    train = build_dataset(config.data, "train", seed=config.seed)
+    train = dataset_of(config, "train")
     return Source(paths.float_onnx, [image.numpy() for image in calibration_images(config, train)], network)
 
 

@@ -23,7 +23,7 @@ from deploy.bundle.types import BuildOptions
 from deploy.pipeline import BuildOutcome, built_with
 from deploy.targets import get_backend
 from deploy.targets.base import Backend
-from qat.data import build_dataset
+from qat.tasks import dataset_of
 
 LOG_FILE = "quantize.log"
 
@@ -80,7 +80,7 @@ def _quantized(baseline: Baseline, config: Config, paths: RunPaths) -> Path:
             "versions": baseline.versions(),
             "images": config.qat.calibration.images,
             "normalization": {"mean": list(config.data.mean), "std": list(config.data.std)},
-            "train": build_dataset(config.data, "train", seed=config.seed).fingerprint(),
+            "train": dataset_of(config, "train").fingerprint(),
         },
     )
     ensure_stage(stage, paths.manifest, lambda: _quantize(baseline, paths, folder))

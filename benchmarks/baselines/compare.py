@@ -50,7 +50,7 @@ def compare(config: Config, families: Sequence[str], command: str) -> Comparison
         versions=versions(baselines),
         val_images=len(validation.dataset),
         calibration_images=config.qat.calibration.images,
-        max_drop_points=config.bench.gate_miou_drop,
+        max_drop_points=config.bench.gate_drop_points,
         rows=tuple(by_latency(rows)),
     )
 

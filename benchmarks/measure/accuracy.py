@@ -1,8 +1,8 @@
-"""mIoU of engines over the validation set, and how far their masks agree with a reference engine's."""
+"""Scores of engines over the validation set, and how far their answers agree with a reference engine's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,53 +10,61 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.measure.validation import Mask, Prepare, Validation
+from benchmarks.measure.validation import Prepare, Validation
 from benchmarks.record.rows import Record
 from core.artifacts import read_json, write_json
 from core.console import track
 from core.interval import Interval
 from deploy.targets.base import Session
-from qat.data.base import SegmentationDataset
-from qat.evaluation.metrics import ConfusionMatrix, classes_of
-from qat.models.outputs import upsample
-from qat.sensitivity.measure.bootstrap import measured
-from qat.sensitivity.measure.task import metric_value
+from qat.data.base import LabelledImages
+from qat.tasks.base import Answer, Evidence, Task
+from qat.tasks.bootstrap import interval
 
-Reference = Session | NDArray[np.uint8]  # an engine, or stored masks (images, H, W)
+Reference = Session | NDArray[np.integer[Any]]  # an engine, or stored answers (images, ...)
 
 NAMED = 3  # more engines than this are counted, not named, in the line of progress
-METHOD_VERSION = 3  # raise when the way accuracy is computed changes: cached numbers are then computed again
+METHOD_VERSION = 4  # raise when the way accuracy is computed changes: cached numbers are then computed again
 
 
 class Accuracy(Record):
-    """Scores of one engine over the validation set, all in percent; a class the set lacks has no IoU.
+    """Scores of one engine over the validation set, all in percent; a class the set lacks has none.
 
     Attributes:
-        agreement: how many of all pixels, ignored ones too, get the class that the named reference gives.
-        change: mIoU minus that of the named reference, in points; its interval is by resampling images for both
+        values: by name, with intervals over images; the metric of the task comes first.
+        agreement: how many of all answers (pixels, ignored ones too, or images) are those of the named reference.
+        change: the metric minus that of the named reference, in points; its interval is by resampling images for both
             together. Frames of one video are alike, so on video frames it is narrower than the truth.
     """
 
-    miou: float
-    per_class_iou: dict[str, float | None]
-    pixel_accuracy: float
+    values: dict[str, Interval]
+    per_class: dict[str, float | None]
     images: int
     agreement: dict[str, float]
     change: dict[str, Interval]
 
+    @property
+    def metric(self) -> str:
+        """Name of the task's metric."""
+        return next(iter(self.values))
 
-def predict(session: Session, image: NDArray[np.float32], label: Mask) -> Mask:
-    """Class of every pixel, uint8 (H, W).
+    @property
+    def score(self) -> float:
+        """The task's metric."""
+        return self.values[self.metric].value
+
+
+def predict(session: Session, image: NDArray[np.float32], label: NDArray[Any], task: Task) -> Answer:
+    """The engine's answer to one image, such as its label map.
 
     Args:
-        session: gives logits (1, C, h, w) at any resolution; they, not classes, are resized to the label's.
+        session: gives logits (1, C, ...).
         image: (3, H', W') as the network takes it.
-        label: (H, W); only its size matters.
+        label: only its shape matters.
     """
     feeds = {session.input_names[0]: image[np.newaxis]}
     logits = torch.from_numpy(session.run(feeds)[session.output_names[0]])
-    mask: Mask = classes_of(upsample(logits, torch.from_numpy(label)))[0].to(torch.uint8).numpy()
-    return mask
+    answer: Answer = task.answer(logits, label[np.newaxis])[0]
+    return answer
 
 
 def agreement(mask: Session, network: Session, validation: Validation, images: int) -> float:
@@ -68,16 +76,17 @@ def agreement(mask: Session, network: Session, validation: Validation, images: i
     equal = []
     for sample in validation.spread(images):
         got = mask.run({mask.input_names[0]: sample.image[np.newaxis]})[mask.output_names[0]][0]
-        equal.append(np.mean(got == predict(network, validation.prepare(sample.image), sample.label)))
+        equal.append(np.mean(got == predict(network, validation.prepare(sample.image), sample.label, validation.task)))
     return 100 * float(np.mean(equal))
 
 
 def evaluate(
     sessions: Mapping[str, Session],
     references: Mapping[str, Reference],
-    dataset: SegmentationDataset,
+    dataset: LabelledImages,
     prepare: Prepare,
     num_classes: int,
+    task: Task,
 ) -> dict[str, Accuracy]:
     """Score `sessions` in one pass over the data set, and compare each with every reference.
 
@@ -85,47 +94,40 @@ def evaluate(
     """
     stored = {name: source for name, source in references.items() if isinstance(source, np.ndarray)}
     running = {name: source for name, source in references.items() if not isinstance(source, np.ndarray)} | {**sessions}
-    matrices: dict[str, list[ConfusionMatrix]] = {name: [] for name in (*running, *stored)}
+    evidence: dict[str, list[Evidence]] = {name: [] for name in (*running, *stored)}
     equal = {name: dict.fromkeys(references, 0) for name in sessions}
-    pixels = 0
+    parts = 0
     names = ", ".join(sessions) if len(sessions) <= NAMED else f"{len(sessions)} engines"
-    for index in track(range(len(dataset)), f"mIoU of {names}", total=len(dataset)):
+    for index in track(range(len(dataset)), f"{task.metric} of {names}", total=len(dataset)):
         sample = dataset[index]
         image = prepare(sample.image)
-        masks = {name: predict(session, image, sample.label) for name, session in running.items()}
-        masks |= {name: source[index] for name, source in stored.items()}
-        pixels += sample.label.size
-        for name, mask in masks.items():
-            matrices[name].append(ConfusionMatrix(num_classes))
-            matrices[name][-1].update(mask, sample.label)
+        answers = {name: predict(session, image, sample.label, task) for name, session in running.items()}
+        answers |= {name: source[index] for name, source in stored.items()}
+        for name, answer in answers.items():
+            evidence[name].append(task.evidence(answer, sample.label, num_classes))
         for name in sessions:
             for reference in references:
-                equal[name][reference] += int(np.count_nonzero(masks[name] == masks[reference]))
+                equal[name][reference] += task.agreement(answers[name], answers[reference])[0]
+        parts += task.agreement(answer, answer)[1]
+    stacked = {name: np.stack(images) for name, images in evidence.items()}
     found = {}
     for name in sessions:
-        total = ConfusionMatrix(num_classes)
-        for matrix in matrices[name]:
-            total.merge(matrix)
-        score = total.score(dataset.class_names)
+        score = task.score(stacked[name], dataset.class_names)
         found[name] = Accuracy(
-            miou=score.miou,
-            per_class_iou=score.per_class,
-            pixel_accuracy=score.pixel_accuracy,
+            values=score.values,
+            per_class=score.per_class,
             images=score.images,
-            agreement={reference: 100 * count / pixels for reference, count in equal[name].items()},
-            change={reference: _change(matrices[name], matrices[reference]) for reference in references},
+            agreement={reference: 100 * count / parts for reference, count in equal[name].items()},
+            change={reference: _change(stacked[name], stacked[reference], task) for reference in references},
         )
     return found
 
 
-def _change(own: Sequence[ConfusionMatrix], reference: Sequence[ConfusionMatrix]) -> Interval:
-    ours, theirs = (np.stack([matrix.counts for matrix in images]) for images in (own, reference))
-
+def _change(ours: Evidence, theirs: Evidence, task: Task) -> Interval:
     def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return metric_value("mIoU", ours, weights) - metric_value("mIoU", theirs, weights)
+        return task.values(ours, weights)[task.metric] - task.values(theirs, weights)[task.metric]
 
-    found = measured(difference, len(ours), seed=0)
-    return Interval(found.value, found.low, found.high)
+    return interval(difference, len(ours), seed=0)
 
 
 class AccuracyCache:

@@ -155,7 +155,9 @@ def score(engines: Sequence[Engine], validation: Validation, cache: AccuracyCach
             references: dict[str, Reference] = {fp32: own[fp32]} if fp32 in own else {}
             if validation.simulated is not None:
                 references[SIMULATED] = validation.simulated
-            scores |= evaluate(stale, references, validation.dataset, validation.prepare, validation.num_classes)
+            scores |= evaluate(
+                stale, references, validation.dataset, validation.prepare, validation.num_classes, validation.task
+            )
             cache.keep({keys[name]: found for name, found in scores.items()})
     return scores
 
@@ -182,12 +184,13 @@ def _completed(
             "fastest_float": faster,
             "speedup_vs_float": paired_ratio(samples[f"{row.engine} {faster}"], own) if faster else None,
             "ours_over_this": paired_ratio(samples[ours], own) if ours in samples and ours != row.name else None,
-            "miou": accuracy.miou,
-            "delta_miou": accuracy.change.get(fp32),
-            "per_class_iou": accuracy.per_class_iou,
-            "pixel_accuracy": accuracy.pixel_accuracy,
-            "pixel_agreement_fp32": accuracy.agreement.get(fp32),
-            "pixel_agreement_simulated": accuracy.agreement.get(SIMULATED) if row.is_ours else None,
+            "metric": accuracy.metric,
+            "score": accuracy.score,
+            "values": accuracy.values,
+            "delta_score": accuracy.change.get(fp32),
+            "per_class": accuracy.per_class,
+            "agreement_fp32": accuracy.agreement.get(fp32),
+            "agreement_simulated": accuracy.agreement.get(SIMULATED) if row.is_ours else None,
             "image_to_mask": _image_to_mask(engine, samples, validation, images),
         }
     )

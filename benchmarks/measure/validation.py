@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from core.artifacts import sha256_file
 from core.config import Config, section_dict
 from core.paths import RunPaths
-from qat.data import build_dataset, normalize
-from qat.data.base import Sample, SegmentationDataset
+from qat.data import normalize
+from qat.data.base import LabelledImages, Sample
+from qat.tasks import dataset_of, task_of
+from qat.tasks.base import Answer, Task
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the network's (3, H, W)
-Mask = NDArray[np.uint8]  # class of each pixel, (H, W)
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class Validation:
     """The validation split as engines see it.
 
     Attributes:
-        simulated: masks (images, H, W) of the fake-quantized network that was trained, to compare INT8 with.
+        simulated: answers (images, ...) of the fake-quantized network that was trained, to compare INT8 with.
         key: JSON that changes whenever scores may.
     """
 
-    dataset: SegmentationDataset
+    dataset: LabelledImages
     prepare: Prepare
     num_classes: int
-    simulated: Mask | None
+    task: Task
+    simulated: Answer | None
     key: Any
 
     @property
@@ -54,13 +56,14 @@ def spread(total: int, count: int) -> list[int]:
 def validation_of(config: Config) -> Validation:
     """The validation split of a run whose QAT stage is done."""
     paths = RunPaths(config.run)
-    dataset = build_dataset(config.data, "val", seed=config.seed)
+    dataset = dataset_of(config, "val")
     with np.load(paths.simulated) as stored:
-        simulated = stored["labels"]
+        simulated = stored["answers"]
     return Validation(
         dataset=dataset,
         prepare=lambda image: normalize(image, config.data),
         num_classes=config.model.num_classes,
+        task=task_of(config),
         simulated=simulated,
         key=[section_dict(config.data), dataset.fingerprint(), sha256_file(paths.simulated)],
     )

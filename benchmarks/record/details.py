@@ -48,21 +48,23 @@ class NamedColor(Record):
 
 
 class Example(Record):
-    """One validation image of the report: PNG file names relative to results.json, agreement in percent of pixels."""
+    """One validation image of the report: PNG files by title, relative to results.json, and words below them."""
 
     name: str
-    image: str
-    label: str
-    fp32: str
-    int8: str
-    difference: str
-    pixel_agreement: float
+    pictures: dict[str, str]
+    caption: str
 
 
 class Examples(Record):
-    """Example images, with the masks of one backend's FP32 and INT8 engines; `legend` is of the difference pictures."""
+    """Example images, with the answers of one backend's FP32 and INT8 engines.
+
+    Attributes:
+        chosen: which images they are.
+        legend: what colours mean in pictures of differences.
+    """
 
     backend: str
+    chosen: str
     legend: tuple[NamedColor, ...]
     items: tuple[Example, ...]
 

@@ -56,7 +56,7 @@ class Results(ResultFile):
 
     Attributes:
         artifacts: SHA-256 of every file the numbers come from, by path.
-        val_images: how many images mIoU was computed on.
+        val_images: how many images accuracy was computed on.
         layers: layers by time, slowest first, by row name; only of backends with a profiler.
         noise: layers by SNR against FP32, lowest first, of the graphs that measured INT8 engines were built from, by
             row name.
@@ -80,9 +80,9 @@ class Comparison(ResultFile):
 
     Attributes:
         versions: of the toolkits that took part, by distribution.
-        val_images: how many images mIoU was computed on.
+        val_images: how many images accuracy was computed on.
         calibration_images: how many each toolkit was given.
-        max_drop_points: a baseline that loses more mIoU than this is no opponent.
+        max_drop_points: a baseline that loses more of the task's metric than this is no opponent.
     """
 
     FILE: ClassVar[str] = "baselines.json"

@@ -22,10 +22,10 @@ def missed(
 ) -> list[str]:
     """Every limit that an INT8 engine misses against float, in words; an empty list means the gate is passed.
 
-    An engine must be no slower than the fastest float engine of its backend, lose at most `max_drop_points` of mIoU
-    against that backend's FP32, and run convolutions in INT8. An engine that cannot run here is skipped, but
-    one must be. A loss of mIoU names the classes that lose most and the layers farthest from FP32, a loss of speed the
-    slowest layers that are not in INT8.
+    An engine must be no slower than the fastest float engine of its backend, lose at most `max_drop_points` of the
+    task's metric against that backend's FP32, and run convolutions in INT8. An engine that cannot run here is skipped,
+    but one must be. A loss of accuracy names the classes that lose most and the layers farthest from FP32, a loss of
+    speed the slowest layers that are not in INT8.
 
     Args:
         layers: by row name, slowest first, where there is a profile.
@@ -33,14 +33,14 @@ def missed(
     reasons = [f"{row.name} failed: {row.reason}" for row in rows if row.is_ours and row.status == "failed"]
     measured = [row for row in rows if row.is_ours and row.status == "ok"]
     for row in measured:
-        if row.speedup_vs_float is None or row.delta_miou is None:
+        if row.speedup_vs_float is None or row.delta_score is None:
             reasons.append(f"{row.name} has no float engine of the same backend to be compared with")
             continue
         if row.speedup_vs_float.value < 1:
             speed = f"{row.speedup_vs_float.value:.2f} times its speed{_float_layers((layers or {}).get(row.name, ()))}"
             reasons.append(f"{row.name} is slower than {row.fastest_float}: {speed}")
-        loss = f"{row.name} loses {-row.delta_miou.value:.2f} points of mIoU"
-        if row.delta_miou.value < -max_drop_points:
+        loss = f"{row.name} loses {-row.delta_score.value:.2f} points of {row.metric}"
+        if row.delta_score.value < -max_drop_points:
             worst = _worst(row, find_row(rows, row.backend, "fp32"), noise)
             reasons.append(f"{loss}, limit {max_drop_points:g}{worst}")
         if row.convs_int8 == 0:
@@ -51,9 +51,9 @@ def missed(
 def missed_against_baselines(rows: Sequence[Row], max_drop_points: float, noise: Noise | None = None) -> list[str]:
     """Every limit that this project's engines miss against the baselines; an empty list means the gate is passed.
 
-    On each backend ours must be no slower than the fastest float engine and the fastest baseline that keeps its mIoU,
-    and not be below that baseline's mIoU by more than `max_drop_points`. A backend without such a baseline is
-    skipped, but one must be there. A loss of mIoU names the worst classes and layers.
+    On each backend ours must be no slower than the fastest float engine and the fastest baseline that keeps its
+    accuracy, and not be below that baseline's metric by more than `max_drop_points`. A backend without such a baseline
+    is skipped, but one must be there. A loss of accuracy names the worst classes and layers.
     """
     reasons, compared = [], False
     for backend in dict.fromkeys(row.backend for row in rows):
@@ -71,18 +71,18 @@ def missed_against_baselines(rows: Sequence[Row], max_drop_points: float, noise:
             for other in (best, best_float(rows, backend))
             if other is not None and (ratio := other.ours_over_this) is not None and ratio.value > 1
         ]
-        if ours.miou is not None and best.miou is not None and best.miou - ours.miou > max_drop_points:
-            below = f"{ours.name} is {best.miou - ours.miou:.2f} points of mIoU below {best.tool}"
+        if ours.score is not None and best.score is not None and best.score - ours.score > max_drop_points:
+            below = f"{ours.name} is {best.score - ours.score:.2f} points of {best.metric} below {best.tool}"
             reasons.append(f"{below}, limit {max_drop_points:g}{_worst(ours, best, noise)}")
     return reasons if compared else ["no baseline was measured"]
 
 
 def _worst(row: Row, reference: Row | None, noise: Noise | None) -> str:
     """In brackets, the classes that lose most against `reference` and the layers farthest from FP32."""
-    before = (reference.per_class_iou if reference else None) or {}
+    before = (reference.per_class if reference else None) or {}
     changes = [
         (iou - other, name)
-        for name, iou in (row.per_class_iou or {}).items()
+        for name, iou in (row.per_class or {}).items()
         if iou is not None and (other := before.get(name)) is not None and iou < other
     ]
     classes = ", ".join(f"{name} {signed(change)}" for change, name in sorted(changes)[:WORST])

@@ -107,11 +107,13 @@ class Row(Timed):
         fastest_float: precision of the fastest float engine of the same backend, and `speedup_vs_float` over it; for
             INT8.
         ours_over_this: time of this project's INT8 engine over this one's, same backend; below 1 ours is faster.
-        miou, pixel_accuracy, per_class_iou: percent, over the validation set; None for a class it lacks.
-        delta_miou: points above the FP32 engine of the same backend, with its interval over images (see
+        metric, score, per_class: the task's metric and its value, percent, over the validation set; None for a class
+            it lacks.
+        values: all values of the task by name, percent, with intervals over images.
+        delta_score: points above the FP32 engine of the same backend, with its interval over images (see
             `benchmarks.measure.accuracy.Accuracy`); negative is a loss.
-        pixel_agreement_fp32: percent of all pixels whose class is the one of the same backend's FP32 engine.
-        pixel_agreement_simulated: for INT8, the same against the fake-quantized network that was trained.
+        agreement_fp32: percent of all answers (pixels, or images) that are those of the same backend's FP32 engine.
+        agreement_simulated: for INT8, the same against the fake-quantized network that was trained.
     """
 
     tool: str = ""
@@ -126,12 +128,13 @@ class Row(Timed):
     fastest_float: Precision | None = None
     speedup_vs_float: Interval | None = None
     ours_over_this: Interval | None = None
-    miou: float | None = None
-    delta_miou: Interval | None = None
-    per_class_iou: dict[str, float | None] | None = None
-    pixel_accuracy: float | None = None
-    pixel_agreement_fp32: float | None = None
-    pixel_agreement_simulated: float | None = None
+    metric: str = "mIoU"
+    score: float | None = None
+    values: dict[str, Interval] | None = None
+    delta_score: Interval | None = None
+    per_class: dict[str, float | None] | None = None
+    agreement_fp32: float | None = None
+    agreement_simulated: float | None = None
     image_to_mask: ImageToMask | None = None
 
     @property
@@ -183,11 +186,11 @@ def fastest_int8(rows: Iterable[Row]) -> Row | None:
 
 
 def best_baseline(rows: Iterable[Row], backend: str, max_drop_points: float) -> Row | None:
-    """The fastest baseline of a backend among those that keep mIoU within the limit."""
+    """The fastest baseline of a backend among those that keep the metric within the limit."""
     return fastest(
         row
         for row in rows
-        if row.backend == backend and row.tool and row.delta_miou and row.delta_miou.value >= -max_drop_points
+        if row.backend == backend and row.tool and row.delta_score and row.delta_score.value >= -max_drop_points
     )
 
 

@@ -44,8 +44,8 @@ def _p99(row: Row) -> str:
     return MISSING if row.latency_ms is None else number(row.latency_ms.p99)
 
 
-def _miou(row: Row) -> str:
-    return number(row.miou)
+def _score(row: Row) -> str:
+    return number(row.score)
 
 
 def _size(row: Row) -> str:
@@ -71,39 +71,59 @@ def _speedup(row: Row) -> str:
     return MISSING if ratio is None else _against_fp32(f"{ratio.value:.2f}×", row)
 
 
-# What fits a terminal of 80 columns; ENGINES has everything.
-SUMMARY: Columns = {
-    "engine": lambda row: row.name,
-    "p50 ms": _p50,
-    "vs FP32": _speedup,
-    "mIoU %": _miou,
-    "Δ mIoU [95 %]": lambda row: _against_fp32(change(row.delta_miou), row),
-    "INT8": _convs,
-}
-ENGINES: Columns = {
-    "engine": lambda row: row.name,
-    "p50 ms": _p50,
-    "p99 ms": _p99,
-    "img/s": lambda row: number(row.throughput_per_s, "{:.1f}"),
-    "img/s, all CPUs": lambda row: MISSING if row.throughput is None else number(row.throughput.images_per_s, "{:.1f}"),
-    "speed vs FP32": lambda row: _against_fp32(times_faster(row.speedup_vs_fp32), row),
-    "mIoU %": _miou,
-    "Δ mIoU": lambda row: _against_fp32(change(row.delta_miou), row),
-    "size": _size,
-    "INT8 convs": _convs,
-    "image → mask ms": _image_to_mask,
-}
-BASELINES: Columns = {
-    "engine": lambda row: row.engine,
-    "quantized by": lambda row: "ours" if row.is_ours else row.tool or row.precision,
-    "p50 ms": _p50,
-    "p99 ms": _p99,
-    "ours / this [95 %]": lambda row: MISSING if row.ours_over_this is None else row.ours_over_this.text(),
-    "mIoU %": _miou,
-    "Δ FP32": lambda row: MISSING if row.delta_miou is None else signed(row.delta_miou.value),
-    "size": _size,
-    "INT8 convs": _convs,
-}
+def summary(rows: Iterable[Row]) -> Columns:
+    """Columns that fit a terminal of 80; `engines` has everything."""
+    metric = metric_of(rows)
+    return {
+        "engine": lambda row: row.name,
+        "p50 ms": _p50,
+        "vs FP32": _speedup,
+        f"{metric} %": _score,
+        f"Δ {metric} [95 %]": lambda row: _against_fp32(change(row.delta_score), row),
+        "INT8": _convs,
+    }
+
+
+def engines(rows: Iterable[Row]) -> Columns:
+    """Columns of a run's engines; the last one only where an engine from image to mask was measured."""
+    rows = tuple(rows)
+    columns: dict[str, Callable[[Row], str]] = {
+        "engine": lambda row: row.name,
+        "p50 ms": _p50,
+        "p99 ms": _p99,
+        "img/s": lambda row: number(row.throughput_per_s, "{:.1f}"),
+        "img/s, all CPUs": lambda row: (
+            MISSING if row.throughput is None else number(row.throughput.images_per_s, "{:.1f}")
+        ),
+        "speed vs FP32": lambda row: _against_fp32(times_faster(row.speedup_vs_fp32), row),
+        f"{metric_of(rows)} %": _score,
+        f"Δ {metric_of(rows)}": lambda row: _against_fp32(change(row.delta_score), row),
+        "size": _size,
+        "INT8 convs": _convs,
+    }
+    if any(row.image_to_mask is not None for row in rows):
+        columns["image → mask ms"] = _image_to_mask
+    return columns
+
+
+def baselines(rows: Iterable[Row]) -> Columns:
+    """Columns of engines beside those that other toolkits quantized."""
+    return {
+        "engine": lambda row: row.engine,
+        "quantized by": lambda row: "ours" if row.is_ours else row.tool or row.precision,
+        "p50 ms": _p50,
+        "p99 ms": _p99,
+        "ours / this [95 %]": lambda row: MISSING if row.ours_over_this is None else row.ours_over_this.text(),
+        f"{metric_of(rows)} %": _score,
+        "Δ FP32": lambda row: MISSING if row.delta_score is None else signed(row.delta_score.value),
+        "size": _size,
+        "INT8 convs": _convs,
+    }
+
+
+def metric_of(rows: Iterable[Row]) -> str:
+    """Name of the task's metric, which is the same in all rows that were measured."""
+    return next((row.metric for row in rows if row.score is not None), "mIoU")
 
 
 def cells(row: Row, columns: Columns) -> list[str]:
@@ -127,9 +147,9 @@ def comparison_notes(found: Comparison) -> list[str]:
     """The comparison in sentences: ours against the best of each backend, baselines that are no opponents, caveats."""
     rows, limit = found.rows, found.max_drop_points
     weak = [
-        f"{row.name}: no opponent: loses {-row.delta_miou.value:.2f} points of mIoU, limit {limit:g}"
+        f"{row.name}: no opponent: loses {-row.delta_score.value:.2f} points of {row.metric}, limit {limit:g}"
         for row in rows
-        if row.tool and row.delta_miou is not None and row.delta_miou.value < -limit
+        if row.tool and row.delta_score is not None and row.delta_score.value < -limit
     ]
     return [*_verdicts(rows, limit), *weak, *notes(rows, found.caveats)]
 
@@ -140,8 +160,16 @@ def _verdicts(rows: Sequence[Row], max_drop_points: float) -> list[str]:
         ours = find_row(rows, backend, "int8")
         opponents = ("baseline", best_baseline(rows, backend, max_drop_points)), ("float", best_float(rows, backend))
         for kind, other in opponents:
-            if ours is None or other is None or ours.miou is None or other.miou is None or other.ours_over_this is None:
+            if (
+                ours is None
+                or other is None
+                or ours.score is None
+                or other.score is None
+                or other.ours_over_this is None
+            ):
                 continue
             time = f"ours takes {other.ours_over_this.text()} of the time of {other.tool or other.precision}"
-            lines.append(f"{ours.engine}: {time}, the best {kind}; mIoU {signed(ours.miou - other.miou)} points")
+            lines.append(
+                f"{ours.engine}: {time}, the best {kind}; {ours.metric} {signed(ours.score - other.score)} points"
+            )
     return lines

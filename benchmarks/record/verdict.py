@@ -31,10 +31,10 @@ class Verdict:
 
 
 def verdict(found: Results) -> Verdict:
-    """The fastest engine that loses no more mIoU than `bench.gate_miou_drop`, in words."""
-    limit = float(found.config["bench"]["gate_miou_drop"])
+    """The fastest engine that loses no more of the metric than `bench.gate_drop_points`, in words."""
+    limit = float(found.config["bench"]["gate_drop_points"])
     measured = [row for row in found.rows if row.status == "ok" and not row.tool and row.latency_ms is not None]
-    kept = [row for row in measured if row.delta_miou is None or row.delta_miou.value >= -limit]
+    kept = [row for row in measured if row.delta_score is None or row.delta_score.value >= -limit]
     best, int8 = fastest(kept), fastest(row for row in measured if row.precision == "int8")
     demo = (DEMO,) if found.config["data"]["name"] == "streets" else ()
     if best is None:
@@ -51,8 +51,8 @@ def headline(row: Row) -> str:
     if row.speedup_vs_float and row.fastest_float not in (None, "fp32"):
         speed.append(f"{row.speedup_vs_float.value:.2f}× {str(row.fastest_float).upper()}")
     parts = [", ".join(speed)] if speed else []
-    if row.delta_miou is not None and row.precision != "fp32":
-        parts.append(f"mIoU {_compared(row.delta_miou)}")
+    if row.delta_score is not None and row.precision != "fp32":
+        parts.append(f"{row.metric} {_compared(row.delta_score)}")
     if row.precision == "int8" and row.convs_total:
         parts.append(f"{row.convs_int8}/{row.convs_total} convolutions in INT8")
     return f"Ship {named(row)}{': ' if parts else ''}{'; '.join(parts)}"
@@ -81,17 +81,17 @@ def _compared(points: Interval) -> str:
 
 
 def _why_not(int8: Row, best: Row, limit: float) -> str:
-    if int8.delta_miou is not None and int8.delta_miou.value < -limit:
-        return f"{named(int8)} loses {-int8.delta_miou.value:.2f} points of mIoU, limit {limit:g}"
+    if int8.delta_score is not None and int8.delta_score.value < -limit:
+        return f"{named(int8)} loses {-int8.delta_score.value:.2f} points of {int8.metric}, limit {limit:g}"
     return f"{named(int8)} is slower than {named(best)}"
 
 
 def _lost_classes(row: Row, reference: Row | None) -> Sequence[str]:
     """The classes that lose at least `CLASS_LOSS` points against FP32, most first."""
-    before = (reference.per_class_iou if reference else None) or {}
+    before = (reference.per_class if reference else None) or {}
     changes = [
         (iou - other, name)
-        for name, iou in (row.per_class_iou or {}).items()
+        for name, iou in (row.per_class or {}).items()
         if iou is not None and (other := before.get(name)) is not None and iou - other <= -CLASS_LOSS
     ]
     if not changes:

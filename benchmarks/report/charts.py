@@ -11,12 +11,13 @@ from benchmarks.record.table import signed
 from benchmarks.report.sensitivity import Sensitivity
 from core.console import tail
 
-Ious = Mapping[str, float | None]  # by class, percent
+Ious = Mapping[str, float | None]  # IoU, or the metric of another task, by class, percent
 Figure = dict[str, Any]  # {"data": [...], "layout": {...}} as Plotly.newPlot takes them
 
-MIN_MIOU_SPAN = 3.0  # points on the scatter chart's y axis: less would blow up noise
+MIN_SPAN = 3.0  # points on the scatter chart's y axis: less would blow up noise
 MIN_CHANGE_SPAN = 1.0  # points to each side of the per-class chart
 SHOWN_LAYERS = 15
+MOST_BARS = 60
 SHOWN_UNITS = 30
 LONGEST_NAME = 36  # characters beside a bar; the hover text has all of it
 ROW_PX = 24
@@ -26,9 +27,9 @@ OTHER_COLOR = "var(--half)"
 
 
 def scatter(rows: Sequence[Row]) -> Figure | None:
-    """Latency against mIoU of every measured engine; a line leads from FP32 to the others of its backend."""
+    """Latency against accuracy of every measured engine; a line leads from FP32 to the others of its backend."""
     measured = [
-        (row.latency_ms.p50, row.miou, row) for row in rows if row.latency_ms is not None and row.miou is not None
+        (row.latency_ms.p50, row.score, row) for row in rows if row.latency_ms is not None and row.score is not None
     ]
     if not measured:
         return None
@@ -43,31 +44,32 @@ def scatter(rows: Sequence[Row]) -> Figure | None:
             data.append(_lines([start[0], x], [start[1], y], mode="lines", line=line, hoverinfo="skip"))
     for x, y, row in measured:
         marker = {"size": 14, "color": color(row.precision), "line": {"width": 2, "color": "var(--card)"}}
-        hover = f"{row.name}<br>%{{x:.2f}} ms<br>%{{y:.2f}} % mIoU<extra></extra>"
+        hover = f"{row.name}<br>%{{x:.2f}} ms<br>%{{y:.2f}} % {row.metric}<extra></extra>"
         labelled = {"text": [row.name], "textposition": places[row.name], "hovertemplate": hover}
         data.append(_lines([x], [y], mode="markers+text", marker=marker, cliponaxis=False, **labelled))
     ys = [y for _, y, _ in measured]
-    middle, span = (min(ys) + max(ys)) / 2, max((max(ys) - min(ys)) * 1.4, MIN_MIOU_SPAN)
+    middle, span = (min(ys) + max(ys)) / 2, max((max(ys) - min(ys)) * 1.4, MIN_SPAN)
+    values = [middle - span / 2, middle + span / 2]
     return {
         "data": data,
         "layout": {
             "height": 400,
             "showlegend": False,
             "xaxis": {"title": {"text": "latency p50, ms"}, "range": [0, measured[-1][0] * 1.15]},
-            "yaxis": {"title": {"text": "mIoU, %"}, "range": [middle - span / 2, middle + span / 2]},
+            "yaxis": {"title": {"text": f"{measured[0][2].metric}, %"}, "range": values},
         },
     }
 
 
 def changes(rows: Sequence[Row]) -> dict[str, Figure]:
-    """For each INT8 engine with an FP32 engine beside it: IoU gained or lost by class, in points."""
-    fp32 = {row.backend: row.per_class_iou for row in rows if row.precision == "fp32" and row.per_class_iou}
+    """For each INT8 engine with an FP32 engine beside it: what each class gains or loses, in points."""
+    fp32 = {row.backend: row.per_class for row in rows if row.precision == "fp32" and row.per_class}
     pairs = {
-        row.name: (fp32[row.backend], row.per_class_iou)
+        row.name: (fp32[row.backend], row.per_class)
         for row in rows
-        if row.precision == "int8" and row.per_class_iou is not None and row.backend in fp32
+        if row.precision == "int8" and row.per_class is not None and row.backend in fp32
     }
-    deltas = {name: _deltas(before, after) for name, (before, after) in pairs.items()}
+    deltas = {name: _worth_a_bar(_deltas(before, after)) for name, (before, after) in pairs.items()}
     sizes = [abs(delta) for engine in deltas.values() for delta in engine.values() if delta is not None]
     limit = 1.5 * max([MIN_CHANGE_SPAN, *sizes])
     return {name: _change_bars(*pairs[name], deltas[name], limit) for name in pairs}
@@ -76,6 +78,11 @@ def changes(rows: Sequence[Row]) -> dict[str, Figure]:
 def _deltas(before: Ious, after: Ious) -> Ious:
     pairs = {name: (before[name], value) for name, value in after.items()}
     return {name: None if old is None or new is None else new - old for name, (old, new) in pairs.items()}
+
+
+def _worth_a_bar(deltas: Ious) -> Ious:
+    """All classes, or of very many those that changed."""
+    return deltas if len(deltas) <= MOST_BARS else {name: delta for name, delta in deltas.items() if delta}
 
 
 def _change_bars(before: Ious, after: Ious, deltas: Ious, limit: float) -> Figure:

@@ -22,6 +22,7 @@ from core.artifacts import write_text
 from core.console import say
 from core.paths import RunPaths
 from core.templates import templates_in
+from qat.tasks import TASKS
 
 FILE_NAME = "report.html"
 
@@ -53,7 +54,9 @@ def render(found: Results) -> str:
         steps=next_steps(found, told.ship),
         best=best,
         fp32={row.name: find_row(found.rows, row.backend, "fp32") for row in found.rows},
-        engines=table.ENGINES,
+        engines=table.engines(found.rows),
+        metric=table.metric_of(found.rows),
+        task=TASKS[found.config["task"]],
         cells=table.cells,
         mib=table.MIB,
         traffic=traffic.sentence,
@@ -61,7 +64,7 @@ def render(found: Results) -> str:
         curves_are_of_this_run=curves is not None and curves.qdq_sha256 in found.artifacts.values(),
         sensitivity=sensitivity,
         comparison=comparison,
-        baselines=table.BASELINES,
+        baselines=table.baselines(comparison.rows if comparison else ()),
         comparison_notes=table.comparison_notes(comparison) if comparison else [],
         figures=drawn,
         changes=[name.removeprefix("change-") for name in drawn if name.startswith("change-")],

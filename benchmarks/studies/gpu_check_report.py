@@ -9,7 +9,7 @@ from pydantic import Field
 
 from benchmarks.record.details import Environment
 from benchmarks.record.rows import Record, Row, Status
-from benchmarks.record.table import ENGINES, MISSING, notes, table_of
+from benchmarks.record.table import MISSING, engines, notes, table_of
 from core.text_table import Table
 
 VENDOR_PACKAGES = ("torch", "tensorrt", "tensorrt-rtx", "pycuda", "nvidia-modelopt")
@@ -57,7 +57,7 @@ def markdown(check: GpuCheck) -> str:
     found = {part.name: part.found for part in check.parts if part.found}
     if "engines" in found:
         rows = [Row.model_validate(row) for row in found["engines"]["rows"]]
-        lines += ["", *table_of(rows, ENGINES).markdown(), "", *(f"- {note}" for note in notes(rows, ()))]
+        lines += ["", *table_of(rows, engines(rows)).markdown(), "", *(f"- {note}" for note in notes(rows, ()))]
     layers = {name: counts for name, counts in found.items() if name.startswith("layers of ")}
     if layers:
         columns = ("layers", "convolutions", "in float", "INT8 with float output", "additions fused", "conversions")

@@ -1,4 +1,4 @@
-"""The QAT table as markdown: INT8-engine mIoU by row over seeds, and the change class by class."""
+"""The QAT table as markdown: the metric of INT8 engines by row over seeds, and the change class by class."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ def markdown(rows: Sequence[QatRow], command: str) -> str:
     """
     groups = grouped(rows)
     base = next((row.engine for row in groups.get(BASELINE, ())), None)
+    metric = rows[0].engine.metric
     images = f"{rows[0].engine.images} {SPLITS[rows[0].split]} images"
     parts = [
-        f"mIoU in % over {images}; several seeds as mean (lowest to highest). In brackets the 95 % "
-        "interval over images, of several seeds the outermost; agreement is the share of pixels with FP32's class.",
+        f"{metric} in % over {images}; several seeds as mean (lowest to highest). In brackets the 95 % "
+        "interval over images, of several seeds the outermost; agreement is the share of answers with FP32's class.",
         "",
     ]
-    columns = ("row", "engine", "seeds", "mIoU of the engine", "Δ FP32", "agreement", "simulated", "training min")
-    body = [_summary(name, seeds, base.miou if base else None) for name, seeds in groups.items()]
+    columns = ("row", "engine", "seeds", f"{metric} of the engine", "Δ FP32", "agreement", "simulated", "training min")
+    body = [_summary(name, seeds, base.score if base else None) for name, seeds in groups.items()]
     parts += Table(columns, body).markdown()
     if base:
-        classes = tuple(name for name, value in base.per_class_iou.items() if value is not None)
-        body = [[name, *_class_changes(seeds, base.per_class_iou, classes)] for name, seeds in groups.items()]
-        parts += ["", "IoU by class: FP32 in %, the other rows in points above it.", ""]
+        classes = tuple(name for name, value in base.per_class.items() if value is not None)
+        body = [[name, *_class_changes(seeds, base.per_class, classes)] for name, seeds in groups.items()]
+        parts += ["", "By class: FP32 in %, the other rows in points above it.", ""]
         parts += Table(("row", *classes), body).markdown()
     return "\n".join([*parts, "", "```bash", command, "```", ""])
 
@@ -49,12 +50,12 @@ def grouped(rows: Iterable[QatRow]) -> dict[str, list[QatRow]]:
 
 
 def _summary(name: str, seeds: Sequence[QatRow], base: float | None) -> list[str]:
-    simulated = [row.simulated_miou for row in seeds if row.simulated_miou is not None]
+    simulated = [row.simulated_score for row in seeds if row.simulated_score is not None]
     return [
         f"`{name}`",
         f"{seeds[0].backend} {seeds[0].precision}",
         str(len(seeds)),
-        _spread([row.engine.miou for row in seeds]),
+        _spread([row.engine.score for row in seeds]),
         _change(seeds, base) if base is not None and name != BASELINE else MISSING,
         f"{mean(row.engine.agreement[FP32] for row in seeds):.2f}",
         _spread(simulated) if simulated else MISSING,
@@ -64,7 +65,7 @@ def _summary(name: str, seeds: Sequence[QatRow], base: float | None) -> list[str
 
 def _change(seeds: Sequence[QatRow], base: float) -> str:
     intervals = [row.engine.change[FP32] for row in seeds]
-    points = mean(row.engine.miou for row in seeds) - base
+    points = mean(row.engine.score for row in seeds) - base
     return change(Interval(points, min(each.low for each in intervals), max(each.high for each in intervals)))
 
 
@@ -78,6 +79,6 @@ def _class_changes(seeds: Sequence[QatRow], base: dict[str, float | None], class
     show: Callable[[float], str] = "{:.2f}".format if seeds[0].name == BASELINE else signed
     found = []
     for name in classes:
-        own = mean(row.engine.per_class_iou[name] or 0.0 for row in seeds)
+        own = mean(row.engine.per_class[name] or 0.0 for row in seeds)
         found.append(show(own if seeds[0].name == BASELINE else own - (base[name] or 0.0)))
     return found

@@ -22,7 +22,8 @@ from deploy.pipeline import ensure_engine
 from deploy.targets import get_backend
 from deploy.targets.base import Backend
 from qat import float_baseline, pipeline
-from qat.data import build_dataset, normalize
+from qat.data import normalize
+from qat.tasks import dataset_of, task_of
 
 Split = Literal["val", "train"]
 FP32 = "fp32"  # the reference of agreement and change
@@ -35,7 +36,7 @@ class QatRow(Record):
         key: hash of config, FP32 weights and rule set: a row with the same key is not run again.
         split: whose images it is scored on; the simulation is always scored on val.
         engine: scores of the engine, the artifact that ships, beside the FP32 engine that all rows start from.
-        simulated_miou: of the fake-quantized network in PyTorch, percent; None for rows without quantizers.
+        simulated_score: of the fake-quantized network in PyTorch, percent; None for rows without quantizers.
         train_minutes: time in optimizer steps; data loading between them included, calibration and scoring not.
     """
 
@@ -46,7 +47,7 @@ class QatRow(Record):
     backend: str
     precision: Precision
     engine: Accuracy
-    simulated_miou: float | None
+    simulated_score: float | None
     train_minutes: float
 
 
@@ -66,7 +67,7 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config, split:
     )
     if stored.is_file() and (content := read_json(stored))["key"] == key:
         found = QatRow.model_validate(content)
-        say(f"{spec.name} seed {config.fine_tuning_seed}: {found.engine.miou:.2f} % (kept)")
+        say(f"{spec.name} seed {config.fine_tuning_seed}: {found.engine.score:.2f} % (kept)")
         return found
     say(f"{spec.name} seed {config.fine_tuning_seed}: running")
     precision: Precision = "int8" if spec.kind in ("ptq", "qat") else "fp32"
@@ -84,11 +85,11 @@ def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config, split:
         backend=backend,
         precision=precision,
         engine=_score(config, precision, base, backend, split),
-        simulated_miou=read_json(paths.simulated_score)["simulated"]["miou"] if precision == "int8" else None,
+        simulated_score=read_json(paths.simulated_score)["simulated"]["value"] if precision == "int8" else None,
         train_minutes=train_minutes(paths.metrics, config.qat.batch_size) if spec.trains else 0.0,
     )
     write_json(stored, row.model_dump(mode="json"))
-    say(f"{spec.name} seed {row.seed}: {row.engine.miou:.2f} %")
+    say(f"{spec.name} seed {row.seed}: {row.engine.score:.2f} %")
     return row
 
 
@@ -99,7 +100,7 @@ def file_name(split: Split) -> str:
 
 def _score(config: Config, precision: Precision, base: Config, name: str, split: Split) -> Accuracy:
     backend = get_backend(name)
-    data = build_dataset(config.data, split, seed=config.seed)
+    data = dataset_of(config, split)
     for run in (config.run, base.run):  # engines name the classes, which the QAT stage writes where there is one
         write_classes(RunPaths(run).classes, data.class_names, data.colors)
     with (
@@ -107,12 +108,13 @@ def _score(config: Config, precision: Precision, base: Config, name: str, split:
         backend.open(_engine(base, backend, "fp32")) as fp32,
     ):
         prepare, classes = partial(normalize, cfg=config.data), config.model.num_classes
-        return evaluate({config.run: session}, {FP32: fp32}, data, prepare, classes)[config.run]
+        sessions = {config.run: session}
+        return evaluate(sessions, {FP32: fp32}, data, prepare, classes, task_of(config))[config.run]
 
 
 def _engine(config: Config, backend: Backend, precision: Precision) -> Bundle:
     paths = RunPaths(config.run)
-    data = build_dataset(config.data, "val", seed=config.seed)
+    data = dataset_of(config, "val")
     write_classes(paths.classes, data.class_names, data.colors)  # a row without quantizers has had no QAT stage
     outcome = ensure_engine(config, paths, backend, precision)
     if outcome.bundle is None:

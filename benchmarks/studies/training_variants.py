@@ -26,7 +26,7 @@ from qat.quantization.insert import insert_configured
 from qat.quantization.toolkits import quantizer_class
 from qat.tracing import fx_graph
 from qat.training.hooks import NoHooks
-from qat.training.losses import PIDNetLoss
+from qat.training.model_loss import build_loss
 from qat.training.train import Item, Stepper
 from qat.training.train_plan import Precision, TrainPlan
 
@@ -83,7 +83,7 @@ def variant(name: str, settings: Settings) -> Callable[[int], None]:
         seed=config.seed,
     )
     model, hooks = _model(name, config, images)
-    stepper = Stepper(model, PIDNetLoss(config.train), plan)
+    stepper = Stepper(model, build_loss(config), plan)
 
     def step(number: int) -> None:
         model.train()

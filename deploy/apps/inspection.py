@@ -13,6 +13,7 @@ from core.errors import GateMissed, UserError
 from core.paths import RunPaths
 from deploy.bundle.store import MANIFEST, read_bundle
 from deploy.bundle.types import Bundle, Precision
+from deploy.placement.rules import OTHERS, RULES, pad_conv, products, small_groups, weighted
 from deploy.plan.plan import read_placement
 from deploy.targets import get_backend
 from deploy.targets.base import LayerInfo
@@ -21,6 +22,9 @@ from deploy.targets.tensorrt.inspector import read_information
 
 ENGINES_CHOICE = "quantized in the graph; the engine has taken a float kernel"
 NOT_TOLD = "a list of layers does not tell"
+_OF_OTHERS = {rule.name for rule in (*RULES, *OTHERS)} - {
+    rule.name for rule in (weighted.RULE, products.RULE, small_groups.RULE, pad_conv.RULE)
+}
 _ADD = re.compile(r"(?:.*[/._])?add(?:_\d+)?", re.IGNORECASE)  # exporters name a residual's node after its operator
 
 
@@ -157,4 +161,9 @@ def _skips(bundle: Bundle) -> dict[str, str]:
 
 
 def _reasons(report: Path) -> dict[str, str]:
-    return {skip.node: f"{skip.rule}: {skip.why}" for skip in read_placement(report).skips}
+    """Why operators with weights stayed in float: skips of their biases, or of what is fused to them, are no reason."""
+    found: dict[str, str] = {}
+    for skip in read_placement(report).skips:
+        if skip.rule not in _OF_OTHERS:
+            found.setdefault(skip.node, f"{skip.rule}: {skip.why}")
+    return found

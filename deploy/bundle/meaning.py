@@ -52,6 +52,7 @@ def meaning_of(config: Config, paths: RunPaths, kind: Kind) -> dict[str, Any]:
             "where": "inside the engine" if kind == "mask" else "before the engine",
         },
         "output": "class of each pixel" if kind == "mask" else "score of each class",
+        "task": config.task,
         "classes": read_json(paths.classes),
     }
 

@@ -26,7 +26,7 @@ class Parity:
     """How close two runs of the same images are.
 
     Attributes:
-        agreement: share of outputs (pixels) with the same largest logit, 0 to 1.
+        agreement: share of outputs (pixels, or images of a classifier) with the same largest logit, 0 to 1.
         snr_db: power of the reference logits over the power of the difference, in decibels.
         images: how many were compared.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ACTIVATIONS = frozenset({"Relu", "Clip"})  # TensorRT fuses these into the convolution before them
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})  # a MatMul where an operand is constant
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 COPIES = frozenset(
     {"DepthToSpace", "Expand", "Flatten", "Identity", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Tile"}
@@ -144,6 +144,8 @@ def weight_axis(node: Node) -> int:
     """The output-channel axis of a weighted op's weight, in ONNX layout."""
     if node.kind == "ConvTranspose":
         return 1  # (C_in, C_out / groups, kH, kW)
+    if node.kind == "MatMul":
+        return 1  # (features in, features out)
     if node.kind == "Gemm":
         return 0 if node.attrs.get("transB", 0) else 1
     return 0

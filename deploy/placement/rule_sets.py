@@ -21,6 +21,7 @@ from deploy.placement.rules import (
     gates,
     integer_pointwise,
     pad_conv,
+    products,
     residual_add,
     resize,
     weighted,
@@ -31,6 +32,7 @@ from deploy.placement.rules.base import Rule
 # residual-add gains 2.6 % (table in docs/placement.md). The others hold on any engine.
 _OPENVINO: tuple[Rule, ...] = (
     weighted.RULE,
+    products.RULE,
     bias.RULE,
     conv_bn_act.RULE,
     pad_conv.RULE,
@@ -43,7 +45,7 @@ _OPENVINO: tuple[Rule, ...] = (
 RULE_SETS: dict[str, tuple[Rule, ...]] = {
     "tensorrt": RULES,
     "openvino": _OPENVINO,
-    "onnxruntime": (weighted.RULE, bias.RULE, commuting.RULE, integer_pointwise.RULE),
+    "onnxruntime": (weighted.RULE, products.RULE, bias.RULE, commuting.RULE, integer_pointwise.RULE),
 }
 DEFAULT = "tensorrt"
 AUTO = "auto"

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 from core.config import DataConfig
-from qat.data.base import IGNORE, Sample, SegmentationDataset
+from qat.data.base import IGNORE, LabelledImages, Sample
 from qat.data.camvid import camvid, camvid_original
 from qat.data.cityscapes import cityscapes
 from qat.data.custom import custom
 from qat.data.streets import Streets
 from qat.data.transform import Resized, normalize
 
-__all__ = ["IGNORE", "Sample", "SegmentationDataset", "build_dataset", "normalize"]
+__all__ = ["IGNORE", "LabelledImages", "Sample", "build_dataset", "normalize"]
 
 _FILE_DATASETS = {"camvid": camvid, "camvid_original": camvid_original, "cityscapes": cityscapes}
 
 
-def build_dataset(cfg: DataConfig, split: Literal["train", "val"], *, seed: int = 0) -> SegmentationDataset:
+def build_dataset(cfg: DataConfig, split: Literal["train", "val"], *, seed: int = 0) -> LabelledImages:
     """The configured data set at the configured size, limited to the configured number of images.
 
     Args:

@@ -71,21 +71,21 @@ def augment(
     """A random view of a sample.
 
     Args:
-        sample: image (H, W, 3) and label (H, W).
+        sample: image (H, W, 3) and its label.
         rng: where randomness comes from; equal generators give equal samples.
         scale_range: smallest and largest scale factor, drawn uniformly.
         crop_px: (height, width) of the result.
         flip: mirror half of the samples.
         pad_color: RGB where the scaled image is smaller than the crop; the label is `IGNORE` there.
     """
-    view = draw_view(sample.label.shape, rng, scale_range=scale_range, crop_px=crop_px, flip=flip)
+    view = draw_view(sample.image.shape[:2], rng, scale_range=scale_range, crop_px=crop_px, flip=flip)
     return view_of(sample, view, pad_color)
 
 
 def view_of(sample: Sample, view: View, pad_color: tuple[int, int, int] = MEAN_COLOR) -> Sample:
-    """`apply_view` to image and label alike."""
+    """`apply_view` to image and label map alike; the class of a whole image stays."""
     image = apply_view(sample.image, view, fill=pad_color, smooth=True)
-    label = apply_view(sample.label, view, fill=IGNORE, smooth=False)
+    label = apply_view(sample.label, view, fill=IGNORE, smooth=False) if sample.label.ndim else sample.label
     return Sample(image, label, sample.name)
 
 

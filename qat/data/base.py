@@ -1,32 +1,34 @@
-"""What a segmentation data set is: pairs of RGB image and label map."""
+"""What a data set is: RGB images with their labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255  # label of pixels that neither losses nor metrics count
+NO_CLASS = -1  # the same of images that have one class each
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its label map.
+    """One image with its label.
 
     Attributes:
         image: uint8 (H, W, 3), RGB.
-        label: uint8 (H, W), class index or `IGNORE`.
+        label: for segmentation uint8 (H, W), class index or `IGNORE`; for classification int32 (), class index or
+            `NO_CLASS`.
         name: unique within the data set; for files, the stem of the image file.
     """
 
     image: NDArray[np.uint8]
-    label: NDArray[np.uint8]
+    label: NDArray[Any]
     name: str
 
 
-class SegmentationDataset(Protocol):
+class LabelledImages(Protocol):
     """A fixed, indexable list of samples."""
 
     @property

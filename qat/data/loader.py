@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 
 from core.config import Config, DataConfig, TrainConfig
 from qat.data.augment import apply_view, boundary, draw_view, view_of
-from qat.data.base import SegmentationDataset
+from qat.data.base import LabelledImages
 from qat.data.transform import normalize
 
 
-class TrainingBatches(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class TrainingBatches(Dataset[tuple[Tensor, ...]]):
     """One epoch of augmented samples.
 
     Sample i of epoch e is augmented with a generator seeded by (seed, e, i) alone: neither the order in which samples
@@ -33,7 +33,7 @@ class TrainingBatches(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __init__(
         self,
-        dataset: SegmentationDataset,
+        dataset: LabelledImages,
         data: DataConfig,
         train: TrainConfig,
         *,
@@ -50,35 +50,39 @@ class TrainingBatches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._pad_color = (red, green, blue)
 
     @classmethod
-    def of_fp32(cls, dataset: SegmentationDataset, config: Config) -> Callable[[int], TrainingBatches]:
+    def of_fp32(cls, dataset: LabelledImages, config: Config) -> Callable[[int], TrainingBatches]:
         """What FP32 training sees, by epoch."""
         return partial(cls._epoch_of, dataset, config, config.seed, (config.train.scale_min, config.train.scale_max))
 
     @classmethod
-    def of_qat(cls, dataset: SegmentationDataset, config: Config) -> Callable[[int], TrainingBatches]:
+    def of_qat(cls, dataset: LabelledImages, config: Config) -> Callable[[int], TrainingBatches]:
         """What quantization-aware training sees, by epoch: a narrower range of scales."""
         scales = config.qat.scale_min, config.qat.scale_max
         return partial(cls._epoch_of, dataset, config, config.fine_tuning_seed, scales)
 
     @classmethod
     def _epoch_of(
-        cls, dataset: SegmentationDataset, config: Config, seed: int, scale_range: tuple[float, float], epoch: int
+        cls, dataset: LabelledImages, config: Config, seed: int, scale_range: tuple[float, float], epoch: int
     ) -> TrainingBatches:
         return cls(dataset, config.data, config.train, seed=seed, epoch=epoch, scale_range=scale_range)
 
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Image float32 (3, h, w), label int64 (h, w), class edges float32 (h, w); h x w is the crop size."""
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        """Image float32 (3, h, w), label int64 (h, w), class edges float32 (h, w); h x w is the crop size.
+
+        Of an image with one class: image and label int64 ().
+        """
         sample = self._dataset[index]
         rng = np.random.default_rng((self._seed, self._epoch, index))
-        view = draw_view(sample.label.shape, rng, scale_range=self._scale_range, crop_px=self._crop_px, flip=self._flip)
+        size = sample.image.shape[0], sample.image.shape[1]
+        view = draw_view(size, rng, scale_range=self._scale_range, crop_px=self._crop_px, flip=self._flip)
         seen = view_of(sample, view, self._pad_color)
+        image = torch.from_numpy(normalize(seen.image, self._data))
+        label = torch.from_numpy(seen.label.astype(np.int64))
+        if not label.ndim:
+            return image, label
         # Edges are found before the crop, as in PIDNet: padding must not look like a change of class.
         edges = apply_view(boundary(sample.label).astype(np.uint8), view, fill=0, smooth=False)
-        return (
-            torch.from_numpy(normalize(seen.image, self._data)),
-            torch.from_numpy(seen.label.astype(np.int64)),
-            torch.from_numpy(edges.astype(np.float32)),
-        )
+        return image, label, torch.from_numpy(edges.astype(np.float32))

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from core.artifacts import sha256_json
 from core.config import DataConfig
-from qat.data.base import Sample, SegmentationDataset
+from qat.data.base import LabelledImages, Sample
 
 CACHE_BYTES = 4 << 30  # CamVid and streets fit; of Cityscapes at full size, the rest is decoded on each access
 
 
-class Resized:
+class Kept:
     """A data set at one size, limited to evenly spaced samples, each decoded once per process.
 
     Args:
@@ -22,7 +22,7 @@ class Resized:
         limit: how many samples to keep; None for all.
     """
 
-    def __init__(self, source: SegmentationDataset, height_px: int, width_px: int, limit: int | None = None) -> None:
+    def __init__(self, source: LabelledImages, height_px: int, width_px: int, limit: int | None = None) -> None:
         self.class_names, self.colors = source.class_names, source.colors
         self._source = source
         self._height_px, self._width_px = height_px, width_px
@@ -38,13 +38,25 @@ class Resized:
         cached = self._cache.get(index)
         if cached is not None:
             return cached
-        sample = resize(self._source[self._indices[index]], self._height_px, self._width_px)
+        sample = self.brought_to_size(self._source[self._indices[index]])
         if len(self._cache) < self._cacheable:
             self._cache[index] = sample
         return sample
 
+    def brought_to_size(self, sample: Sample) -> Sample:
+        """The sample at the size of the data set; subclasses say how."""
+        raise NotImplementedError
+
     def fingerprint(self) -> str:
         return sha256_json([self._source.fingerprint(), self._height_px, self._width_px, self._indices])
+
+
+class Resized(Kept):
+    """A data set whose images and label maps are scaled to one size."""
+
+    def brought_to_size(self, sample: Sample) -> Sample:
+        """The sample scaled; aspect is not kept."""
+        return resize(sample, self._height_px, self._width_px)
 
 
 def resize(sample: Sample, height_px: int, width_px: int) -> Sample:

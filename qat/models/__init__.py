@@ -1,4 +1,4 @@
-"""The networks: PIDNet, or a user's own from a factory function."""
+"""The networks: PIDNet, classifiers, or a user's own from a factory function."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from torch import nn
 from core.config import ModelConfig
 from core.errors import UserError
 from core.user_code import call_with, load_function
+from qat.models.efficientnet_lite import EfficientNetLite0
 from qat.models.pidnet import SIZES, PIDNet
+from qat.models.resnet import RESNETS, ResNet
 
 
 def build_model(config: ModelConfig, *, augment: bool) -> nn.Module:
     """The network with fresh weights.
 
     Args:
-        config: `name` is a PIDNet size, or `custom` with a `factory`.
-        augment: with PIDNet's auxiliary heads, for FP32 training; a custom model is the same either way.
+        config: `name` is one of the networks here, or `custom` with a `factory`.
+        augment: with auxiliary heads, for FP32 training; a factory that has no parameter of this name makes the same
+            network either way.
 
     Raises:
         UserError: the factory cannot be imported, wants other arguments or does not return a module.
     """
-    if config.factory is None:
+    if config.name in SIZES:
         return PIDNet(SIZES[config.name], config.num_classes, augment=augment)
+    if config.name in RESNETS:
+        return ResNet(RESNETS[config.name], config.num_classes)
+    if config.factory is None:
+        return EfficientNetLite0(config.num_classes)
     what = f"model.factory: {config.factory}"
-    offered = {"num_classes": config.num_classes}
+    offered = {"num_classes": config.num_classes, "augment": augment}
     model = call_with(load_function(config.factory, "model.factory"), offered, what)
     if not isinstance(model, nn.Module):
         raise UserError(f"{config.factory} returned {type(model).__name__}", why="it must return an nn.Module")

@@ -13,7 +13,6 @@ from qat.models.tensor_file import load_file
 
 ORIGINAL_PREFIX = "model."  # the authors save their training wrapper, whose network is called `model`
 TRAINING_ONLY = ("loss.", "sem_loss.", "bd_loss.")  # what else that wrapper holds
-AUXILIARY_HEADS = ("seghead_p.", "seghead_d.")
 SHOWN = 5
 
 
@@ -21,7 +20,7 @@ def load_state(model: nn.Module, path: Path) -> None:
     """Load a checkpoint into `model`; every key of the model must be there in its shape.
 
     The file is a state dict, or a dict with one under "state_dict". Keys may carry the authors' prefix `model.`.
-    Weights of the auxiliary heads may be left over when the model has none.
+    Weights may be left over whose names begin as the model's attribute `training_only` says: an auxiliary head's.
 
     Raises:
         UserError: no such file, not a checkpoint, keys that are missing, unexpected or of another shape, or values that
@@ -31,8 +30,7 @@ def load_state(model: nn.Module, path: Path) -> None:
     state = read_state(path)
     if not any(name.startswith(ORIGINAL_PREFIX) for name in wanted):
         state = {name.removeprefix(ORIGINAL_PREFIX): value for name, value in state.items()}
-    has_heads = any(name.startswith(AUXILIARY_HEADS) for name in wanted)
-    left_over = TRAINING_ONLY if has_heads else TRAINING_ONLY + AUXILIARY_HEADS
+    left_over = (*TRAINING_ONLY, *getattr(model, "training_only", ()))
     problems = [
         *_listed("missing", wanted.keys() - state.keys()),
         *_listed("unexpected", (name for name in state.keys() - wanted.keys() if not name.startswith(left_over))),

@@ -56,6 +56,7 @@ class PIDNet(nn.Module):
         """
         super().__init__()
         self.augment = augment
+        self.training_only = () if augment else ("seghead_p.", "seghead_d.")
         p, m, n = size.planes, size.shallow_blocks, size.deep_blocks
         self.conv1 = nn.Sequential(
             nn.Conv2d(3, p, 3, stride=2, padding=1),

@@ -157,13 +157,14 @@ class _Inserter:
         if node.op == "call_module":
             layer = self.model.get_submodule(str(node.target))
             if not hasattr(layer, WEIGHT_QUANTIZER):  # a layer called twice is quantized once
-                quantize_layer(layer, use.axis, self.kind)
+                quantize_layer(layer, 0 if isinstance(layer, nn.Linear) else use.axis, self.kind)
             return
         source = self._value(use.tensor)
         target = _path(source.name)
         if not any(reader.target == target for reader in source.users):
             weight = fx_graph.attribute(self.model, str(source.target))
-            self.model.add_submodule(target, weight_quantizer(weight, use.axis, self.kind))
+            axis = 0 if fx_graph.is_linear(node) else use.axis  # a linear layer's, whatever layout the file has
+            self.model.add_submodule(target, weight_quantizer(weight, axis, self.kind))
             with self.model.graph.inserting_after(source):
                 self.model.graph.call_module(target, (source,))
         quantized = next(reader for reader in source.users if reader.target == target)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 import torch
 from accelerate.utils import send_to_device
@@ -92,7 +93,8 @@ def float_graph(
     own_names = fx_graph.node_names(exported)
     _name_nodes(graph, {names[node]: own_names[node] for node in (*own, *others)})
     graph.outputs = graph.outputs[: len(own)]
-    return fold_bn(onnx_graph.clean(graph.cleanup()), plan or QuantizationPlan())
+    graph = onnx_graph.clean(graph.cleanup())
+    return fold_bn(graph, _name_linear_weights(graph, exported, plan or QuantizationPlan()))
 
 
 def value_names(model: fx.GraphModule) -> dict[fx.Node, str]:
@@ -267,6 +269,40 @@ def _reason(error: Exception) -> str:
         innermost = innermost.__cause__
     text = _ADVICE.sub("", str(innermost)).strip()
     return text.splitlines()[-1].strip() if text else type(innermost).__name__
+
+
+def _name_linear_weights(graph: gs.Graph, model: fx.GraphModule, plan: QuantizationPlan) -> QuantizationPlan:
+    """Give the weights of linear layers on more than two dimensions their names back; returns the plan in their layout.
+
+    before   w ─▶ Transpose ─▶ MatMul        or a constant without a name, the transposed weight, ─▶ MatMul
+    after    "layer.weight" (features in, features out) ─▶ MatMul
+    """
+    weights = {name: path for node, name in fx_graph.node_names(model).items() if (path := _linear_weight(model, node))}
+    named: dict[str, gs.Constant] = {}
+    for node in graph.nodes:
+        path = weights.get(node.name.partition("/")[0]) if node.op == "MatMul" else None
+        if path is None:
+            continue
+        values = fx_graph.attribute(model, path).detach().numpy().T
+        constant = node.inputs[1] if isinstance(node.inputs[1], gs.Constant) else None
+        if constant is not None and not np.array_equal(constant.values, values):
+            continue  # a rewrite of the exporter's own
+        node.inputs[1] = named.setdefault(path, gs.Constant(path, np.ascontiguousarray(values)))
+    graph.cleanup()
+    transposed = {
+        name: tensor.model_copy(update={"axis": 1})
+        for name, tensor in plan.tensors.items()
+        if name in named and tensor.axis == 0
+    }
+    return plan.model_copy(update={"tensors": {**plan.tensors, **transposed}})
+
+
+def _linear_weight(model: fx.GraphModule, node: fx.Node) -> str | None:
+    """Path of the weight of a linear layer, PyTorch's (features out, features in)."""
+    if node.op == "call_module":
+        return f"{node.target}.weight" if isinstance(model.get_submodule(str(node.target)), nn.Linear) else None
+    weight = node.args[1] if node.op == "call_function" and fx_graph.is_linear(node) and len(node.args) > 1 else None
+    return str(weight.target) if isinstance(weight, fx.Node) and weight.op == "get_attr" else None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,13 +13,22 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
+from core.console import say
 from core.errors import UserError
 from core.user_code import place_in_user_code
-from deploy.graph.opgraph import Node, OpGraph
-from qat.quantization.quantized_layers import layer_type
+from deploy.graph.opgraph import WEIGHTED, Node, OpGraph
+from qat.models.outputs import Key, head_of
+from qat.tracing.exported import exported
+from qat.tracing.functionalize import write_nothing_in_place
 from qat.tracing.inputs import Inputs, apply, in_order
+from qat.tracing.symbolic import Tracer
 
+FIX = "move control flow that depends on tensor values out of forward()"
+# Errors of tracing where a network inspects its values: each library function has its own.
+UNTRACEABLE = (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, AssertionError, LookupError)
 PARITY_TOLERANCE = 1e-4  # relative to the largest output, FP32
+
+_ATEN = torch.ops.aten  # what torch.export writes
 
 _MODULE_KINDS: dict[type[nn.Module], str] = {
     nn.Conv1d: "Conv",
@@ -73,7 +83,16 @@ _FUNCTION_KINDS: dict[Any, str] = {
     torch.squeeze: "Squeeze",
     torch.unsqueeze: "Unsqueeze",
     torch.sum: "ReduceSum",
+    operator.matmul: "MatMul",
+    torch.matmul: "MatMul",
+    torch.bmm: "MatMul",
+    **dict.fromkeys((_ATEN.conv1d.default, _ATEN.conv2d.default, _ATEN.conv3d.default), "Conv"),
+    _ATEN.linear.default: "Gemm",
+    _ATEN.matmul.default: "MatMul",
+    _ATEN.bmm.default: "MatMul",
+    F.conv1d: "Conv",
     F.conv2d: "Conv",
+    F.conv3d: "Conv",
     F.linear: "Gemm",
 }
 _METHOD_KINDS = {
@@ -84,6 +103,8 @@ _METHOD_KINDS = {
     "relu": "Relu",
     "sigmoid": "Sigmoid",
     "sum": "ReduceSum",
+    "matmul": "MatMul",
+    "bmm": "MatMul",
     "view": "Reshape",
     "reshape": "Reshape",
     "flatten": "Reshape",
@@ -93,30 +114,7 @@ _METHOD_KINDS = {
     "unsqueeze": "Unsqueeze",
     "contiguous": "Identity",
 }
-_OUT_OF_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul, "add_": "add"}
 _WEIGHTED_MODULES = (nn.modules.conv._ConvNd, nn.Linear)
-
-
-class _Tracer(fx.Tracer):
-    """Keeps the user's own subclasses of layers whole where they only add to the constructor.
-
-    `constants` are values of parameters of `forward`, which may then decide by them.
-    """
-
-    def __init__(self, leaf: Callable[[nn.Module], bool], constants: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.leaf, self.constants = leaf, constants
-
-    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
-        function, arguments = super().create_args_for_root(root_fn, is_module, concrete_args)
-        for position, value in enumerate(arguments):
-            if isinstance(value, fx.Proxy) and value.node.target in self.constants:
-                arguments[position] = self.constants[str(value.node.target)]
-                self.graph.erase_node(value.node)
-        return function, arguments
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return layer_type(m) is not None or self.leaf(m) or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(
@@ -124,6 +122,8 @@ def trace(
     example: Inputs,
     *,
     one_output: bool = True,
+    output: Key = None,
+    may_export: bool = True,
     leaf: Callable[[nn.Module], bool] = lambda module: False,
 ) -> fx.GraphModule:
     """Symbolically trace `model` in eval mode and annotate every value with its shape.
@@ -131,44 +131,74 @@ def trace(
     Parameters of `forward` that `example` does not give are constants with their defaults.
 
     Args:
-        model: returns one tensor, or with `one_output` False a sequence or mapping of tensors.
+        model: returns a tensor, or a sequence or mapping of tensors.
+        one_output: the traced network returns one of them, and computes nothing that only others need.
+        output: position or key of that one, where there are several.
         example: the input, (N, C, H, W) float32, or several.
+        may_export: a network that torch.fx cannot trace may go through torch.export.
         leaf: which modules are one operator besides those of `torch.nn`.
 
     Raises:
-        UserError: torch.fx cannot trace the model, or the traced model computes something else (a model that
-            relies on in-place ReLUs changing a tensor it reads again does).
+        UserError: the model cannot be traced, it returns several tensors of which `output` names none, or the
+            traced model computes something else (one that writes into a slice of a tensor does).
     """
     model.eval()
     try:
-        traced = fx.GraphModule(model, _Tracer(leaf, _defaults(model, example)).trace(model), type(model).__name__)
-    except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"torch.fx cannot trace {type(model).__name__}",
-            why=": ".join(filter(None, (place_in_user_code(error), *str(error).splitlines()[:1]))),
-            fix="move control flow that depends on tensor values out of forward()",
-        ) from error
+        given = apply(inspect.signature(model.forward).bind, example).arguments
+        tracer = Tracer(leaf, _defaults(model, given), given)
+        traced = fx.GraphModule(model, tracer.trace(model), type(model).__name__)
+    except UNTRACEABLE as error:
+        why = ": ".join(filter(None, (place_in_user_code(error), *str(error).splitlines()[:1])))
+        if not may_export:
+            raise UserError(f"torch.fx cannot trace {type(model).__name__}", why, FIX) from error
+        traced = exported(model, example, why)
+        say(f"{type(model).__name__} is traced by torch.export, since torch.fx cannot: {why}")
     with torch.no_grad():
         expected = apply(model, example)
-        _write_nothing_in_place(traced)
+        write_nothing_in_place(traced)
+        if one_output:
+            expected = head_of(expected, output)
+            if not isinstance(expected, Tensor):
+                raise UserError(f"{type(model).__name__} returns {type(expected).__name__}, not tensors")
+            _keep_one_output(traced, example, output)
         got = apply(traced, example)
-        if one_output and not isinstance(expected, Tensor):
-            raise UserError(f"{type(model).__name__} returns {type(expected).__name__}, not one tensor")
         if any(_apart(a, b) for a, b in zip(_tensors(got), _tensors(expected), strict=True)):
             raise UserError(
                 f"{type(model).__name__} computes something else when traced",
-                why="it reads a tensor again after an in-place operation changed it",
-                fix="use inplace=False in the modules of the model",
+                why="it writes into a part of a tensor in place, or does not compute the same twice",
+                fix="compute such a part as a tensor of its own",
             )
     annotate(traced, example)
     return traced
 
 
-def _defaults(model: nn.Module, example: Inputs) -> dict[str, Any]:
-    """Of the parameters of `forward` that `example` leaves out."""
-    signature = inspect.signature(model.forward)
-    given = apply(signature.bind, example).arguments
-    left_out = (item for name, item in signature.parameters.items() if name not in given)
+def _keep_one_output(traced: fx.GraphModule, example: Inputs, output: Key) -> None:
+    """Return the head that `output` names, and compute nothing that only others need."""
+    result = next(node for node in traced.graph.nodes if node.op == "output")
+    value = result.args[0]
+    if isinstance(value, fx.Node):  # a tensor, or heads that one operator makes
+        made = apply(traced, example)
+        if isinstance(made, Tensor):
+            return
+        names = list(made) if isinstance(made, Mapping) else range(len(made))
+        with traced.graph.inserting_before(result):
+            value = {name: traced.graph.call_function(operator.getitem, (value, name)) for name in names}
+    result.args = (head_of(value, output),)
+    traced.graph.eliminate_dead_code()
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+
+
+def output_shape(traced: fx.GraphModule) -> tuple[int, ...]:
+    """Shape of the one tensor that an annotated network returns."""
+    result = next(node for node in traced.graph.nodes if node.op == "output")
+    return tuple(result.args[0].meta["tensor_meta"].shape)
+
+
+def _defaults(model: nn.Module, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the parameters of `forward` that are not given."""
+    parameters = inspect.signature(model.forward).parameters
+    left_out = (item for name, item in parameters.items() if name not in given)
     return {item.name: item.default for item in left_out if item.default is not item.empty}
 
 
@@ -182,16 +212,6 @@ def _tensors(output: Any) -> list[Tensor]:
 
 def _apart(got: Tensor, expected: Tensor) -> bool:
     return float((got - expected).abs().max()) > PARITY_TOLERANCE * float(expected.abs().max())
-
-
-def _write_nothing_in_place(traced: fx.GraphModule) -> None:
-    """A quantizer reads, and keeps for its gradient, what an in-place operation would overwrite."""
-    for module in traced.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False  # type: ignore[assignment]
-    for node in traced.graph.nodes:
-        node.target = _OUT_OF_PLACE.get(node.target, node.target)
-    traced.recompile()
 
 
 def annotate(traced: fx.GraphModule, example: Inputs) -> None:
@@ -224,19 +244,39 @@ def view(traced: fx.GraphModule) -> OpGraph:
 
 
 def node_names(traced: fx.GraphModule) -> dict[fx.Node, str]:
-    """Op-graph name of every fx node; a function that is called like a module or a method of modules gets `_call`."""
-    calls: dict[str, int] = {}
+    """Op-graph name of every fx node; a function that is called like a module or a method of modules gets `_call`.
+
+    A module that is called once, and a function that is the only reader of its weight, have the path of the layer.
+    """
+    layers: dict[fx.Node, str] = {}
     for node in traced.graph.nodes:
         if node.op == "call_module":
-            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
-    once = {target for target, count in calls.items() if count == 1}
+            layers[node] = str(node.target)
+        elif _FUNCTION_KINDS.get(node.target) in WEIGHTED and (weight := _weight_path(traced, node)):
+            layers[node] = weight.removesuffix(".weight")
+    calls = Counter(layers.values())
+    once = {layer for layer, count in calls.items() if count == 1}
 
     def name(node: fx.Node) -> str:
-        if node.op == "call_module" and str(node.target) in once:
-            return str(node.target)
+        if layers.get(node) in once:
+            return layers[node]
         return f"{node.name}_call" if node.name in once or hasattr(fx.GraphModule, node.name) else node.name
 
     return {node: name(node) for node in traced.graph.nodes}
+
+
+def _weight_path(traced: fx.GraphModule, node: fx.Node) -> str:
+    """Path of the parameter `layer.weight` that a function computes with, maybe behind its quantizer; else nothing."""
+    weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+    if isinstance(weight, fx.Node) and weight.op == "call_module":
+        weight = weight.args[0] if weight.args else None
+    path = str(weight.target) if isinstance(weight, fx.Node) and weight.op == "get_attr" else ""
+    return path if path.endswith(".weight") else ""
+
+
+def is_linear(node: fx.Node) -> bool:
+    """Whether a call of a function computes as a linear layer, with a weight (features out, features in)."""
+    return _FUNCTION_KINDS.get(node.target) == "Gemm"
 
 
 def _node(traced: fx.GraphModule, node: fx.Node, name: str, constants: dict[str, tuple[int, ...]]) -> Node:

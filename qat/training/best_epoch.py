@@ -38,7 +38,7 @@ class BestEpoch(NoHooks):
             self.weights = {name: _copied(value) for name, value in self.model.state_dict().items()}
         else:
             self.waited += 1
-        return {"val_miou": score, "best_val_miou": self.best}
+        return {"val_score": score, "best_val_score": self.best}
 
     def adopt(self) -> None:
         """Give the model the best weights; without an epoch behind it, it stays as it is."""

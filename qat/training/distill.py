@@ -22,8 +22,7 @@ from torch.nn import functional as F
 from core.config import DistillConfig
 from core.errors import UserError
 from deploy.placement.patterns import suggestion
-from qat.models.outputs import Outputs, final_logits
-from qat.training.losses import Loss
+from qat.tasks.losses import Loss
 
 
 @contextmanager
@@ -74,10 +73,10 @@ class Distillation:
                 handles.append(network.get_submodule(name).register_forward_hook(keep))
         return handles
 
-    def __call__(self, outputs: Outputs, label: Tensor, edge: Tensor) -> dict[str, Tensor]:
+    def __call__(self, outputs: Tensor, *targets: Tensor) -> dict[str, Tensor]:
         """As `Loss`; adds "distill" and, with features, "features", both unweighted."""
         assert self.expected is not None, "the student has not been run under `watch`"
-        terms = {"distill": soft_divergence(final_logits(outputs), self.expected, self.config.temperature)}
+        terms = {"distill": soft_divergence(outputs, self.expected, self.config.temperature)}
         total = self.config.weight * terms["distill"]
         if self.config.features:
             pairs = [(self.features["student"][name], value) for name, value in self.features["teacher"].items()]
@@ -85,7 +84,7 @@ class Distillation:
             total = total + self.config.feature_weight * terms["features"]
         own: dict[str, Tensor] = {}
         if self.config.labels:
-            own = self.loss(outputs, label, edge)
+            own = self.loss(outputs, *targets)
             total = total + own["loss"]
         return {**own, "loss": total, **{name: value.detach() for name, value in terms.items()}}
 
@@ -97,7 +96,7 @@ class Distillation:
             return
         with torch.no_grad():
             self.teacher.to(inputs[0].device)
-            self.expected = final_logits(self.teacher(inputs[0]))
+            self.expected = self.teacher(inputs[0])
 
     @staticmethod
     def _keep(into: dict[str, Tensor], name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
@@ -105,7 +104,7 @@ class Distillation:
 
 
 def soft_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² · KL(teacher ‖ student) over classes, the mean over pixels; logits (N, classes, h, w) of any float type."""
+    """T² · KL(teacher ‖ student) over classes, mean over pixels or images; logits (N, classes, ...) of any type."""
     log_student = F.log_softmax(student.float() / temperature, dim=1)
     log_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)

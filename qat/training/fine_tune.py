@@ -7,12 +7,12 @@ from functools import partial
 from torch import nn
 
 from core.config import Config
-from qat.data import build_dataset
 from qat.data.loader import TrainingBatches
-from qat.evaluation.evaluate import miou_over_processes
+from qat.evaluation.evaluate import value_over_processes
+from qat.tasks import dataset_of, task_of
 from qat.training.distill import distilled
 from qat.training.hooks import Hooks
-from qat.training.losses import PIDNetLoss
+from qat.training.model_loss import build_loss
 from qat.training.recipe import Recipe
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
@@ -26,8 +26,8 @@ def fine_tune(model: nn.Module, teacher: nn.Module, ranges: Hooks, config: Confi
         teacher: the FP32 network, for distillation.
         ranges: what moves quantizers and BatchNorm between steps (`qat.calibration.approaches`).
     """
-    train, val = (build_dataset(config.data, split, seed=config.seed) for split in ("train", "val"))
-    score = partial(miou_over_processes, model, val, config.data, config.model.num_classes)
+    train, val = (dataset_of(config, split) for split in ("train", "val"))
+    score = partial(value_over_processes, model, val, config.data, config.model.num_classes, task_of(config))
     recipe = Recipe(model, config.qat, ranges, score)
-    with distilled(PIDNetLoss(config.train), model, teacher, config.qat.distill) as loss:
+    with distilled(build_loss(config), model, teacher, config.qat.distill) as loss:
         fit(model, TrainingBatches.of_qat(train, config), loss, plan, recipe)

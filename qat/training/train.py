@@ -39,9 +39,9 @@ from qat.processes.distributed import (
     world_size,
 )
 from qat.quantization.quantizers import quantizers
+from qat.tasks.losses import Loss
 from qat.training.checkpointing import Stateful, load_checkpoint, save_checkpoint
 from qat.training.hooks import Hooks, NoHooks
-from qat.training.losses import Loss
 from qat.training.sampler import EpochBatches
 from qat.training.schedule import learning_rate
 from qat.training.train_log import MetricsFile, Progress
@@ -49,7 +49,7 @@ from qat.training.train_plan import TrainPlan, uses_bf16
 
 DIVERGED = 1e3  # times the first loss of this start, or times 1 where that is less
 
-Item = tuple[Tensor, Tensor, Tensor]  # image float32 (3, H, W), label int64 (H, W), edge float32 (H, W)
+Item = tuple[Tensor, ...]  # image float32 (3, H, W), then what the loss takes beside the outputs, the label first
 
 
 class Items(Protocol):
@@ -111,12 +111,12 @@ class Stepper:
         _seed_step(self.plan.seed, number, rank())
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        image, label, edge = (tensor.to(self.plan.device, non_blocking=True) for tensor in batch)
+        image, *targets = (tensor.to(self.plan.device, non_blocking=True) for tensor in batch)
         if self.bf16:
             image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.plan.device.type, torch.bfloat16, enabled=self.bf16):
             outputs = self.model(image)
-        losses = self.loss(outputs, label, edge)
+        losses = self.loss(outputs, *targets)
         self.optimizer.zero_grad()
         losses["loss"].backward()
         average_gradients(self.model)

@@ -82,7 +82,7 @@ def assert_complete(folder, run):
         row = rows[name]
         assert row.status == "ok", row.reason
         assert row.latency_ms.p50 > 0
-        assert 0 <= row.miou <= 100
+        assert 0 <= row.score <= 100
         assert name.split()[0] in report
     assert rows["openvino bf16"].status in ("ok", "unavailable")
     int8 = rows["openvino int8"]
@@ -104,7 +104,7 @@ def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch, toolkit):
 
     assert stages(messages(), "running") == FLOAT | QUANTIZED
     first = assert_complete(tmp_path, "small")
-    assert first["openvino int8"].pixel_agreement_simulated > 95
+    assert first["openvino int8"].agreement_simulated > 95
 
     if toolkit == "builtin":
         return  # what runs again depends on files and config alone, which the other case shows
@@ -112,7 +112,7 @@ def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch, toolkit):
     assert stages(again, "up to date") == FLOAT | QUANTIZED - {"apply portable"}
     assert stages(again, "running") == set()
     second = load("small").rows
-    assert {row.name: row.miou for row in second} == {name: row.miou for name, row in first.items()}
+    assert {row.name: row.score for row in second} == {name: row.score for name, row in first.items()}
 
     without_input_of("head", RunPaths("small").plan)
     edited = messages()

@@ -105,7 +105,7 @@ def test_the_line_from_data_to_results(small, approach, toolkit):
     rows = {row.name: row for row in load(config.run).rows if row.status == "ok"}
     assert {"openvino fp32", "openvino int8", "onnxruntime fp32", "onnxruntime int8"} <= rows.keys()
     for name in ("openvino int8", "onnxruntime int8"):
-        assert rows[name].pixel_agreement_simulated > 95
+        assert rows[name].agreement_simulated > 95
     named = read_json(RunPaths(config.run).simulated_score)["toolkit"]
     assert named == "builtin" or toolkit == "auto"
 

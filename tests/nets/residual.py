@@ -39,10 +39,10 @@ class ResidualNet(nn.Module):
         return F.interpolate(self.head(features), size=size, mode="bilinear")
 
 
-def residual_net(seed: int = 0) -> ResidualNet:
+def residual_net(seed: int = 0, num_classes: int = 5) -> ResidualNet:
     """A `ResidualNet` with random weights and random, non-trivial BatchNorm statistics."""
     torch.manual_seed(seed)
-    model = ResidualNet()
+    model = ResidualNet(num_classes)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight)

@@ -46,19 +46,19 @@ def test_unknown_rule_set_is_refused_with_the_known_ones():
 
 def test_config_selects():
     chosen = rules_of(PlacementConfig(rule_set="openvino", custom=(EXAMPLE,), disable=("gates",)))
-    assert names(chosen) == [n for n in names(RULE_SETS["openvino"]) if n != "gates"] + ["attention-products"]
+    assert names(chosen) == [n for n in names(RULE_SETS["openvino"]) if n != "gates"] + ["means"]
 
 
 def test_the_example_rule_fires_and_can_be_disabled():
-    graph = net("y = MatMul(x, z)", "y")
-    assert quantized(graph, *select(custom=[EXAMPLE])) == {("x", "y"), ("z", "y")}
-    assert quantized(graph, *select(custom=[EXAMPLE], disable=["attention-products"])) == set()
+    graph = net("y = ReduceMean(x, c_axes)", "y")
+    assert quantized(graph, *select(custom=[EXAMPLE])) == {("x", "y")}
+    assert quantized(graph, *select(custom=[EXAMPLE], disable=["means"])) == set()
 
 
-def test_the_example_rule_skips_weights():
-    graph = net("y = MatMul(x, w)", "y")
+def test_the_example_rule_skips_constants():
+    graph = net("y = ReduceMean(w, c_axes)", "y")
     assert quantized(graph, *select(custom=[EXAMPLE])) == set()
-    assert whys(graph, *select(custom=[EXAMPLE])) == {"y": "one operand is a weight"}
+    assert whys(graph, *select(custom=[EXAMPLE])) == {"y": "the input is constant"}
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,16 @@ from tests.rules.notation import net, quantized, whys
 
 @pytest.mark.parametrize(
     ("kind", "attrs", "axis"),
-    [("Conv", {}, 0), ("ConvTranspose", {}, 1), ("Gemm", {"transB": 1}, 0), ("Gemm", {"transB": 0}, 1)],
+    [
+        ("Conv", {}, 0),
+        ("ConvTranspose", {}, 1),
+        ("Gemm", {"transB": 1}, 0),
+        ("Gemm", {"transB": 0}, 1),
+        ("MatMul", {}, 1),
+    ],
 )
 def test_fires_with_the_output_channel_axis(kind, attrs, axis):
-    graph = net(f"y = {kind}(x, w)", "y", y=attrs)
+    graph = net(f"y = {kind}(x, w)", "y", {"w": (8, 4)}, y=attrs)
     assert quantized(graph, RULE) == {("x", "y")}
     assert [item.use for item in placement(graph, (RULE,)).weights] == [WeightUse("w", "y", 1, axis)]
 
@@ -20,6 +26,7 @@ def test_fires_with_the_output_channel_axis(kind, attrs, axis):
     ("text", "attrs", "why"),
     [
         ("y = Conv(x, v)", {}, "the weight is computed, not constant"),
+        ("y = MatMul(x, w)", {}, "only a matrix has an output-channel axis that all products share"),
         ("y = Conv(c_image, w)", {}, "the input is constant; the whole op folds away"),
         (
             "y = ConvTranspose(x, w)",

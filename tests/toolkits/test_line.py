@@ -13,7 +13,7 @@ from qat.calibration.approaches import finish, prepare
 from qat.export import export_onnx
 from qat.quantization.quantizers import Quantizer, quantizers
 from qat.quantization.toolkits import with_modelopt, with_pytorch_quantization
-from qat.training.losses import PIDNetLoss
+from qat.training.pidnet_loss import PIDNetLoss
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
 from tests.nets.placing import place

@@ -18,6 +18,7 @@ from deploy.placement.rules import (
     integer_pointwise,
     pad_conv,
     pre_activation_bn,
+    products,
     residual_add,
     resize,
     small_groups,
@@ -28,6 +29,7 @@ from deploy.placement.rules.base import Rule
 RULES: tuple[Rule, ...] = (
     weighted.RULE,
     small_groups.RULE,
+    products.RULE,
     bias.RULE,
     conv_bn_act.RULE,
     pad_conv.RULE,

@@ -1,43 +1,13 @@
-"""95 % intervals by resampling images; both networks are resampled together, since they saw the same images."""
+"""Estimates over images, with the number of images they are of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import asdict
 
 from qat.sensitivity.types import Measured
-
-RESAMPLES = 1000
-
-Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-
-
-@lru_cache(maxsize=4)
-def multiplicities(images: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """How often each image is in each resample: float64 (resamples, images), shared; rows sum to `images`."""
-    generator = np.random.default_rng((seed, images))
-    return generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
+from qat.tasks.bootstrap import Statistic, interval
 
 
 def measured(statistic: Statistic, images: int, seed: int) -> Measured:
-    """A statistic over images with its percentile interval (Efron and Tibshirani, 1993, chapter 13).
-
-    Args:
-        statistic: from weights (k, images) to k values; paired differences take both networks in one call.
-    """
-    value = float(statistic(np.ones((1, images)))[0])
-    if images == 1:
-        return Measured(value, value, value, 1)
-    low, high = np.nanpercentile(statistic(multiplicities(images, seed)), (2.5, 97.5))
-    return Measured(value, min(float(low), value), max(float(high), value), images)
-
-
-def mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weighted means of `values` (images,) by `weights` (k, images); values that are not finite do not count."""
-    finite = np.isfinite(values)
-    counted = weights * finite
-    totals = counted.sum(axis=1)
-    return counted @ np.where(finite, values, 0.0) / np.where(totals > 0, totals, np.nan)
+    """A statistic with its 95 % interval; see `qat.tasks.bootstrap.interval`."""
+    return Measured(**asdict(interval(statistic, images, seed)), images=images)

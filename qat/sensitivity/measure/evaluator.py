@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from core.errors import UserError
-from qat.evaluation.metrics import ConfusionMatrix
 from qat.sensitivity.config import SensitivityConfig
-from qat.sensitivity.measure.bootstrap import Statistic, mean, measured, multiplicities
+from qat.sensitivity.measure.bootstrap import measured
 from qat.sensitivity.measure.task import Evidence, counts_of, evidence, losses_of, mean_loss, metric_value
 from qat.sensitivity.measure.trials import FLOAT, Trials, Wanted
 from qat.sensitivity.types import Baseline, Measured, QuantizerGroup
+from qat.tasks.bootstrap import Statistic, mean, multiplicities
+from qat.tasks.metrics import class_ious
 from qat.tracing.inputs import apply
 
 FOLDS = 8  # of the images, each scored by the user's `evaluate`, for its interval
@@ -99,9 +100,7 @@ class ImageEvaluator:
             return {}
         self.trials.measure([quantized], self.order, "counts", "class by class")
         counts = counts_of(self.trials.of(quantized, self.order)).sum(axis=0)
-        matrix = ConfusionMatrix(len(counts))
-        matrix.counts += counts
-        return matrix.score([str(index) for index in range(len(counts))]).per_class
+        return {str(index): iou for index, iou in enumerate(class_ious(counts))}
 
     def met(self, found: Measured) -> bool:
         """True if its value is within the tolerance."""

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from core.console import track
 from core.errors import UserError
 from qat.processes.distributed import gathered, rank, world_size
-from qat.sensitivity.measure.bootstrap import mean, measured
+from qat.sensitivity.measure.bootstrap import measured
 from qat.sensitivity.measure.trials import FLOAT, Trials
 from qat.sensitivity.network.switches import Switch
 from qat.sensitivity.types import Measured
+from qat.tasks.bootstrap import mean
 from qat.tracing.inputs import apply
 
 PASSES = 3  # a backward pass costs about two forward passes

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from core.errors import UserError
 from qat.data.base import IGNORE
-from qat.evaluation.metrics import classes_of
 from qat.models.outputs import upsample
-from qat.sensitivity.measure.bootstrap import mean
 from qat.sensitivity.user.batch import logits_of, map_tensors
+from qat.tasks.bootstrap import mean
+from qat.tasks.metrics import classes_of, mean_iou, resampled
 
 MetricName = Literal["", "mIoU", "top-1"]
 
@@ -92,13 +92,7 @@ def metric_value(metric: str, counts: NDArray[np.integer[Any]], weights: NDArray
     """The metric in percent for each row of `weights` (k, images); `counts` is (images, …)."""
     if metric == "top-1":
         return 100 * mean(counts[:, 0].astype(np.float64), weights)
-    classes = counts.shape[1]
-    totals = (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), classes, classes)
-    correct = np.diagonal(totals, axis1=1, axis2=2)
-    labelled, predicted = totals.sum(axis=2), totals.sum(axis=1)
-    union = np.maximum(labelled + predicted - correct, 1)
-    present = labelled > 0
-    return 100 * np.where(present, correct / union, 0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    return 100 * mean_iou(resampled(counts, weights))
 
 
 def _counts(logits: Tensor, target: Any, metric: MetricName) -> NDArray[np.int32]:

@@ -118,7 +118,7 @@ def _graph_of_given(model: nn.Module, example: Inputs) -> fx.GraphModule | None:
     """The network's graph on its own modules, layers with their quantizers kept whole; None if it has none."""
     in_place = {module: module.inplace for module in model.modules() if hasattr(module, "inplace")}
     try:
-        return fx_graph.trace(model, example, one_output=False, leaf=_is_quantized_layer)
+        return fx_graph.trace(model, example, one_output=False, may_export=False, leaf=_is_quantized_layer)
     except UNTRACEABLE as error:
         for module, value in in_place.items():
             module.inplace = value
@@ -148,7 +148,7 @@ def quantize_traced(model: nn.Module, example: Inputs) -> fx.GraphModule:
     Raises:
         Exception: of `UNTRACEABLE`.
     """
-    traced = fx_graph.trace(model, example, one_output=False)
+    traced = fx_graph.trace(model, example, one_output=False, may_export=False)
     insert(traced, rules_of(PlacementConfig()))
     return traced
 

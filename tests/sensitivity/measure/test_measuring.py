@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from qat.evaluation.metrics import ConfusionMatrix
-from qat.sensitivity.measure.bootstrap import mean, measured, multiplicities
+from qat.sensitivity.measure.bootstrap import measured
 from qat.sensitivity.measure.cache import TrialCache, set_key
 from qat.sensitivity.measure.task import Evidence, counts_of, evidence, metric_value
 from qat.sensitivity.measure.trials import in_most
@@ -23,6 +22,8 @@ from qat.sensitivity.network.switches import switches
 from qat.sensitivity.pipeline import analyse
 from qat.sensitivity.user.data import read_images
 from qat.sensitivity.user.user_file import load_user_file
+from qat.tasks.bootstrap import mean, multiplicities
+from qat.tasks.metrics import confusion
 from tests.sensitivity.network.pytorch_quantization_double import TensorQuantizer
 from tests.sensitivity.users import PLAIN, whole_line, write_user
 
@@ -101,10 +102,9 @@ def test_what_the_metric_counts_is_counted_when_it_is_first_asked_for(tmp_path) 
 def test_pixels_are_counted_as_the_confusion_matrix_of_training_counts_them() -> None:
     logits, labels = torch.randn(1, 3, 8, 8), torch.randint(0, 3, (1, 8, 8), dtype=torch.uint8)
     labels[0, :2] = 255
-    matrix = ConfusionMatrix(3)
-    matrix.update(logits.argmax(1)[0].numpy().astype(np.uint8), labels[0].numpy())
+    matrix = confusion(logits.argmax(1)[0].numpy().astype(np.uint8), labels[0].numpy(), 3)
     found = evidence(logits, labels, lambda output, target: output.mean(), "mIoU", images=1)
-    assert (counts_of(found)[0] == matrix.counts).all() and matrix.counts.sum() == 48
+    assert (counts_of(found)[0] == matrix).all() and matrix.sum() == 48
 
 
 def test_a_label_beyond_the_classes_is_refused() -> None:

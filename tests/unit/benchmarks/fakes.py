@@ -17,7 +17,9 @@ from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.pipeline import BuildOutcome
 from deploy.targets.base import LayerInfo, Tensors, Unavailable
 from qat.data.base import IGNORE, Sample
+from qat.tasks import TASKS
 
+SEGMENTATION = TASKS["segmentation"]
 CLASSES, HEIGHT, WIDTH = 3, 16, 24
 BENCH = BenchConfig(rounds=6, runs_per_round=3, warmup_ms=0, strip_images=2)
 

@@ -18,20 +18,20 @@ from benchmarks.measure.validation import Validation
 from benchmarks.record.files import Comparison, load_if_any
 from benchmarks.record.gate import missed_against_baselines
 from benchmarks.record.rows import Latency, Row, best_baseline, best_float
-from benchmarks.record.table import BASELINES, comparison_notes, table_of
+from benchmarks.record.table import baselines, comparison_notes, table_of
 from benchmarks.report.page import render
 from core.config import Config
 from core.interval import Interval
 from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
-from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
+from tests.unit.benchmarks.fakes import BENCH, CLASSES, SEGMENTATION, FakeBackend, FakeSession, Squares, built, prepare
 from tests.unit.benchmarks.test_report import found_in
 from tests.unit.benchmarks.test_run import CONFIG
 
 OURS = "ours"
 
 
-def row(tool, p50=10.0, ratio=None, miou=60.0, delta=0.0, backend="openvino", **more):
+def row(tool, p50=10.0, ratio=None, score=60.0, delta=0.0, backend="openvino", **more):
     """A measured row of ours, of FP32, or of a baseline; `ratio` is ours over this one."""
     return Row(
         tool="" if tool in (OURS, "fp32") else tool,
@@ -40,8 +40,8 @@ def row(tool, p50=10.0, ratio=None, miou=60.0, delta=0.0, backend="openvino", **
         status="ok",
         latency_ms=Latency(p50=p50, p90=p50, p99=p50, mean=p50, cv=0.0),
         ours_over_this=None if ratio is None else Interval(ratio, ratio, ratio),
-        miou=miou,
-        delta_miou=Interval(delta, delta, delta),
+        score=score,
+        delta_score=Interval(delta, delta, delta),
         **more,
     )
 
@@ -75,7 +75,7 @@ def contest(tmp_path):
             Candidate(built(tmp_path / tool, "openvino", precision, tool.encode()), row(tool).tool)
             for tool, precision in precisions.items()
         ]
-        validation = Validation(Squares(), prepare, CLASSES, simulated=None, key="squares")
+        validation = Validation(Squares(), prepare, CLASSES, SEGMENTATION, simulated=None, key="squares")
         backends = {"openvino": OneBackend(sessions)}
         return compare.by_latency(measure(candidates, backends, validation, BENCH, tmp_path / "scores.json")[0])
 
@@ -96,7 +96,7 @@ def test_rows_have_latency_accuracy_and_the_ratio_of_ours(contest):
     assert rows["nncf-mixed"].ours_over_this.value == pytest.approx(0.9)
     assert rows["fp32"].ours_over_this.value == pytest.approx(9 / 40)
     assert rows["int8"].ours_over_this is None
-    assert rows["nncf-mixed"].delta_miou.value < 0 == rows["int8"].delta_miou.value
+    assert rows["nncf-mixed"].delta_score.value < 0 == rows["int8"].delta_score.value
     assert rows["int8"].convs_int8 == 1 and rows["int8"].convs_total == 2
     assert rows["fp32"].engine_size_bytes == len(b"fp32")
 
@@ -122,7 +122,7 @@ def run_config(tmp_path, monkeypatch, exported):
     paths = RunPaths("squares")
     paths.dir.mkdir(parents=True)
     paths.float_onnx.write_bytes(exported.fp32.read_bytes())
-    monkeypatch.setattr(build, "build_dataset", lambda data, split, *, seed: Squares())
+    monkeypatch.setattr(build, "dataset_of", lambda config, split: Squares())
     return Config.model_validate({**CONFIG, "deploy": {"backends": ["onnxruntime"]}})
 
 
@@ -183,7 +183,7 @@ def test_best_baseline_is_the_fastest_that_keeps_its_accuracy():
     [
         ([row(OURS), row("nncf", ratio=1.2)], "openvino int8 takes 1.20 times as long as nncf"),
         ([row(OURS), row("nncf", ratio=0.9), row("fp32", ratio=1.1)], "1.10 times as long as fp32"),
-        ([row(OURS, miou=58.0), row("nncf", ratio=0.9, miou=60.0)], "2.00 points of mIoU below nncf, limit 1"),
+        ([row(OURS, score=58.0), row("nncf", ratio=0.9, score=60.0)], "2.00 points of mIoU below nncf, limit 1"),
         ([row("nncf")], "openvino: ours was not measured"),
         ([row(OURS), row("fp32", ratio=0.2)], "no baseline was measured"),
         ([], "no baseline was measured"),
@@ -194,15 +194,15 @@ def test_gate_names_what_is_missed(rows, reason):
 
 
 def test_gate_names_the_worst_classes():
-    ours = row(OURS, miou=50.0, per_class_iou={"road": 90.0, "car": 40.0, "tree": None})
-    theirs = row("nncf", ratio=0.9, per_class_iou={"road": 91.0, "car": 60.0, "tree": None})
+    ours = row(OURS, score=50.0, per_class={"road": 90.0, "car": 40.0, "tree": None})
+    theirs = row("nncf", ratio=0.9, per_class={"road": 91.0, "car": 60.0, "tree": None})
     (reason,) = missed_against_baselines([ours, theirs], 1.0)
     assert reason.endswith("(worst classes: car −20.00, road −1.00)")
 
 
 def test_gate_names_the_layers_farthest_from_fp32():
     noise = {"openvino int8": [LayerSnr("/stem/Conv", "out", 4.0)]}
-    (reason,) = missed_against_baselines([row(OURS, miou=50.0), row("nncf", ratio=0.9)], 1.0, noise)
+    (reason,) = missed_against_baselines([row(OURS, score=50.0), row("nncf", ratio=0.9)], 1.0, noise)
     assert reason.endswith("(layers with the lowest SNR: /stem/Conv 4.0 dB)")
 
 
@@ -220,13 +220,13 @@ def test_gate_judges_each_backend_that_has_a_baseline():
 
 def test_table_says_why_a_row_was_not_measured_or_is_no_opponent():
     rows = [
-        row(OURS, miou=61.0),
+        row(OURS, score=61.0),
         row("nncf", ratio=0.9),
         row("broken", ratio=2.0, delta=-30.0),
         Row(backend="openvino", precision="bf16", status="unavailable", reason="no BF16 here"),
     ]
     stream = StringIO()
-    table, found = table_of(rows, BASELINES, left=2), comparison(*rows)
+    table, found = table_of(rows, baselines(rows), left=2), comparison(*rows)
     table.print(Console(file=stream, width=200), comparison_notes(found))
     text = stream.getvalue()
     assert "openvino: ours takes 0.90 [0.90, 0.90] of the time of nncf, the best baseline; mIoU +1.00 points" in text
@@ -266,7 +266,7 @@ def test_report_shows_the_comparison(tmp_path, monkeypatch):
     outcomes = [built(tmp_path, "fake", "fp32"), built(tmp_path, "fake", "int8")]
     found = found_in(FakeBackend("fake", {"fp32": FakeSession(), "int8": FakeSession()}), outcomes)
     assert "Against other toolkits" not in render(found)
-    compared = comparison(row(OURS, miou=61.0), row("nncf-mixed", ratio=0.9, settings="nncf.quantize: preset=<mixed>"))
+    compared = comparison(row(OURS, score=61.0), row("nncf-mixed", ratio=0.9, settings="nncf.quantize: preset=<mixed>"))
     compared.save()
     assert load_if_any(Comparison, "squares") == compared
     page = render(found)

@@ -114,7 +114,7 @@ def test_all_parts_run_on_a_cpu_with_a_small_network(monkeypatch, tmp_path):
     found = check(plan, budget_s=1800)
     by_name = {part.name: part.found for part in found.parts}
     assert [part.status for part in found.parts] == ["ok"] * 5, [part.reason for part in found.parts]
-    assert 0 <= by_name["pipeline"]["simulated_miou"] <= 100
+    assert 0 <= by_name["pipeline"]["simulated_score"] <= 100
     assert {row["precision"] for row in by_name["engines"]["rows"] if row["status"] == "ok"} >= {"fp32", "int8"}
     layers = by_name["layers of openvino int8"]
     assert layers["convolutions"] > layers["float_convolutions"] >= 0

@@ -25,7 +25,7 @@ def accuracy(car, bus=None, change=(0.0, 0.0)):
     per_class = {"car": car, "bus": bus}
     interval = Interval(0.0, *change)
     against = {"agreement": {FP32: 98.5}, "change": {FP32: interval}}
-    return Accuracy(miou=car, per_class_iou=per_class, pixel_accuracy=90.0, images=7, **against)
+    return Accuracy(values={"mIoU": Interval(car, car, car)}, per_class=per_class, images=7, **against)
 
 
 def row(name, seed, miou, simulated=None, minutes=0.0, change=(0.0, 0.0)):
@@ -38,7 +38,7 @@ def row(name, seed, miou, simulated=None, minutes=0.0, change=(0.0, 0.0)):
         backend="openvino",
         precision=precision,
         engine=accuracy(miou, change=change),
-        simulated_miou=simulated,
+        simulated_score=simulated,
         train_minutes=minutes,
     )
 
@@ -104,7 +104,7 @@ def test_minutes_are_those_of_the_fine_tuning_steps(tmp_path):
         {"stage": "fp32", "step": 1, "images_per_s": 0.001},
         {"stage": "qat", "step": 1, "images_per_s": 0.1},
         {"stage": "qat", "step": 2, "images_per_s": 0.2},
-        {"stage": "qat", "step": 2, "val_miou": 3.0},
+        {"stage": "qat", "step": 2, "val_score": 3.0},
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     assert train_minutes(tmp_path / "metrics.jsonl", 6) == pytest.approx((60 + 30) / 60)
@@ -147,6 +147,6 @@ def test_a_row_without_a_qat_stage_gets_an_engine(tmp_path, monkeypatch, pytestc
         return found
 
     monkeypatch.setattr(qat_measure, "ensure_engine", ensure_engine)
-    monkeypatch.setattr(qat_measure, "build_dataset", lambda data, split, *, seed: Squares())
+    monkeypatch.setattr(qat_measure, "dataset_of", lambda config, split: Squares())
     config = load_config(pytestconfig.rootpath / CONFIG, ["run=r"])
     assert qat_measure._engine(config, get_backend("openvino"), "fp32") == found.bundle

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.measure.engines import Candidate, measure
 from benchmarks.measure.environment import describe
-from benchmarks.measure.example_images import CHANGED, GAINED, LOST, difference, write_png
+from benchmarks.measure.example_images import write_png
 from benchmarks.measure.validation import Validation, spread
 from benchmarks.record.details import Layer, NamedColor, Placed
 from benchmarks.record.files import CostCurves, Results
@@ -22,9 +22,11 @@ from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
 from deploy.plan.plan import SkippedNode
 from deploy.targets import title_of
-from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
+from qat.tasks.masks import CHANGED, GAINED, LOST, difference
+from tests.unit.benchmarks.fakes import BENCH, CLASSES, SEGMENTATION, FakeBackend, FakeSession, Squares, built, prepare
 
 CONFIG = {
+    "task": "segmentation",
     "bench": BENCH.model_dump(mode="json"),
     "model": {"name": "pidnet_s"},
     "qat": {"epochs": 2},
@@ -36,7 +38,7 @@ def found_in(backend, outcomes) -> Results:
     """Results of a run called squares, below the working directory."""
     folder = RunPaths("squares").results
     simulated = np.stack([Squares()[index].label for index in range(5)])
-    validation = Validation(Squares(), prepare, CLASSES, simulated, [])
+    validation = Validation(Squares(), prepare, CLASSES, SEGMENTATION, simulated, [])
     candidates = [Candidate(outcome) for outcome in outcomes]
     rows, examples = measure(candidates, {"fake": backend}, validation, BENCH, folder / "accuracy.json", folder)
     return Results(
@@ -198,7 +200,7 @@ def test_command_says_when_there_are_no_results(tmp_path, monkeypatch, capsys):
 def test_difference_tells_loss_from_gain():
     label, fp32, int8 = (np.array([row], np.uint8) for row in ([0, 0, 0, 1, 255], [0, 0, 1, 0, 0], [0, 1, 0, 2, 1]))
     picture = difference(np.zeros((1, 5, 3), np.uint8), label, fp32, int8)[0]
-    assert [tuple(pixel) for pixel in picture[1:]] == [LOST.color, GAINED.color, CHANGED.color, CHANGED.color]
+    assert [tuple(pixel) for pixel in picture[1:]] == [LOST, GAINED, CHANGED, CHANGED]
     assert len(set(picture[0].tolist())) == 1, "an unchanged pixel is grey"
 
 
@@ -220,11 +222,11 @@ def test_scatter_does_not_blow_up_noise():
     rows = [
         Row.model_validate(
             {
-                **{"backend": "fake", "precision": precision, "status": "ok", "miou": miou},
+                **{"backend": "fake", "precision": precision, "status": "ok", "score": miou},
                 "latency_ms": {"p50": ms, "p90": ms, "p99": ms, "mean": ms, "cv": 0.0},
             }
         )
         for precision, ms, miou in (("fp32", 40, 70.0), ("int8", 10, 70.1))
     ]
     low, high = charts.scatter(rows)["layout"]["yaxis"]["range"]
-    assert high - low == charts.MIN_MIOU_SPAN and low < 70 < high
+    assert high - low == charts.MIN_SPAN and low < 70 < high

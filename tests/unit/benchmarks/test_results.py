@@ -13,15 +13,15 @@ from benchmarks.record import gate
 from benchmarks.record.details import Layer
 from benchmarks.record.files import Results, load
 from benchmarks.record.rows import Row, fastest_int8, find_row
-from benchmarks.record.table import ENGINES, cells, notes, signed, table_of
+from benchmarks.record.table import cells, engines, notes, signed, table_of
 from core.errors import UnsupportedEnvironment, UserError
 from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
 from deploy.targets import title_of
-from tests.unit.benchmarks.fakes import BENCH, CLASSES, FakeBackend, FakeSession, Squares, built, prepare
+from tests.unit.benchmarks.fakes import BENCH, CLASSES, SEGMENTATION, FakeBackend, FakeSession, Squares, built, prepare
 
-VALIDATION = Validation(Squares(), prepare, CLASSES, None, ["squares"])
+VALIDATION = Validation(Squares(), prepare, CLASSES, SEGMENTATION, None, ["squares"])
 
 
 def sessions() -> dict[str, FakeSession]:
@@ -49,9 +49,9 @@ def test_measured_rows_compare_with_fp32_of_their_backend(tmp_path, three):
     assert (int8.fastest_float, int8.speedup_vs_float.value) == ("bf16", pytest.approx(1.2))
     assert bf16.speedup_vs_float is None
     assert int8.throughput_per_s == 100
-    assert (fp32.delta_miou.value, fp32.speedup_vs_fp32.value) == (0, 1)
-    assert int8.delta_miou.value == pytest.approx(int8.miou - fp32.miou) and int8.delta_miou.high < 0
-    assert int8.pixel_agreement_fp32 < 100 == fp32.pixel_agreement_fp32
+    assert (fp32.delta_score.value, fp32.speedup_vs_fp32.value) == (0, 1)
+    assert int8.delta_score.value == pytest.approx(int8.score - fp32.score) and int8.delta_score.high < 0
+    assert int8.agreement_fp32 < 100 == fp32.agreement_fp32
     assert (int8.convs_int8, int8.convs_total, fp32.convs_int8) == (1, 2, 0)
     assert int8.engine_size_bytes == len(b"engine")
 
@@ -66,7 +66,7 @@ def test_no_row_vanishes(tmp_path):
     fp32, bf16, int8, fp16 = rows_of(tmp_path, outcomes, FakeBackend("fake", sessions(), blocked=("int8",)))
     assert (bf16.status, bf16.reason) == ("unavailable", "no AMX; fix: another CPU")
     assert (int8.status, int8.reason) == ("unavailable", "no GPU here; fix: run on one")
-    assert (int8.convs_int8, int8.latency_ms, int8.miou) == (1, None, None)
+    assert (int8.convs_int8, int8.latency_ms, int8.score) == (1, None, None)
     assert fp16.status == "failed"
     assert fp32.status == "ok" and fp32.latency_ms is not None
 
@@ -85,15 +85,15 @@ def test_rows_of_tensorrt_are_named_after_the_product(tmp_path, monkeypatch):
     outcomes = [built(tmp_path, "tensorrt_rtx", precision) for precision in ("fp32", "bf16", "int8")]
     fp32, bf16, int8 = rows_of(tmp_path, outcomes, FakeBackend("tensorrt_rtx", sessions()))
     assert [row.name for row in (fp32, bf16, int8)] == [f"TensorRT-RTX {p}" for p in ("fp32", "bf16", "int8")]
-    assert int8.delta_miou.value < 0 and int8.pixel_agreement_fp32 is not None, "compared with FP32 of the same product"
+    assert int8.delta_score.value < 0 and int8.agreement_fp32 is not None, "compared with FP32 of the same product"
     assert (int8.speedup_vs_fp32.value, int8.fastest_float) == (4, "bf16")
-    assert (cells(int8, ENGINES)[0], int8.backend) == ("TensorRT-RTX int8", "tensorrt_rtx")
+    assert (cells(int8, engines([int8]))[0], int8.backend) == ("TensorRT-RTX int8", "tensorrt_rtx")
 
 
 def test_an_engine_that_does_not_open_does_not_stop_the_others(tmp_path, three):
     fp32, bf16, int8 = rows_of(tmp_path, three, FakeBackend("fake", sessions(), broken=("fp32",)))
     assert (fp32.status, fp32.reason) == ("failed", "RuntimeError: plan is from another version")
-    assert int8.status == "ok" and int8.speedup_vs_fp32 is None and int8.delta_miou is None
+    assert int8.status == "ok" and int8.speedup_vs_fp32 is None and int8.delta_score is None
     assert int8.fastest_float == "bf16"
     assert fastest_int8([fp32, bf16, int8]) is None
 
@@ -224,7 +224,7 @@ class TestTable:
     def printed(self, rows, *, terminal):
         out = io.StringIO()
         console = Console(file=out, force_terminal=terminal, width=200)
-        table_of(rows, ENGINES).print(console, notes(rows, []))
+        table_of(rows, engines(rows)).print(console, notes(rows, []))
         return out.getvalue()
 
     @pytest.mark.parametrize("terminal", [True, False])
@@ -247,7 +247,7 @@ class TestTable:
 
     def test_unmeasured_cells_are_dashes(self):
         row = Row(backend="tensorrt", precision="int8", status="unavailable", reason="no driver")
-        assert set(cells(row, ENGINES)[1:]) == {"–"}
+        assert set(cells(row, engines([row]))[1:]) == {"–"}
 
     def test_sign_is_never_on_zero(self):
         assert [signed(value) for value in (0.5, -0.5, -0.001, 0.0)] == ["+0.50", "−0.50", "0.00", "0.00"]

@@ -32,7 +32,7 @@ CONFIG = {
         "warmup_ms": 0,
         "throughput_ms": 0,
         "strip_images": 1,
-        "gate_miou_drop": 50.0,
+        "gate_drop_points": 50.0,
     },
 }
 
@@ -45,7 +45,7 @@ def pipeline_run(tmp_path, monkeypatch):
     for path in (paths.float_onnx, paths.qdq_onnx):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"onnx")
-    np.savez(paths.simulated, labels=np.stack([Squares()[index].label for index in range(5)]))
+    np.savez(paths.simulated, answers=np.stack([Squares()[index].label for index in range(5)]))
     outcomes = [
         built(Path("engines"), "onnxruntime", "fp32"),
         built(Path("engines"), "onnxruntime", "int8"),
@@ -55,7 +55,7 @@ def pipeline_run(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "ensure_onnx", lambda config: None)
     monkeypatch.setattr(pipeline, "ensure_engines", lambda config: outcomes)
     monkeypatch.setattr(pipeline, "get_backend", lambda name: backend)
-    monkeypatch.setattr(validation, "build_dataset", lambda data, split, *, seed: Squares())
+    monkeypatch.setattr(validation, "dataset_of", lambda config, split: Squares())
     monkeypatch.setattr(validation, "normalize", lambda image, data: prepare(image))
     Path("config.yaml").write_text(json.dumps(Config.model_validate(CONFIG).model_dump(mode="json")))
     return int8
@@ -104,7 +104,7 @@ def test_gate_judges_only_when_asked(pipeline_run, monkeypatch, capsys):
 def test_gate_limit_on_miou_comes_from_the_config(pipeline_run, monkeypatch, capsys):
     pipeline_run.wrong_columns = 2
     assert called(monkeypatch, "--gate") == 0
-    assert called(monkeypatch, "--gate", "--set", "bench.gate_miou_drop=0.5") == 1
+    assert called(monkeypatch, "--gate", "--set", "bench.gate_drop_points=0.5") == 1
     assert "points of mIoU, limit 0.5" in capsys.readouterr().err
 
 

@@ -12,18 +12,18 @@ from core.interval import Interval
 def row(precision: str, ms: float, delta: Interval | None = None, backend: str = "openvino", **more) -> Row:
     latency = Latency(p50=ms, p90=ms, p99=ms, mean=ms, cv=0.0)
     speed = Interval(46 / ms, 46 / ms, 46 / ms)
-    shown = {"speedup_vs_fp32": speed, "delta_miou": delta or Interval(0, 0, 0), "miou": 60.0, **more}
+    shown = {"speedup_vs_fp32": speed, "delta_score": delta or Interval(0, 0, 0), "score": 60.0, **more}
     return Row(backend=backend, precision=precision, status="ok", latency_ms=latency, **shown)
 
 
-FP32 = row("fp32", 46, per_class_iou={"car": 80.0, "pole": 20.0, "sky": None})
+FP32 = row("fp32", 46, per_class={"car": 80.0, "pole": 20.0, "sky": None})
 BF16 = row("bf16", 9.2)
 GAIN = Interval(0.28, 0.21, 0.36)
 FAST = {"fastest_float": "bf16", "speedup_vs_float": Interval(1.27, 1.2, 1.3), "convs_int8": 75, "convs_total": 75}
 
 
 def found(*rows: Row, data: str = "camvid") -> Results:
-    config = {"data": {"name": data}, "bench": {"gate_miou_drop": 1.0}}
+    config = {"data": {"name": data}, "bench": {"gate_drop_points": 1.0}}
     counts = {"artifacts": {}, "classes": (), "val_images": 5}
     return Results(run="squares", command="", config=config, environment=describe(), rows=rows, **counts)
 
@@ -63,7 +63,7 @@ def test_a_slower_int8_engine_is_not_to_be_shipped():
 
 
 def test_classes_that_lose_a_point_are_named_worst_first():
-    int8 = row("int8", 7, GAIN, per_class_iou={"car": 78.5, "pole": 18.0, "sky": None})
+    int8 = row("int8", 7, GAIN, per_class={"car": 78.5, "pole": 18.0, "sky": None})
     assert verdict(found(FP32, int8)).checks == ("check pole −2.00, car −1.50 points of IoU",)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.errors import GateMissed, UserError
-from deploy.apps.inspection import ENGINES_CHOICE, inspect_bundle, layers_beside, summarize
+from deploy.apps.inspection import ENGINES_CHOICE, _reasons, inspect_bundle, layers_beside, summarize
 from deploy.bundle.types import Bundle
 from deploy.targets.base import LayerInfo, Tensor
 
@@ -59,6 +59,20 @@ def test_reasons_come_from_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("deploy.targets.openvino.backend.OpenVINOBackend.layers", lambda self, bundle: LAYERS[3:4])
     bundle = Bundle(tmp_path / "engines" / "r" / "openvino-int8", "openvino", "int8")
     assert inspect_bundle(bundle).float_convolutions[0].why == "small_groups: 1 channel"
+
+
+def test_a_float_bias_and_what_is_fused_are_no_reasons(tmp_path):
+    skips = [
+        {"node": "/c/Conv", "rule": "small-groups", "why": "1 channel"},
+        {"node": "/c/Conv", "rule": "never-bias", "why": "bias stays float"},
+        {"node": "/c/Conv", "rule": "weighted-ops", "why": "input 0 stays float"},
+        {"node": "/d/Conv", "rule": "never-bias", "why": "bias stays float"},
+        {"node": "/d/Relu", "rule": "conv-bn-act", "why": "fused into the convolution before it"},
+    ]
+    (tmp_path / "placement.json").write_text(json.dumps({"skips": skips}))
+    layers = [LAYERS[3], layer("d", "Conv", "fp32", "fp32", ("/d/Conv", "/d/Relu"))]
+    found = summarize(layers, "int8", _reasons(tmp_path / "placement.json"))
+    assert [conv.why for conv in found.float_convolutions] == ["small-groups: 1 channel", ENGINES_CHOICE]
 
 
 def test_int8_is_compared_with_half_precision_beside_it(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from deploy import pipeline
 from deploy.bundle.meaning import is_mask, mask_bundle_beside, write_classes
 from deploy.targets import get_backend
 from qat.data.base import Sample
+from qat.tasks import TASKS
 
 NAMES = ("road", "car", "tree", "sky")
 COLORS = ((128, 64, 128), (0, 0, 142), (107, 142, 35), (70, 130, 180))
@@ -74,7 +75,9 @@ def test_masks_stand_beside_their_network_and_agree_with_it(run):
         assert is_mask(mask) and not is_mask(bundle)
         backend = get_backend("openvino")
         with backend.open(bundle) as network, backend.open(mask) as session:
-            photos = Validation(Photos(), lambda image: normalize(image, config.data), len(NAMES), None, [])
+            photos = Validation(
+                Photos(), lambda image: normalize(image, config.data), len(NAMES), TASKS["segmentation"], None, []
+            )
             found = agreement(session, network, photos, 3)
         assert found > 99
 

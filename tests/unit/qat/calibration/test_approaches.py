@@ -14,7 +14,7 @@ from qat.calibration.approaches import finish, prepare
 from qat.calibration.statistics import activation_quantizers
 from qat.quantization.quantizers import Mode, magnitude, quantizers
 from qat.quantization.toolkits import first_importable, quantizer_class
-from qat.training.losses import PIDNetLoss
+from qat.training.pidnet_loss import PIDNetLoss
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
 from tests.nets.residual_graph import quantized_residual

@@ -200,10 +200,10 @@ def test_examples_my_classifier_through_the_line(tmp_path, monkeypatch):
             for index in range(count):
                 noise = np.random.default_rng(index).integers(0, 40, (40, 60, 3))
                 cv2.imwrite(str(tmp_path / "data" / split / name / f"{index}.png"), (noise + color).astype(np.uint8))
-    file = ROOT / "examples" / "my_classifier.py"
-    own = ["run=images", f"model.factory={file}:build", f"data.factory={file}:folders", "train.epochs=4"]
+    own = ["run=images", "task=classification", "train.epochs=4", "data.name=folders"]
+    own += [f"model.factory={ROOT / 'examples' / 'my_classifier.py'}:build"]
     own += ["train.scale_min=1", "train.scale_max=1", "train.lr=0.02", "train.optimizer=adamw"]
     pipeline.ensure(load_config(CONFIG, [*SMALL, *own]))
     simulated = json.loads(RunPaths("images").simulated_score.read_text())["simulated"]
     assert simulated["per_class"].keys() == {"cyan", "dark", "red"} and simulated["images"] == 6
-    assert simulated["pixel_accuracy"] == pytest.approx(100)
+    assert simulated["metric"] == "top-1" and simulated["value"] == pytest.approx(100)

@@ -20,6 +20,7 @@ class Net(nn.Module):
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
         self.head = nn.Conv2d(4, 2, 1)
+        self.training_only = () if heads else ("seghead_p.",)
         if heads:
             self.seghead_p = nn.Conv2d(4, 2, 1)
 

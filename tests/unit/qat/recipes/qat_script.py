@@ -23,7 +23,7 @@ from qat.calibration.approaches import prepare
 from qat.quantization.toolkits import AUTO, first_importable, quantizer_class
 from qat.tracing.inputs import device_of
 from qat.training.distill import distilled
-from qat.training.losses import PIDNetLoss
+from qat.training.pidnet_loss import PIDNetLoss
 from qat.training.recipe import Recipe
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan

@@ -64,7 +64,7 @@ class Shared(nn.Module):
         return self.head(self.up(F.max_pool2d(joined, 2)))
 
 
-@pytest.mark.parametrize(("network", "weights"), [(Mobile, 5), (Attention, 2), (Shared, 4)])
+@pytest.mark.parametrize(("network", "weights"), [(Mobile, 5), (Attention, 5), (Shared, 4)])
 def test_network_goes_through(tmp_path, network, weights):
     torch.manual_seed(0)
     net, image = network().eval(), torch.randn(1, 3, 32, 48)

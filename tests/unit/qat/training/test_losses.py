@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from core.config import TrainConfig
 from qat.models.outputs import upsample
-from qat.training.losses import PIDNetLoss, boundary_bce, masked_mean, ohem_mean
+from qat.tasks.losses import masked_mean, ohem_mean
+from qat.training.pidnet_loss import PIDNetLoss, boundary_bce
 
 CFG = TrainConfig(epochs=1, crop_height_px=8, crop_width_px=8, ohem_threshold=0.9, ohem_min_kept=0.25)
 

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from core.config import TrainConfig
 from qat.training.hooks import NoHooks
-from qat.training.losses import PIDNetLoss
+from qat.training.pidnet_loss import PIDNetLoss
 from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
 

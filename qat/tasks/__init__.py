@@ -1,0 +1,25 @@
+"""What the network is for: one object a task has labels, loss, metric, the form of an answer, and pictures."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from core.config import Config, TaskName
+from qat.data.base import LabelledImages
+from qat.tasks.base import Task
+from qat.tasks.classification import Classification
+from qat.tasks.segmentation import Segmentation
+
+__all__ = ["TASKS", "Task", "dataset_of", "task_of"]
+
+TASKS: dict[TaskName, Task] = {"segmentation": Segmentation(), "classification": Classification()}
+
+
+def task_of(config: Config) -> Task:
+    """The task of a run."""
+    return TASKS[config.task]
+
+
+def dataset_of(config: Config, split: Literal["train", "val"]) -> LabelledImages:
+    """The images of a run's split, with the labels that its task reads."""
+    return task_of(config).dataset(config, split)

@@ -1,0 +1,85 @@
+"""What a task is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.config import Config
+from core.interval import Interval
+from qat.data.base import LabelledImages, Sample
+from qat.tasks.bootstrap import interval
+from qat.tasks.losses import Loss
+from qat.tasks.metrics import Score
+
+Answer = NDArray[np.integer[Any]]  # what the network says of one image
+Evidence = NDArray[np.int32]  # counts of one image, from which the metric of any images is computed
+Picture = NDArray[np.uint8]  # RGB (H, W, 3)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image of the report: pictures by title, and words below the last of them."""
+
+    pictures: Mapping[str, Picture]
+    caption: str
+
+
+class Task(Protocol):
+    """All that depends on what the network is for; nothing else asks for the task."""
+
+    metric: str  # the name of what counts, such as "mIoU"
+    answers: str  # what agreement is a share of, such as "pixels"
+    per_class: str  # the metric of one class, such as "IoU"
+    examples_are: str  # which images the report shows
+    shows_all: bool  # changed or not
+    legend: Mapping[str, tuple[int, int, int]]  # what colours of these pictures mean, RGB
+
+    def dataset(self, config: Config, split: Literal["train", "val"]) -> LabelledImages:
+        """The images of a split, with labels."""
+
+    def loss(self, config: Config) -> Loss:
+        """What training minimises where the network brings no loss of its own."""
+
+    def require_logits(self, shape: tuple[int, ...], classes: int) -> None:
+        """Raise `UserError` unless an output of this shape is logits of this task."""
+
+    def labelled(self, sample: Sample) -> bool:
+        """Whether some part of the image has a class."""
+
+    def answer(self, logits: Tensor, label: NDArray[Any]) -> NDArray[np.integer[Any]]:
+        """Answers (N, ...) from logits (N, classes, ...); of `label` only the shape matters."""
+
+    def evidence(self, answer: Answer, label: NDArray[Any], classes: int) -> Evidence:
+        """Counts of one image, of the shape that `evidence_shape` says."""
+
+    def evidence_shape(self, classes: int) -> tuple[int, ...]:
+        """Shape of the evidence of one image."""
+
+    def values(self, evidence: Evidence, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Percent by name for each row of `weights` (k, images), the metric first; `evidence` is (images, ...)."""
+
+    def score(self, evidence: Evidence, class_names: tuple[str, ...]) -> Score:
+        """All values with their intervals; raises `UserError` when nothing was labelled."""
+
+    def agreement(self, one: Answer, other: Answer) -> tuple[int, int]:
+        """How many parts of two answers to one image are equal, and how many there are."""
+
+    def shown(self, sample: Sample, fp32: Answer, int8: Answer, dataset: LabelledImages) -> Shown:
+        """The image in the report."""
+
+
+def intervals(task: Task, evidence: Evidence) -> dict[str, Interval]:
+    """Every value of `Task.values` with its interval over images."""
+
+    def value(name: str, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return task.values(evidence, weights)[name]
+
+    names = task.values(evidence, np.ones((1, len(evidence))))
+    return {name: interval(partial(value, name), len(evidence), seed=0) for name in names}

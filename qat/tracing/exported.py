@@ -1,0 +1,103 @@
+"""Networks that torch.fx cannot trace, through torch.export: the graph of the operators that ran for the example.
+
+The graph has the names of the parameters, so that quantizers, checkpoints and plans find them. It is the graph of
+evaluation mode: BatchNorm and dropout stay as they are in evaluation while quantizers train.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_unflatten
+
+from core.errors import UserError, last_line
+from qat.tracing.inputs import Inputs
+
+_AUTO = torch.export.Dim.AUTO
+
+
+def exported(model: nn.Module, example: Inputs, why_not_fx: str) -> fx.GraphModule:
+    """The graph of `model` in evaluation mode, on the same parameters, for any batch and image size that it allows.
+
+    Raises:
+        UserError: torch.export cannot capture the network either.
+    """
+    model.eval()
+    errors = []
+    for images, dynamic in ((2, True), (1, True), (1, False)):  # one image would be taken for fixed; some sizes are
+        args, kwargs = _arguments(example, images)
+        shapes = {name: _dynamic(value) for name, value in kwargs.items()} if kwargs else tuple(map(_dynamic, args))
+        try:
+            with torch.no_grad(), _quiet():
+                program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None)
+                program = program.run_decompositions({})  # nothing in place any more; operators stay whole
+                graph = program.module(check_guards=False)
+            break
+        except Exception as error:  # torch.export has many exception types, none of them public
+            errors.append(error)
+    else:
+        raise UserError(
+            f"neither torch.fx nor torch.export can trace {type(model).__name__}",
+            why=f"{why_not_fx}; {last_line(errors[-1])}",
+            fix="move control flow that depends on tensor values out of forward()",
+        ) from errors[-1]
+    assert isinstance(graph, fx.GraphModule)
+    return _on_parameters_of(model, graph, program.call_spec.out_spec)
+
+
+def _on_parameters_of(model: nn.Module, graph: fx.GraphModule, outputs: Any) -> fx.GraphModule:
+    """`graph` as an ordinary module: it can be switched between modes, and its parameters are those of `model`."""
+    plain = fx.GraphModule(graph, graph.graph, type(model).__name__)
+    plain.graph.set_codegen(fx.graph.CodeGen())
+    for node in list(plain.graph.nodes):
+        if node.op == "call_module" and "guards" in str(node.target):
+            plain.graph.erase_node(node)
+    result = next(node for node in plain.graph.nodes if node.op == "output")
+    result.args = (tree_unflatten(list(result.args[0]), outputs),)
+    for name, parameter in model.named_parameters():
+        parent, _, own = name.rpartition(".")
+        try:
+            holder = plain.get_submodule(parent)
+        except AttributeError:  # what evaluation does not use is not in the graph
+            continue
+        if hasattr(holder, own):
+            setattr(holder, own, parameter)
+    plain.recompile()
+    return plain
+
+
+def _arguments(example: Inputs, images: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments in order and by name, with that many times the example's images."""
+
+    def several(value: Any) -> Any:
+        return value.repeat(images, 1, 1, 1) if isinstance(value, Tensor) and value.ndim == 4 else value
+
+    if isinstance(example, Mapping):
+        return (), {name: several(value) for name, value in example.items()}
+    return tuple(map(several, (example,) if isinstance(example, Tensor) else example)), {}
+
+
+def _dynamic(value: Any) -> Any:
+    """Any batch, height and width of an image; other inputs as they are."""
+    if not isinstance(value, Tensor) or value.ndim != 4:
+        return None
+    return {0: _AUTO, 2: _AUTO, 3: _AUTO}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,65 @@
+"""The loss that a network is trained with: the user's, the network's own, or the task's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.config import Config
+from core.errors import UserError
+from core.user_code import load_function
+from qat.models.pidnet import SIZES
+from qat.tasks import task_of
+from qat.tasks.losses import Loss
+from qat.training.pidnet_loss import PIDNetLoss
+
+
+def build_loss(config: Config) -> Loss:
+    """`model.loss` if there is one, PIDNet's for a PIDNet, else the loss of the task.
+
+    Raises:
+        UserError: `model.loss` is no function of a Python file.
+    """
+    if config.model.loss is not None:
+        return UserLoss(config.model.loss)
+    return PIDNetLoss(config.train) if config.model.name in SIZES else task_of(config).loss(config)
+
+
+def loss_files(config: Config) -> tuple[Path, ...]:
+    """Files of the user's own that the loss depends on."""
+    return () if config.model.loss is None else (Path(config.model.loss.rpartition(":")[0]),)
+
+
+class UserLoss:
+    """A function of outputs and label: all heads while FP32 trains, the deployed one while quantizers do."""
+
+    def __init__(self, reference: str) -> None:
+        """`reference` is "file.py:function"."""
+        self.reference = reference
+        self.function = load_function(reference, "model.loss")
+
+    def __call__(self, outputs: Any, label: Tensor, *_targets: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            outputs: what the network returns.
+            label: int64 (N, H, W), or (N,) of a classifier.
+
+        Returns:
+            Scalars by name; where the function returns one tensor, it is "loss".
+
+        Raises:
+            UserError: the function returns something else.
+        """
+        found = self.function(outputs, label)
+        losses = {"loss": found} if isinstance(found, Tensor) else found
+        numbers = isinstance(losses, dict) and all(isinstance(value, Tensor) for value in losses.values())
+        if not numbers or "loss" not in losses or losses["loss"].numel() != 1:
+            raise UserError(
+                f"model.loss: {self.reference} returned {type(found).__name__}",
+                why="it must return one number as a tensor, or such by name, one of them called loss",
+                fix="see docs/config.md",
+            )
+        return {name: torch.as_tensor(value).reshape(()) for name, value in losses.items()}
