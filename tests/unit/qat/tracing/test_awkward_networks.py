@@ -76,6 +76,6 @@ class BySum(nn.Module):
 
 @pytest.mark.parametrize("network", [ByValue, BySum])
 def test_branches_on_values_are_refused(network):
-    with pytest.raises(UserError, match=r"torch\.fx cannot trace") as error:
+    with pytest.raises(UserError, match=r"neither torch\.fx nor torch\.export can trace") as error:
         fx_graph.trace(network(), EXAMPLE)
     assert "test_awkward_networks.py" in error.value.why

@@ -97,7 +97,7 @@ def test_what_is_read_after_it_was_overwritten_is_the_new_value():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Branches(), "cannot trace"),
+        (Branches(), "neither torch.fx nor torch.export can trace"),
         (TwoOutputs(), "returns 2 outputs"),
         (Slices(), "computes something else"),
         (AddingInPlace(), "computes something else"),
