@@ -6,6 +6,7 @@ KEYS = {
     "placement.profile": "placement.rule_set",
     "deploy.rest": "deploy.fallback_precision",
     "deploy.trt": "deploy.tensorrt",
+    "bench.gate_miou_drop": "bench.gate_drop_points",
     "search.probe_images": "search.trial_images",  # of the sensitivity analysis
 }
 VALUES = {"trt": "tensorrt or tensorrt_rtx"}

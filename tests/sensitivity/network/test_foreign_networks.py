@@ -63,7 +63,7 @@ SHOWN = {"calibration": {"method": "max", "images": 6}, "exact_top": 2, "full_to
 
 
 @pytest.mark.parametrize("mode", ["one_in", "one_out"])
-@pytest.mark.parametrize(("net", "group"), [(FUNCTIONAL, "conv2d_1"), (BRANCHING, "conv3.weight_quantized")])
+@pytest.mark.parametrize(("net", "group"), [(FUNCTIONAL, "conv3"), (BRANCHING, "conv3.weight_quantized")])
 def test_a_fragile_function_comes_first(tmp_path, net, group, mode) -> None:
     found = analyse(write_user(tmp_path, net, fragile="conv3", mode=mode))
     assert found.ranking.groups[0].group == group
