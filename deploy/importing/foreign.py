@@ -126,6 +126,18 @@ def _other_type(node: gs.Node) -> bool:
     return bool(types - STORED or odd_float) or node.attrs.get("output_dtype", 0) not in (0, 1, 2, 3, 10, 16)
 
 
+def _misfit(node: gs.Node) -> bool:
+    """Scales by channel along an axis that the tensor lacks, or has another length of; unknown shapes may fit."""
+    shape = node.inputs[0].shape if node.op in PAIR else None
+    scale = node.inputs[1].values if shape is not None else np.zeros(())
+    if shape is None or scale.size == 1:
+        return False
+    axis = int(node.attrs.get("axis", 1))
+    if not -len(shape) <= axis < len(shape):
+        return True
+    return isinstance(shape[axis], int) and shape[axis] != scale.size
+
+
 Fault = Callable[[gs.Node], bool]
 # In this order: the later ones read what the earlier ones have made sure of.
 FAULTS: Iterable[tuple[Fault, str, str]] = (
@@ -135,4 +147,5 @@ FAULTS: Iterable[tuple[Fault, str, str]] = (
     (_blocked, "blocked scales have no INT8 kernel", "quantize weights per channel or per tensor"),
     (_other_type, "its integers are neither int8 nor uint8", "quantize to 8-bit integers"),
     (_uncalibrated, "its scale is not finite and positive", "calibrate the model before exporting it"),
+    (_misfit, "it has not one scale for each channel of its axis", "export the model again"),
 )

@@ -66,6 +66,14 @@ def sixteen_bits(b):
     conv_of(b, b.pair("image", 0.1, np.int16(0), "xd"))
 
 
+def seven_scales(b):
+    conv_of(b, b.pair("image", np.full(7, 0.1, np.float32), np.zeros(7, np.int8), "xd", axis=1))
+
+
+def axis_beyond_the_rank(b):
+    conv_of(b, b.pair("image", np.full(3, 0.1, np.float32), np.zeros(3, np.int8), "xd", axis=7))
+
+
 def wrong_axis(b):
     conv_of(b, b.pair("image", 0.1, INT8, "xd"), axis=1)
 
@@ -85,6 +93,8 @@ REFUSED = {
     "inside If": (inside_if, 17, "gated_If", "inside If or Loop"),
     "not calibrated": (not_calibrated, 17, "xd_q_QuantizeLinear, xd_DequantizeLinear", "finite and positive"),
     "scale of zero": (zero_scale, 17, "xd_q_QuantizeLinear", "finite and positive"),
+    "seven scales": (seven_scales, 17, "xd_q_QuantizeLinear", "one scale for each channel"),
+    "axis beyond the rank": (axis_beyond_the_rank, 17, "xd_q_QuantizeLinear", "one scale for each channel"),
     "16 bits": (sixteen_bits, 21, "xd_q_QuantizeLinear", "neither int8 nor uint8"),
     "input channels": (wrong_axis, 17, "c1_Conv", "each output channel"),
     "two scales for two convs": (two_scales, 17, "left_DequantizeLinear: 0.1", "right_DequantizeLinear: 0.2"),
