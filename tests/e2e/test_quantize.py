@@ -61,6 +61,9 @@ def test_the_closest_calibrator_is_chosen_and_every_engine_is_compared(folder, i
     assert rows["openvino-int8"]["fidelity"][0]["snr_db"] < rows["openvino-fp32"]["fidelity"][0]["snr_db"]
     assert rows["openvino-int8"]["int8_convolutions"] == rows["openvino-int8"]["convolutions"] == 5
     assert max(map(len, printed.splitlines()[:6])) <= 80
+    verdict = json.loads((out / "quantize.json").read_text(encoding="utf-8"))["verdict"]
+    assert re.match(r"\w+ int8: \d+\.\d\d× the speed of FP32", verdict)
+    assert verdict in printed and verdict in (out / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
     assert re.search(r"^next: python -m deploy inspect engines/net/\w+-int8$", printed, re.MULTILINE)
     assert "<table>" in (out / "report.html").read_text(encoding="utf-8")
     assert read_plan(out / "plan.json", out / "float.onnx").tensors

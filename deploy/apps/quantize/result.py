@@ -45,6 +45,21 @@ class Result:
         timed = [row for row in self.rows if row.precision == "int8" and row.ms is not None]
         return min(timed, key=lambda row: row.ms or 0.0, default=None)
 
+    def verdict(self) -> str:
+        """One sentence: the fastest INT8 engine, its speed-up, its closeness to FP32, and any engine that is faster."""
+        best = self.best
+        if best is None:
+            return "No INT8 engine could be timed here"
+        parts = [] if best.speedup is None else [f"{best.speedup.value:.2f}× the speed of FP32"]
+        equal = min((each.agreement for each in best.fidelity if each.agreement is not None), default=None)
+        parts += [] if equal is None else [f"{100 * equal:.2f} % of decisions are FP32's"]
+        if not parts and best.fidelity:
+            parts = [f"SNR {min(each.snr_db for each in best.fidelity):.1f} dB"]
+        quicker = [row for row in self.rows if row.ms is not None and best.ms is not None and row.ms < best.ms]
+        first = min(quicker, key=lambda row: row.ms or 0.0, default=None)
+        warning = "" if first is None else f"; {first.engine} is faster ({first.ms:.2f} against {best.ms:.2f} ms)"
+        return f"{best.engine}: {', '.join(parts)}{warning}"
+
     def table(self) -> Table:
         """At most 80 columns wide."""
         columns = ["engine", "ms", "× FP32", *_SHORT.values(), "INT8", *([self.metric] if self.metric else [])]
@@ -78,10 +93,11 @@ class Result:
         return [*starred, *absent, *self.notes]
 
     def print(self, console: Console) -> None:
-        """The table with its notes, and the table of outputs where there are several."""
+        """The table with its notes, the table of outputs where there are several, and the verdict."""
         self.table().print(console, self.lines())
         if len({each.output for row in self.rows for each in row.fidelity}) > 1:
             self.outputs().print(console)
+        console.print(self.verdict(), markup=False)
 
     def write(self, folder: Path) -> None:
         """`quantize.json` and `report.html` in `folder`."""
@@ -90,6 +106,7 @@ class Result:
             {
                 "source": self.source,
                 "command": self.command,
+                "verdict": self.verdict(),
                 "decided": self.told,
                 "metric": self.metric,
                 "recipes": list(self.trials),
