@@ -4,6 +4,8 @@ CONFIG ?= configs/pidnet_s_streets.yaml
 DATA   ?=
 CKPT   ?=
 ARGS   ?=
+TOLERANCE ?= 0.5
+BUDGET ?=
 PYTHON ?= python3
 VENV   ?= .venv
 # Passed to pip, e.g. PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for torch without CUDA.
@@ -35,7 +37,7 @@ OPTIONS   = --config $(call sh_word,$(value CONFIG)) \
            $(if $(value DATA),--set $(call sh_word,data.root=$(call yaml_text,$(value DATA)))) \
            $(if $(value CKPT),--set $(call sh_word,model.checkpoint=$(call yaml_text,$(value CKPT)))) $(ARGS)
 
-.PHONY: help setup qat engine bench peers report gpu-check test test-slow lint doctor clean
+.PHONY: help setup qat engine ship bench peers report gpu-check test test-slow lint doctor clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +51,9 @@ qat: $(READY) ## train or load FP32, quantize, fine-tune, export Q/DQ ONNX
 
 engine: qat ## build the INT8 engines and their float peers
 	$(RUN) -m deploy build $(OPTIONS)
+
+ship: $(READY) ## the first engine within TOLERANCE points of FP32: PTQ, float groups, then QAT; BUDGET=20m ends it
+	$(RUN) -m qat ship $(OPTIONS) --tolerance $(TOLERANCE) $(if $(BUDGET),--budget $(BUDGET))
 
 bench: $(READY) ## the whole line: engines, then latency and mIoU against FP32
 	$(RUN) benchmarks/run.py $(OPTIONS)

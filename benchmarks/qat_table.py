@@ -2,8 +2,9 @@
 
 python benchmarks/qat_table.py --config FILE [--set a.b=c] --rows fp32,fp32_extra,ptq:mse,qat:calibrate --seeds 0,1,2
 
-With `--split train` the same engines are scored on the training images: there are more of them, from more places. Rows
-that were measured before with the same settings are kept; a run that was interrupted goes on where it was.
+With `--split tuning` the same engines are scored on the images that choices are made on, held aside from train; with
+`--split train` on those that were trained on. A `qat` row is the trained network, whatever PTQ scores. Rows that were
+measured before with the same settings are kept; a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def main() -> int:
     parser.add_argument("--rows", default=ROWS, help=f"comma-separated: {FORMS} (default: {ROWS})")
     parser.add_argument("--seeds", default="0", help="comma-separated; rows that train are run with each (default: 0)")
     parser.add_argument(
-        "--split", default="val", choices=("val", "train"), help="images that the engines are scored on (default: val)"
+        "--split",
+        default="val",
+        choices=("val", "train", "tuning"),
+        help="images that the engines are scored on (default: val)",
     )
     parser.add_argument("--backend", default="openvino", help="engines that are scored (default: openvino)")
     arguments = parser.parse_args()

@@ -31,6 +31,29 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seconds(text: str) -> float:
+    """An option that is a time, such as 90s, 20m or 1.5h; others end the command with argparse's message."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        value = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 20m or 2h")
+    return value
+
+
+def points(text: str) -> float:
+    """An option that is a number of points of at least 0; others end the command with argparse's message."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points of at least 0")
+    return value
+
+
 def percent(text: str) -> float:
     """An option between 0 and 100; others end the command with argparse's message."""
     try:

@@ -120,6 +120,7 @@ class QatConfig(Section):
     toolkit: Literal["auto", "modelopt", "pytorch-quantization", "builtin"] = "auto"  # whose quantizers train
     epochs: int = Field(ge=0)
     batch_size: int = Field(default=6, gt=0)
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # adamw also moves weights whose gradients are small, as of large ranges
     lr: float = Field(default=1e-4, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -127,7 +128,8 @@ class QatConfig(Section):
     clip_norm: float | None = Field(default=None, gt=0)
     batch_norm_steps: int = Field(default=0, ge=0)  # BatchNorm statistics move for these first steps, then freeze
     ema_decay: float | None = Field(default=None, gt=0, lt=1)  # None: the weights themselves are exported
-    early_stop_epochs: int | None = Field(default=None, gt=0)  # None: train to the end, keep the last epoch
+    keep: Literal["best", "last"] = "best"  # best: of all epochs and PTQ, by the tuning split; last: what was trained
+    early_stop_epochs: int | None = Field(default=None, gt=0)  # None: train to the end
     distill: DistillConfig = DistillConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     seed: int | None = Field(default=None, ge=0, lt=2**32)  # order and augmentation of the images; None: the run's

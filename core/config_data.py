@@ -15,6 +15,16 @@ Spread = Annotated[float, Field(gt=0)]
 CLASSIFIED = ("folders", "flat")  # data sets whose images have one class each
 
 
+class TuningConfig(Section):
+    """The part of train that choices are made on. Nothing is trained or calibrated on it; docs/data.md says how."""
+
+    by: Literal["auto", "sequence", "block", "image"] = "auto"  # auto: what the names and labels suggest
+    share: float = Field(default=0.15, gt=0, le=0.5)  # of the training images, at least
+    images: int = Field(default=64, gt=0)  # at most; those that are held aside beyond it are not used at all
+    gap_images: int = Field(default=3, ge=0)  # left unused between a block and the images before and after it
+    fold: int = Field(default=0, ge=0)  # another number holds other sequences or blocks aside
+
+
 class DataConfig(Section):
     """Images and their labels. Sides are what the engine sees; PIDNet wants multiples of 8.
 
@@ -28,6 +38,7 @@ class DataConfig(Section):
     width_px: int = Field(gt=0)
     train_images: int | None = Field(default=None, gt=0)  # None: all there are
     val_images: int | None = Field(default=None, gt=0)
+    tuning: TuningConfig = TuningConfig()
     train_masks: bool = True  # False: training images have no label maps, or no classes
     shorter_side_px: int | None = Field(default=None, gt=0)  # classification: before the centre crop; None: 8/7 of it
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # RGB, of x/255

@@ -59,6 +59,16 @@ class RunPaths:
         return self.dir / "qat.pt"
 
     @property
+    def decision(self) -> Path:
+        """Whether PTQ or the trained network ships, and the evidence."""
+        return self.dir / "decision.json"
+
+    @property
+    def refused_checkpoint(self) -> Path:
+        """The trained network, where PTQ ships in its place."""
+        return self.dir / "qat_refused.pt"
+
+    @property
     def qdq_onnx(self) -> Path:
         """The portable Q/DQ graph, for other toolkits."""
         return self.dir / "qdq.onnx"

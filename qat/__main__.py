@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
-from core.cli import add_config_options, config_from
+from core.cli import add_config_options, config_from, points, reproducing, seconds
 from core.command import run_cli
 from core.console import say
 from core.paths import RunPaths
@@ -18,6 +19,7 @@ COMMANDS = {
     "calibrate": "FP32 weights, then only the ranges: runs/RUN/calibrated.pt",
     "export": "Q/DQ ONNX of a checkpoint with quantizers",
     "evaluate": "score on the validation split: of the FP32 network, or of a checkpoint with quantizers and its engine",
+    "ship": "the first engine within a tolerance of FP32: PTQ, then float groups, then QAT (`make ship`)",
     "summary": "parameters, GMACs and convolutions of the network",
 }
 
@@ -46,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--backend", metavar="NAME", help="build the checkpoint's INT8 engine and score it, too"
             )
+        if name == "ship":
+            what = "points of the metric below FP32 that the interval may reach (default: 0.5)"
+            command.add_argument("--tolerance", type=points, default=0.5, metavar="POINTS", help=what)
+            command.add_argument("--budget", type=seconds, metavar="TIME", help="begin nothing after it, such as 20m")
+            command.add_argument("--json", action="store_true", help="print ship.json instead of the text")
         if name == "export":
             command.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, as .onnx")
     return parser
@@ -58,6 +65,9 @@ def _run(arguments: argparse.Namespace) -> int | None:
         from qat.evaluation.summary import print_summary
 
         print_summary(config)
+        return None
+    if arguments.command == "ship":
+        _ship(arguments)
         return None
     from qat import pipeline, single_steps
 
@@ -83,6 +93,19 @@ def _run(arguments: argparse.Namespace) -> int | None:
         else:
             print(json.dumps(single_steps.score(config, checkpoint).to_json(), indent=2))
     return None
+
+
+def _ship(arguments: argparse.Namespace) -> None:
+    from qat.ship import report
+    from qat.ship.climb import ship
+
+    config = config_from(arguments)
+    found = ship(config, arguments.tolerance, arguments.budget)
+    command = f"python -m qat ship {shlex.join(reproducing(arguments))} --tolerance {arguments.tolerance:g}"
+    target = report.write(found, config, command)
+    print(json.dumps(report.to_json(found, config, command), indent=2) if arguments.json else report.text(found))
+    say(f"results: {target}")
+    report.require_shipped(found)
 
 
 if __name__ == "__main__":

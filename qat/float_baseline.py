@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from core.config import Config
@@ -10,6 +11,7 @@ from core.paths import RunPaths
 from core.stages import Stage
 from qat import pipeline
 from qat.calibration.approaches import float_schedule
+from qat.keep import tuning_evaluator, tuning_score
 from qat.processes.stages import on_all_processes
 from qat.training.fine_tune import fine_tune
 from qat.training.train_plan import TrainPlan
@@ -33,4 +35,6 @@ def ensure_trained_on(config: Config) -> Path:
 def _train(config: Config, paths: RunPaths, target: Path) -> None:
     plan = replace(TrainPlan.of_qat(config, paths), weights=target)
     model, teacher = pipeline.float_model(config, paths).to(plan.device), pipeline.float_model(config, paths)
-    fine_tune(model, teacher, float_schedule(model, config.qat), config, plan)
+    evaluator = tuning_evaluator(config, teacher)
+    score = None if evaluator is None else partial(tuning_score, evaluator, model)
+    fine_tune(model, teacher, float_schedule(model, config.qat), config, plan, score)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -30,13 +32,14 @@ from qat.data.transform import normalize
 from qat.device import device_for, process_on
 from qat.evaluation.simulate import save_calibration, save_parity, save_predictions
 from qat.export import export_onnx, save_planned
+from qat.keep import Contest, record, tuning_evaluator, tuning_score, without_contest
 from qat.models import build_model
 from qat.models.checkpoint import load_state
 from qat.models.tensor_file import save_weights
 from qat.processes.stages import is_main, on_all_processes
 from qat.quantization.insert import insert_configured
 from qat.quantization.toolkits import quantizer_class, with_toolkit_chosen
-from qat.tasks import dataset_of, task_of
+from qat.tasks import dataset_of, task_of, tuning_of
 from qat.tasks.check import require_classes, require_readable
 from qat.tracing import fx_graph
 from qat.training.fine_tune import fine_tune
@@ -99,6 +102,7 @@ def ensure_quantized(config: Config) -> None:
             paths.parity,
             paths.calibration,
             paths.simulated_score,
+            paths.decision,
         ),
         inputs=(paths.fp32_checkpoint, paths.float_onnx, *config.placement.custom, *loss_files(config)),
         params={
@@ -160,18 +164,40 @@ def _quantize(config: Config, paths: RunPaths) -> None:
     _require_data(config, trains=config.qat.epochs > 0)
     train = dataset_of(config, "train")
     model = quantized_model(config, paths).to(device_for(config.device))
+    teacher = float_model(config, paths)
+    evaluator = tuning_evaluator(config, teacher)
     ranges = prepare(model, config.qat, calibration_images(config, train))
     plan = replace(TrainPlan.of_qat(config, paths), keeps_checkpoint=True)
-    fine_tune(model, float_model(config, paths), ranges, config, plan)
+    contest = None
+    if evaluator is not None and config.qat.keep == "best":
+        contest = Contest(evaluator, _before_training(model, config, paths), config, paths)
+    score = None if evaluator is None else partial(tuning_score, evaluator, model)
+    fine_tune(model, teacher, ranges, config, plan, score)
     finish(model)
+    decision = contest.decide(model) if contest else without_contest(config.qat)
+    if contest and decision.ships == "ptq":
+        if is_main():
+            save_weights(paths.refused_checkpoint, model)
+        model = contest.ptq
     if not is_main():
         return
-    save_weights(paths.qat_checkpoint, model)
+    record(decision, paths, plan.stage)
     save_predictions(model, config, paths)
-    save_parity(model, config, paths)
     save_calibration(config, paths)
-    _save_plan(config, model, paths)
+    save_network(model, config, paths)
     plan.resume.unlink(missing_ok=True)
+
+
+def _before_training(model: fx.GraphModule, config: Config, paths: RunPaths) -> fx.GraphModule:
+    """PTQ of the run's network: `model` as it is where its ranges are calibrated, else one that is calibrated now."""
+    if config.qat.approach != "calibrate":
+        ptq = quantized_model(config, paths).to(device_for(config.device))
+        plain = config.qat.model_copy(update={"approach": "calibrate", "epochs": 0})
+        prepare(ptq, plain, calibration_images(config, dataset_of(config, "train")))
+    else:
+        ptq = copy.deepcopy(model)
+    finish(ptq)
+    return ptq
 
 
 def _require_data(config: Config, *, trains: bool) -> None:
@@ -188,8 +214,10 @@ def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
         export_onnx(model, example_of(config), target, config.deploy.opset)
 
 
-def _save_plan(config: Config, model: fx.GraphModule, paths: RunPaths) -> None:
-    """The float graph with the trained weights, and its plan."""
+def save_network(model: fx.GraphModule, config: Config, paths: RunPaths) -> None:
+    """What engines are built from besides images for scales: checkpoint, float graph, plan, and images for parity."""
+    save_weights(paths.qat_checkpoint, model)
+    save_parity(model, config, paths)
     others = [target_config(config, name) for name in TARGETS if name not in (PORTABLE.name, *AS_TRAINED)]
     images, opset = read_images(paths.calibration), config.deploy.opset
     save_planned(model, example_of(config), opset, images, others, paths.trained_onnx, paths.plan)
@@ -215,4 +243,6 @@ def _model(config: Config) -> dict[str, object]:
 def data_params(config: Config, *splits: Split) -> dict[str, object]:
     """What a stage that reads `splits` depends on."""
     prints = {split: dataset_of(config, split).fingerprint() for split in splits}
+    if "train" in splits:
+        prints["tuning"] = tuning_of(config).dataset.fingerprint()  # type: ignore[index]  # not a split of `Split`
     return {"data": section_dict(config.data), "seed": config.seed, "images": prints}

@@ -38,7 +38,7 @@ SETTINGS = [
 
 def settings(folder: Path) -> list[str]:
     """Overrides of `CONFIG` for a run in `folder`, whose pictures, factory and FP32 weights this writes."""
-    for split, count in (("train", 6), ("val", 3)):
+    for split, count in (("train", 11), ("val", 3)):  # of train 4 are for tuning, and one is the gap
         _pictures(folder / "data", split, count)
     (folder / "net.py").write_text(FACTORY, encoding="utf-8")
     torch.manual_seed(0)

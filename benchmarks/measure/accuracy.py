@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Accuracy(Record):
         values: by name, with intervals over images; the metric of the task comes first.
         agreement: how many of all answers (pixels, ignored ones too, or images) are those of the named reference.
         change: the metric minus that of the named reference, in points; its interval is by resampling images for both
-            together. Frames of one video are alike, so on video frames it is narrower than the truth.
+            together, by group where groups are given. Frames of one video are alike, so without groups it is narrower
+            than the truth on video frames.
     """
 
     values: dict[str, Interval]
@@ -87,6 +88,7 @@ def evaluate(
     prepare: Prepare,
     num_classes: int,
     task: Task,
+    groups: Sequence[int] | None = None,
 ) -> dict[str, Accuracy]:
     """Score `sessions` in one pass over the data set, and compare each with every reference.
 
@@ -118,16 +120,16 @@ def evaluate(
             per_class=score.per_class,
             images=score.images,
             agreement={reference: 100 * count / parts for reference, count in equal[name].items()},
-            change={reference: _change(stacked[name], stacked[reference], task) for reference in references},
+            change={reference: _change(stacked[name], stacked[reference], task, groups) for reference in references},
         )
     return found
 
 
-def _change(ours: Evidence, theirs: Evidence, task: Task) -> Interval:
+def _change(ours: Evidence, theirs: Evidence, task: Task, groups: Sequence[int] | None) -> Interval:
     def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         return task.values(ours, weights)[task.metric] - task.values(theirs, weights)[task.metric]
 
-    return interval(difference, len(ours), seed=0)
+    return interval(difference, len(ours), 0, groups)
 
 
 class AccuracyCache:

@@ -12,7 +12,7 @@ from benchmarks.measure.vendor_extras import layer_costs, with_throughput
 from benchmarks.record import traffic
 from benchmarks.record.details import NamedColor
 from benchmarks.record.files import Results
-from core.artifacts import sha256_file
+from core.artifacts import read_json, sha256_file
 from core.config import Config, section_dict
 from core.console import say
 from core.paths import RunPaths
@@ -62,6 +62,7 @@ def bench(config: Config, command: str) -> Results:
         layers=joined(layer_costs(rows, outcomes, image), outcome_of, noise, paths),
         noise=noise,
         placement={name: found for name in TARGETS if (found := placed(paths.placement(name))) is not None},
+        decision=read_json(paths.decision)["why"] if paths.decision.is_file() else "",
         caveats=(*conditions.caveats(rows, meanwhile, machine), *traffic.cautions(rows)),
     )
     say(f"results: {found.save()}")

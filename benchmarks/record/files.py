@@ -61,6 +61,7 @@ class Results(ResultFile):
         noise: layers by SNR against FP32, lowest first, of the graphs that measured INT8 engines were built from, by
             row name.
         placement: of each target that engines were built for.
+        decision: why the PTQ or the trained network ships, as the QAT stage said.
     """
 
     FILE: ClassVar[str] = "results.json"
@@ -73,6 +74,7 @@ class Results(ResultFile):
     layers: dict[str, tuple[Layer, ...]] = Field(default={})
     noise: dict[str, tuple[LayerSnr, ...]] = Field(default={})
     placement: dict[str, Placed] = Field(default={})
+    decision: str = ""
 
 
 class Comparison(ResultFile):

@@ -18,7 +18,7 @@ from benchmarks.record.verdict import next_steps, verdict
 from benchmarks.report import charts
 from benchmarks.report.charts import Figure
 from benchmarks.report.sensitivity import Sensitivity, of_run
-from core.artifacts import write_text
+from core.artifacts import read_json, write_text
 from core.console import say
 from core.paths import RunPaths
 from core.templates import templates_in
@@ -51,6 +51,7 @@ def render(found: Results) -> str:
     return templates.get_template("report.html.j2").render(
         results=found,
         verdict=told,
+        decisions=decisions(found),
         steps=next_steps(found, told.ship),
         best=best,
         fp32={row.name: find_row(found.rows, row.backend, "fp32") for row in found.rows},
@@ -73,6 +74,16 @@ def render(found: Results) -> str:
         plotly_js=Markup(get_plotlyjs()) if drawn else "",
         png=partial(png_uri, RunPaths(found.run).results),
     )
+
+
+def decisions(found: Results) -> list[str]:
+    """What was decided of the run, the last decision first: by `python -m qat ship`, then by the QAT stage."""
+    shipped = RunPaths(found.run).results / "ship.json"
+    lines = []
+    if shipped.is_file():
+        content = read_json(shipped)
+        lines += [content["decision"], *content["found_out"]]
+    return [*lines, found.decision] if found.decision else lines
 
 
 def figures(

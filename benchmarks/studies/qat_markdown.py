@@ -11,7 +11,7 @@ from core.interval import Interval
 from core.text_table import Table
 
 BASELINE = "fp32"
-SPLITS = {"val": "validation", "train": "training"}
+SPLITS = {"val": "validation", "train": "training", "tuning": "tuning"}
 
 
 def markdown(rows: Sequence[QatRow], command: str) -> str:

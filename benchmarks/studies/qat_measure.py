@@ -23,9 +23,9 @@ from deploy.targets import get_backend
 from deploy.targets.base import Backend
 from qat import float_baseline, pipeline
 from qat.data import normalize
-from qat.tasks import dataset_of, task_of
+from qat.tasks import dataset_of, task_of, tuning_of
 
-Split = Literal["val", "train"]
+Split = Literal["val", "train", "tuning"]
 FP32 = "fp32"  # the reference of agreement and change
 
 
@@ -100,7 +100,8 @@ def file_name(split: Split) -> str:
 
 def _score(config: Config, precision: Precision, base: Config, name: str, split: Split) -> Accuracy:
     backend = get_backend(name)
-    data = dataset_of(config, split)
+    tuning = tuning_of(config) if split == "tuning" else None
+    data = tuning.dataset if tuning else dataset_of(config, "train" if split == "train" else "val")
     for run in (config.run, base.run):  # engines name the classes, which the QAT stage writes where there is one
         write_classes(RunPaths(run).classes, data.class_names, data.colors)
     with (
@@ -108,8 +109,8 @@ def _score(config: Config, precision: Precision, base: Config, name: str, split:
         backend.open(_engine(base, backend, "fp32")) as fp32,
     ):
         prepare, classes = partial(normalize, cfg=config.data), config.model.num_classes
-        sessions = {config.run: session}
-        return evaluate(sessions, {FP32: fp32}, data, prepare, classes, task_of(config))[config.run]
+        sessions, groups = {config.run: session}, tuning.groups if tuning else None
+        return evaluate(sessions, {FP32: fp32}, data, prepare, classes, task_of(config), groups)[config.run]
 
 
 def _engine(config: Config, backend: Backend, precision: Precision) -> Bundle:

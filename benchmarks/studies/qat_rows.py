@@ -44,14 +44,14 @@ def parse(text: str) -> RowSpec:
     """
     form, *changes = text.split("+")
     kind, *arguments = form.split(":")
-    own: tuple[str, ...]
+    own: tuple[str, ...] = ("qat.keep=last",)  # the row is what was trained
     if kind in ("fp32", "fp32_extra") and not arguments:
-        own = ()
+        pass
     elif kind == "ptq" and len(arguments) in (1, 2):
-        own = "qat.approach=calibrate", "qat.epochs=0", f"qat.calibration.method={arguments[0]}"
+        own += "qat.approach=calibrate", "qat.epochs=0", f"qat.calibration.method={arguments[0]}"
         own += tuple(f"qat.calibration.percentile={value}" for value in arguments[1:])
     elif kind == "qat" and len(arguments) == 1:
-        own = (f"qat.approach={arguments[0]}",)
+        own += (f"qat.approach={arguments[0]}",)
     else:
         raise UserError(f"no row {text!r}", fix=f"rows: {FORMS}")
     kinds: dict[str, Kind] = {"fp32": "fp32", "fp32_extra": "fp32_extra", "ptq": "ptq", "qat": "qat"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +39,10 @@ class LabelledImages(Protocol):
     @property
     def colors(self) -> tuple[tuple[int, int, int], ...]:
         """RGB display colours by class index."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the samples, without reading them; those of one video begin alike, in the order of its frames."""
 
     def __len__(self) -> int: ...
 

@@ -19,6 +19,7 @@ from qat.data.base import NO_CLASS, LabelledImages, Sample
 from qat.data.custom import Custom, custom, palette
 from qat.data.files import missing_data, read_rgb
 from qat.data.transform import Kept
+from qat.data.tuning import By, TuningSet, held_aside, without_tuning
 
 Split = Literal["train", "val"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -43,6 +44,11 @@ class Classified:
     def colors(self) -> tuple[tuple[int, int, int], ...]:
         return palette(len(self.class_names))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Stems of the files."""
+        return tuple(path.stem for path, _ in self.files)
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -59,9 +65,25 @@ class Classified:
 def build_classified(cfg: DataConfig, split: Split, num_classes: int) -> LabelledImages:
     """The configured data set, centre-cropped to the configured size, limited to the configured number of images.
 
+    "train" is without the images that `build_classified_tuning` gives.
+
     Raises:
         UserError: the data is not under `cfg.root`, or has other classes than `num_classes` of them.
     """
+    whole = _whole(cfg, split, num_classes)
+    return whole if split == "val" else without_tuning(whole, cfg.tuning, _by(cfg))
+
+
+def build_classified_tuning(cfg: DataConfig, num_classes: int) -> TuningSet:
+    """The images that choices are made on: evenly spaced ones of train, unless `data.tuning.by` says otherwise."""
+    return held_aside(_whole(cfg, "train", num_classes), cfg.tuning, _by(cfg))
+
+
+def _by(cfg: DataConfig) -> By:
+    return "image" if cfg.tuning.by == "auto" else cfg.tuning.by
+
+
+def _whole(cfg: DataConfig, split: Split, num_classes: int) -> LabelledImages:
     limit = cfg.train_images if split == "train" else cfg.val_images
     source: Classified | Custom
     if cfg.name == "custom":

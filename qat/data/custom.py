@@ -32,7 +32,7 @@ class Custom:
         """
         Args:
             source: has `class_names`, `len()`, and `[index]` giving (image, label), where None stands for no label.
-                Maybe `colors` and `fingerprint()`.
+                Maybe `colors`, `names` and `fingerprint()`.
             reference: "file.py:function" that returned it.
             root: folder of the data, if the config names one.
             read_label: of the task.
@@ -48,6 +48,15 @@ class Custom:
             raise UserError(
                 f"data.factory: {reference} has {len(self.class_names)} class_names and {len(self.colors)} colors"
             )
+        self.names = tuple(map(str, getattr(source, "names", range(len(source)))))
+        if len(self.names) != len(source):
+            raise UserError(f"data.factory: {reference} has {len(source)} samples and {len(self.names)} names")
+
+    @property
+    def classifies(self) -> bool:
+        """The first sample's label is one class of the whole image: pictures, not frames."""
+        item = self._source[0]
+        return isinstance(item, tuple | list) and len(item) == 2 and item[1] is not None and np.ndim(item[1]) == 0
 
     def __len__(self) -> int:
         return len(self._source)
@@ -59,7 +68,7 @@ class Custom:
         if not isinstance(item, Sequence) or len(item) != 2:
             raise self._wrong(str(index), f"it is {type(item).__name__}, not a pair of image and label")
         image, label = item
-        return self._checked(image, label, str(index))
+        return self._checked(image, label, self.names[index])
 
     def fingerprint(self) -> str:
         """The data set's own; else of the Python file, the number of samples, and all files below `data.root`."""

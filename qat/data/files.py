@@ -41,6 +41,11 @@ class FileDataset:
         self.class_names, self.colors = class_names, colors
         self._pairs, self._read_label = tuple(pairs), read_label
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Stems of the image files."""
+        return tuple(pair.image.stem for pair in self._pairs)
+
     def __len__(self) -> int:
         return len(self._pairs)
 

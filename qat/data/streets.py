@@ -32,6 +32,7 @@ from qat.data.streets_still import (
 )
 
 GENERATOR_VERSION = 1  # raise it with every change that alters a picture: hashes of runs depend on it
+SPLITS = ("train", "val", "tuning")
 DEFAULT_SIZES = {"train": 1000, "val": 200}
 
 _PAINTERS: dict[str, Callable[[Canvas, Thing, Generator], None]] = {
@@ -61,7 +62,12 @@ class Streets:
     colors = COLORS
 
     def __init__(
-        self, split: Literal["train", "val"], height_px: int, width_px: int, size: int | None = None, seed: int = 0
+        self,
+        split: Literal["train", "val", "tuning"],
+        height_px: int,
+        width_px: int,
+        size: int | None = None,
+        seed: int = 0,
     ) -> None:
         self._split, self._seed = split, seed
         self._height_px, self._width_px = height_px, width_px
@@ -73,9 +79,14 @@ class Streets:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self._size:
             raise IndexError(f"sample {index} of {self._size}")
-        rng = np.random.default_rng((self._seed, ("train", "val").index(self._split), index))
+        rng = np.random.default_rng((self._seed, SPLITS.index(self._split), index))
         image, label = render(sample_scene(rng, self._height_px, self._width_px), rng)
-        return Sample(image, label, f"{self._split}_{index:06d}")
+        return Sample(image, label, self.names[index])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Split and number: no street follows another."""
+        return tuple(f"{self._split}_{index:06d}" for index in range(self._size))
 
     def fingerprint(self) -> str:
         return sha256_json([GENERATOR_VERSION, self._split, self._seed, self._size, self._height_px, self._width_px])

@@ -31,6 +31,12 @@ class Kept:
         self._cache: dict[int, Sample] = {}
         self._cacheable = CACHE_BYTES // (height_px * width_px * 4)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the samples that are kept."""
+        names = self._source.names
+        return tuple(names[index] for index in self._indices)
+
     def __len__(self) -> int:
         return len(self._indices)
 

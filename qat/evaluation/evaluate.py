@@ -15,7 +15,6 @@ from core.config import DataConfig
 from core.console import track
 from qat.data import LabelledImages, normalize
 from qat.data.base import Sample
-from qat.processes.distributed import global_sum, rank, world_size
 from qat.tasks import TASKS
 from qat.tasks.base import Answer, Task
 from qat.tasks.metrics import Score
@@ -54,23 +53,7 @@ def evaluate(
     return task.score(np.stack(found), dataset.class_names)
 
 
-def value_over_processes(
-    model: nn.Module,
-    dataset: LabelledImages,
-    data_cfg: DataConfig,
-    num_classes: int,
-    task: Task = TASKS["segmentation"],
-) -> float:
-    """The task's metric in percent as `evaluate` finds it; processes share the images, and all get the number."""
-    evidence = np.zeros((len(dataset), *task.evidence_shape(num_classes)), np.int32)
-    mine = _Every(dataset, rank(), world_size())
-    for index, (sample, answer) in zip(mine.indices, predictions(model, mine, data_cfg, task=task), strict=True):
-        evidence[index] = task.evidence(answer, sample.label, num_classes)
-    everyone = global_sum(torch.from_numpy(evidence).to(device_of(model))).cpu().numpy()
-    return float(task.values(everyone, np.ones((1, len(dataset))))[task.metric][0])
-
-
-class _Every:
+class Every:
     """Samples `first`, `first + step`, … of a data set."""
 
     def __init__(self, dataset: LabelledImages, first: int, step: int) -> None:
@@ -91,12 +74,20 @@ def predictions(
     task: Task = TASKS["segmentation"],
 ) -> Iterator[tuple[Sample, Answer]]:
     """Every sample with the answer that `model` gives to it; see `evaluate`."""
+    for samples, logits in outputs(model, dataset, data_cfg, batch_size):
+        labels: NDArray[Any] = np.stack([sample.label for sample in samples])
+        yield from zip(samples, task.answer(logits, labels), strict=True)
+
+
+def outputs(
+    model: Predictor, dataset: Samples, data_cfg: DataConfig, batch_size: int = 1
+) -> Iterator[tuple[list[Sample], Tensor]]:
+    """Batches of samples with the logits that `model` gives them, where the model computes."""
     device = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
     with _evaluation_mode(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for samples in track(_batches(dataset, batch_size), "evaluate", -(-len(dataset) // batch_size)):
             images = torch.from_numpy(np.stack([normalize(sample.image, data_cfg) for sample in samples]))
-            labels: NDArray[Any] = np.stack([sample.label for sample in samples])
-            yield from zip(samples, task.answer(model(images.to(device)), labels), strict=True)
+            yield samples, model(images.to(device))
 
 
 def _batches(dataset: Samples, size: int) -> Iterator[list[Sample]]:

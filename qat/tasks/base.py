@@ -14,6 +14,7 @@ from torch import Tensor
 from core.config import Config
 from core.interval import Interval
 from qat.data.base import LabelledImages, Sample
+from qat.data.tuning import TuningSet
 from qat.tasks.bootstrap import interval
 from qat.tasks.losses import Loss
 from qat.tasks.metrics import Score
@@ -43,6 +44,9 @@ class Task(Protocol):
 
     def dataset(self, config: Config, split: Literal["train", "val"]) -> LabelledImages:
         """The images of a split, with labels."""
+
+    def tuning(self, config: Config) -> TuningSet:
+        """The images that choices are made on, with labels where there are some."""
 
     def loss(self, config: Config) -> Loss:
         """What training minimises where the network brings no loss of its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,22 +16,30 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @lru_cache(maxsize=4)
-def multiplicities(images: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """How often each image is in each resample: float64 (resamples, images), shared; rows sum to `images`."""
-    generator = np.random.default_rng((seed, images))
-    return generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
+def multiplicities(units: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+    """How often each image, or group, is in each resample: float64 (resamples, units), shared; rows sum to `units`."""
+    generator = np.random.default_rng((seed, units))
+    return generator.multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
 
 
-def interval(statistic: Statistic, images: int, seed: int) -> Interval:
+def interval(
+    statistic: Statistic, images: int, seed: int, groups: Sequence[int] | None = None, looks: int = 1
+) -> Interval:
     """A statistic over images with its percentile interval (Efron and Tibshirani, 1993, chapter 13).
 
     Args:
         statistic: from weights (k, images) to k values; paired differences take both networks in one call.
+        groups: the number of each image's group, from 0; groups are resampled whole, as images of one video are alike.
+            None resamples image by image.
+        looks: intervals that the same question is asked of; each then covers 1 - 0.05 / looks (Bonferroni).
     """
     value = float(statistic(np.ones((1, images)))[0])
-    if images == 1:
+    member = np.arange(images) if groups is None else np.asarray(groups)
+    units = int(member.max()) + 1
+    if units == 1:
         return Interval(value, value, value)
-    low, high = np.nanpercentile(statistic(multiplicities(images, seed)), (2.5, 97.5))
+    weights = multiplicities(units, seed, RESAMPLES * looks)[:, member]
+    low, high = np.nanpercentile(statistic(weights), (2.5 / looks, 100 - 2.5 / looks))
     return Interval(value, min(float(low), value), max(float(high), value))
 
 

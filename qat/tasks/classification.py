@@ -12,7 +12,8 @@ from torch import Tensor
 from core.config import Config
 from core.errors import UserError
 from qat.data.base import NO_CLASS, LabelledImages, Sample
-from qat.data.classified import build_classified
+from qat.data.classified import build_classified, build_classified_tuning
+from qat.data.tuning import TuningSet
 from qat.tasks.base import Answer, Evidence, Shown, intervals
 from qat.tasks.losses import ClassificationLoss, Loss
 from qat.tasks.metrics import Score, require_class
@@ -33,6 +34,9 @@ class Classification:
 
     def dataset(self, config: Config, split: Literal["train", "val"]) -> LabelledImages:
         return build_classified(config.data, split, config.model.num_classes)
+
+    def tuning(self, config: Config) -> TuningSet:
+        return build_classified_tuning(config.data, config.model.num_classes)
 
     def loss(self, config: Config) -> Loss:
         return ClassificationLoss(config.model.output)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +18,23 @@ from qat.data.base import IGNORE
 def classes_of(logits: Tensor) -> Tensor:
     """The class with the largest logit: (N, C, H, W) to int64 (N, H, W); the first of equal ones."""
     return logits.max(dim=1).indices  # argmax over a strided dimension is several times slower on CPUs
+
+
+def divergence(reference: Tensor, output: Tensor) -> tuple[float, float]:
+    """KL divergence of the softmax over dimension 1 from the reference's: its sum in nats, and over how many positions.
+
+    One channel alone is taken as a logit, whose softmax is over it and its complement.
+    """
+    log_a, log_b = _log_softmax(reference.double()), _log_softmax(output.double())
+    positions = reference.numel() / (reference.shape[1] if reference.ndim > 1 else 1)
+    return float((log_a.exp() * (log_a - log_b)).sum()), positions
+
+
+def _log_softmax(values: Tensor) -> Tensor:
+    channels = values if values.ndim > 1 else values[:, None]
+    if channels.shape[1] == 1:
+        channels = torch.cat([channels, torch.zeros_like(channels)], 1)
+    return torch.log_softmax(channels, 1)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.config import Config
 from core.errors import UserError
-from qat.data import build_dataset
+from qat.data import TuningSet, build_dataset, build_tuning
 from qat.data.base import IGNORE, LabelledImages, Sample
 from qat.models.outputs import upsample
 from qat.tasks.base import Answer, Evidence, Shown, intervals
@@ -31,6 +31,9 @@ class Segmentation:
 
     def dataset(self, config: Config, split: Literal["train", "val"]) -> LabelledImages:
         return build_dataset(config.data, split, seed=config.seed)
+
+    def tuning(self, config: Config) -> TuningSet:
+        return build_tuning(config.data, seed=config.seed)
 
     def loss(self, config: Config) -> Loss:
         return SegmentationLoss(config.train, config.model.output)

@@ -1,4 +1,4 @@
-"""Early stopping: score the network after every epoch, keep the best weights, end when no epoch beats them any more."""
+"""Score the network after every epoch, keep the best weights, and end when no epoch beats them any more."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from qat.training.hooks import NoHooks
 class BestEpoch(NoHooks):
     """The best epoch so far and its weights, both part of checkpoints."""
 
-    def __init__(self, model: nn.Module, score: Callable[[], float], patience: int) -> None:
+    def __init__(self, model: nn.Module, score: Callable[[], float], patience: int | None) -> None:
         """
         Args:
             score: of the model as it is, higher is better; the same in every process.
-            patience: epochs in a row without a new best after which training stops.
+            patience: epochs in a row without a new best after which training stops; None for any.
         """
         self.model, self.score, self.patience = model, score, patience
         self.best = -float("inf")
@@ -28,7 +28,7 @@ class BestEpoch(NoHooks):
     @property
     def stopped(self) -> bool:
         """Whether the last `patience` epochs brought nothing."""
-        return self.waited >= self.patience
+        return self.patience is not None and self.waited >= self.patience
 
     def on_epoch_end(self, epoch: int) -> Mapping[str, float]:
         """Score, and remember the weights of a new best."""
@@ -38,7 +38,7 @@ class BestEpoch(NoHooks):
             self.weights = {name: _copied(value) for name, value in self.model.state_dict().items()}
         else:
             self.waited += 1
-        return {"val_score": score, "best_val_score": self.best}
+        return {"tuning_score": score, "best_tuning_score": self.best}
 
     def adopt(self) -> None:
         """Give the model the best weights; without an epoch behind it, it stays as it is."""

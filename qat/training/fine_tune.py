@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 from torch import nn
 
 from core.config import Config
 from qat.data.loader import TrainingBatches
-from qat.evaluation.evaluate import value_over_processes
-from qat.tasks import dataset_of, task_of
+from qat.tasks import dataset_of
 from qat.training.distill import distilled
 from qat.training.hooks import Hooks
 from qat.training.model_loss import build_loss
@@ -18,16 +17,23 @@ from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
 
 
-def fine_tune(model: nn.Module, teacher: nn.Module, ranges: Hooks, config: Config, plan: TrainPlan) -> None:
+def fine_tune(
+    model: nn.Module,
+    teacher: nn.Module,
+    ranges: Hooks,
+    config: Config,
+    plan: TrainPlan,
+    score: Callable[[], float] | None,
+) -> None:
     """Train `model` in place; it ends with the weights that the recipe chooses, which are those in `plan.weights`.
 
     Args:
         model: with quantizers, or in float.
         teacher: the FP32 network, for distillation.
         ranges: what moves quantizers and BatchNorm between steps (`qat.calibration.approaches`).
+        score: of `model` as it is, higher is better; the best epoch by it is kept. None keeps the last one.
     """
-    train, val = (dataset_of(config, split) for split in ("train", "val"))
-    score = partial(value_over_processes, model, val, config.data, config.model.num_classes, task_of(config))
+    train = dataset_of(config, "train")
     recipe = Recipe(model, config.qat, ranges, score)
     with distilled(build_loss(config), model, teacher, config.qat.distill) as loss:
         fit(model, TrainingBatches.of_qat(train, config), loss, plan, recipe)

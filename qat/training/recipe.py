@@ -15,13 +15,13 @@ from qat.training.weight_average import WeightAverage
 
 
 class Recipe(NoHooks):
-    """The approach's hooks with `qat.ema_decay` and `qat.early_stop_epochs` around them."""
+    """The approach's hooks with `qat.ema_decay` and the choice of the best epoch around them."""
 
-    def __init__(self, model: nn.Module, config: QatConfig, ranges: Hooks, score: Callable[[], float]) -> None:
-        """`score` is the validation score of the model as it is; it is called only for early stopping."""
+    def __init__(self, model: nn.Module, config: QatConfig, ranges: Hooks, score: Callable[[], float] | None) -> None:
+        """`score` is the tuning score of the model as it is, by which an epoch is chosen; None keeps the last one."""
         self.ranges = ranges
         self.average = None if config.ema_decay is None else WeightAverage(model, config.ema_decay)
-        self.best = None if config.early_stop_epochs is None else BestEpoch(model, score, config.early_stop_epochs)
+        self.best = None if score is None else BestEpoch(model, score, config.early_stop_epochs)
         own = {"ranges": ranges, "average": self.average, "best": self.best}
         self.parts: dict[str, Hooks] = {name: part for name, part in own.items() if part is not None}
 

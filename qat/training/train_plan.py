@@ -90,7 +90,7 @@ class TrainPlan:
 
     @classmethod
     def of_qat(cls, config: Config, paths: RunPaths) -> TrainPlan:
-        """Fine-tuning with quantizers: SGD with the cosine schedule."""
+        """Fine-tuning with quantizers, by the cosine schedule."""
         section, device = config.qat, device_for(config.device)
         return cls(
             stage="qat",
@@ -101,6 +101,7 @@ class TrainPlan:
             weight_decay=section.weight_decay,
             weights=paths.qat_checkpoint,
             metrics=paths.metrics,
+            optimizer=section.optimizer,
             schedule="cosine",
             warmup_steps=section.warmup_steps,
             clip_norm=section.clip_norm,

@@ -7,13 +7,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qat.sensitivity.measure.bootstrap import measured
 from qat.sensitivity.types import Measured
 from qat.sensitivity.user.batch import logits_of
+from qat.tasks.metrics import divergence
 
 LARGEST_DB = 200.0  # of outputs that do not differ at all
 
@@ -50,25 +49,16 @@ def _divergence(values: Values, weights: Weights) -> Weights:
 def distance(reference: Any, output: Any) -> dict[str, float]:
     """Sums over the outputs of one image, so that those of more images can be added; the softmax is over dimension 1.
 
-    One channel alone is taken as a logit, whose softmax is over it and its complement.
-
     Args:
         reference, output: of the float network and of the quantized one, as the network returned them.
     """
     a, b = logits_of(reference).double(), logits_of(output).double()
-    log_a, log_b = _log_softmax(a), _log_softmax(b)
+    diverged, positions = divergence(a, b)
     return {
         "signal": float((a * a).sum()),
         "noise": float(((a - b) ** 2).sum()),
         "other": float((b * b).sum()),
         "product": float((a * b).sum()),
-        "divergence": float((log_a.exp() * (log_a - log_b)).sum()),
-        "positions": a.numel() / (a.shape[1] if a.ndim > 1 else 1),
+        "divergence": diverged,
+        "positions": positions,
     }
-
-
-def _log_softmax(values: Tensor) -> Tensor:
-    channels = values if values.ndim > 1 else values[:, None]
-    if channels.shape[1] == 1:
-        channels = torch.cat([channels, torch.zeros_like(channels)], 1)
-    return torch.log_softmax(channels, 1)

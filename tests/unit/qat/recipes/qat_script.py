@@ -113,7 +113,8 @@ class Run:
     def start(self, kill_at: int | None = None, stop_at: int | None = None) -> Interruptible:
         """Train, from the last checkpoint where there is one."""
         ranges = prepare(self.model, self.config, [Images(0)[index][0].unsqueeze(0) for index in range(4)])
-        recipe = Interruptible(self.model, self.config, ranges, self.score)
+        score = None if self.config.early_stop_epochs is None else self.score
+        recipe = Interruptible(self.model, self.config, ranges, score)
         recipe.kill_at, recipe.stop_at = kill_at, stop_at
         own = PIDNetLoss(TrainConfig(epochs=1, crop_height_px=16, crop_width_px=16))
         with distilled(own, self.model, self.teacher, self.config.distill) as loss:

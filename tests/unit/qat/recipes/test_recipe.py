@@ -143,7 +143,7 @@ def test_best_epoch_is_kept_and_patience_ends_the_training():
         values = best.on_epoch_end(epoch)
         stopped.append(best.stopped)
     assert stopped == [False, False, False, True]
-    assert values == {"val_score": 3.0, "best_val_score": 3.0}
+    assert values == {"tuning_score": 3.0, "best_tuning_score": 3.0}
     best.adopt()
     assert model.weight.item() == 1
 

@@ -1,0 +1,1 @@
+"""The climb from PTQ to QAT, cheap steps first, to the first engine that keeps the accuracy."""
