@@ -94,7 +94,7 @@ class Evaluator:
         """
         self._tuning, self._data, self._classes, self.task = tuning, data, num_classes, task
         self._mine = Every(tuning.dataset, rank(), world_size())
-        self._logits = [logits.cpu().float().clone() for _, logits in outputs(reference, self._mine, data)]
+        self._logits = [logits.float().clone() for _, logits in outputs(reference, self._mine, data)]
         self.fp32 = self._answers(iter(self._logits))
         self.labelled = any(task.labelled(tuning.dataset[index]) for index in range(len(tuning)))
 
@@ -105,7 +105,7 @@ class Evaluator:
 
     def answers(self, network: Predictor) -> Answers:
         """Run `network` on every tuning image; several processes share the images and all get all answers."""
-        return self._answers(logits.cpu().float() for _, logits in outputs(network, self._mine, self._data))
+        return self._answers(logits.float() for _, logits in outputs(network, self._mine, self._data))
 
     def score(self, answers: Answers) -> Score:
         """Over all images."""
