@@ -61,7 +61,7 @@ def test_where_labels_are_wrong_ptq_ships_bit_for_bit(uneven_weights, caplog, la
     assert "the PTQ network ships" in caplog.text
     if labels == "swapped_labels":  # the tuning split says that this is a gain; fidelity to FP32 does not
         assert decision["qat_minus_ptq"]["metric"]["low"] > 0
-    assert score(config, PATHS.refused_checkpoint).miou < score(config, PATHS.qat_checkpoint).miou - 1
+    assert score(config, PATHS.refused_checkpoint).value < score(config, PATHS.qat_checkpoint).value - 1
     shipped = [sha256_file(path) for path in (PATHS.plan, PATHS.trained_onnx, PATHS.qdq_onnx)]
     pipeline.ensure(load_config(CONFIG, [*own, "qat.epochs=0"]))
     assert read_json(PATHS.decision)["ships"] == "ptq"

@@ -160,7 +160,7 @@ SMALL = [
 
 def write_example(root):
     generator = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 2)):
+    for split, count in (("train", 12), ("val", 2)):
         for kind in ("images", "masks"):
             (root / split / kind).mkdir(parents=True)
         for index in range(count):
