@@ -14,9 +14,23 @@ def test_input_order_does_not_matter():
     assert quantized(graph, RULE) == {("x", "y")}
 
 
-def test_of_two_conv_branches_the_shortcut_is_quantized():
-    graph = net("s = Conv(x, ws)\na = Conv(x, w)\nr = Relu(a)\nc = Conv(r, w2)\ny = Add(c, s)", "y")
+@pytest.mark.parametrize("inputs", ["c, s", "s, c"])
+def test_of_two_conv_branches_the_shortcut_is_quantized(inputs):
+    graph = net(f"s = Conv(x, ws)\na = Conv(x, w)\nr = Relu(a)\nc = Conv(r, w2)\ny = Add({inputs})", "y")
     assert quantized(graph, RULE) == {("s", "y")}
+
+
+@pytest.mark.parametrize("inputs", ["c, s", "s, c"])
+def test_a_weight_that_both_branches_share_is_no_ancestor(inputs):
+    graph = net(f"s = Conv(x, w)\na = Conv(x, w2)\nr = Relu(a)\nc = Conv(r, w)\ny = Add({inputs})", "y")
+    assert quantized(graph, RULE) == {("s", "y")}
+
+
+@pytest.mark.parametrize("inputs", ["c, s", "s, c"])
+def test_the_distance_is_that_of_the_shortest_way(inputs):
+    short = "a = Relu(x)\nb = Relu(a)\nm = Add(b, x)\nc = Conv(m, w)"  # 2 operators from x, or 4 by way of a
+    graph = net(f"{short}\np = Relu(x)\nq = Relu(p)\ns = Conv(q, w2)\ny = Add({inputs})", "y")
+    assert {edge for edge in quantized(graph, RULE) if edge[1] == "y"} == {("c", "y")}
 
 
 def test_conv_branch_may_end_in_batch_norm_and_activation():
