@@ -1,4 +1,4 @@
-"""The way from a network to timed INT8 engines from Python, without a run folder: docs/api.md walks through it.
+"""The way from a network to timed INT8 engines from Python, without a run folder: docs/reference/api.md walks through it.
 
     quantize → calibrate → save ─┐
                                  ├─▶ apply → build → benchmark
@@ -49,7 +49,7 @@ def calibrate_onnx(
         network: float, with static shapes or a dynamic batch.
         images: network inputs, float32 (1, C, H, W) each.
         folder: both files are written there.
-        method: turns what was observed into a range (docs/qat.md).
+        method: turns what was observed into a range (docs/guides/qat.md).
 
     Raises:
         UserError: the file is quantized already, the images do not fit it, or there is nothing to quantize.
@@ -62,7 +62,7 @@ def apply(network: Path, plan: Path, out: Path, target: str) -> Path:
 
     Args:
         network, plan: the two files that `save` or `calibrate_onnx` wrote.
-        target: qdq, tensorrt, openvino or onnxruntime (docs/placement.md).
+        target: qdq, tensorrt, openvino or onnxruntime (docs/reference/placement.md).
 
     Raises:
         UserError: no such target, or the plan belongs to another network.
@@ -76,7 +76,7 @@ def build(graph: Path, out: Path, backend: str, precision: Precision = "int8", t
 
     Args:
         graph: the Q/DQ graph of the backend's target for "int8"; the float network for other precisions.
-        backend: openvino, onnxruntime or a TensorRT (docs/engines.md).
+        backend: openvino, onnxruntime or a TensorRT (docs/reference/engines.md).
         threads: of CPU engines.
 
     Raises:

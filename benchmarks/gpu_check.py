@@ -4,7 +4,7 @@ python benchmarks/gpu_check.py
 
 Parts: the pipeline on CUDA, PIDNet-S engines with latency and mIoU, their layers, the cost of a training step, the GPU
 tests. Each part is a command of this project in a process of its own: one that fails, crashes or hangs is a row of the
-result. `gpu-check.json` and `gpu-check.md`, a section for docs/results.md, are written into the run's results.
+result. `gpu-check.json` and `gpu-check.md`, a section for docs/evidence/results.md, are written into the run's results.
 """
 
 from __future__ import annotations

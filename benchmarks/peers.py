@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise GateMissed(
             "our INT8 does not hold against the baselines",
             why="; ".join(missed),
-            fix="see which layers differ with `python -m deploy inspect` on both bundles, and docs/peers.md",
+            fix="see which layers differ with `python -m deploy inspect` on both bundles, and docs/guides/peers.md",
         )
 
 

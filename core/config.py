@@ -292,7 +292,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         found = problems(error, Config)
         of_set = not set(found) & set(of_file)
         what = f"{blamed(overrides, found)} is not valid" if overrides and of_set else f"{path} is not a valid config"
-        raise UserError(what, why="; ".join(found), fix="see docs/config.md") from error
+        raise UserError(what, why="; ".join(found), fix="see docs/reference/config.md") from error
 
 
 def _problems(raw: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The config section `deploy.tensorrt`; docs/engines.md says more about each key."""
+"""The config section `deploy.tensorrt`; docs/reference/engines.md says more about each key."""
 
 from __future__ import annotations
 

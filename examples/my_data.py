@@ -30,7 +30,7 @@ class Pairs:
     def __init__(self, folder: Path) -> None:
         self.images = sorted(path for path in folder.glob("images/*") if path.suffix in (".jpg", ".png"))
         self.masks = [folder / "masks" / f"{path.stem}.png" for path in self.images]
-        self.names = [path.stem for path in self.images]  # may be left out; see docs/data.md
+        self.names = [path.stem for path in self.images]  # may be left out; see docs/guides/data.md
 
     def __len__(self) -> int:
         return len(self.images)

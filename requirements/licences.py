@@ -1,6 +1,6 @@
-"""Print docs/licences.md: the licence of every installed package that the requirements bring.
+"""Print docs/reference/licences.md: the licence of every installed package that the requirements bring.
 
-python requirements/licences.py > docs/licences.md
+python requirements/licences.py > docs/reference/licences.md
 """
 
 from __future__ import annotations

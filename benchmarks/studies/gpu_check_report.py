@@ -1,4 +1,4 @@
-"""The record of a GPU check, and its Markdown section for docs/results.md."""
+"""The record of a GPU check, and its Markdown section for docs/evidence/results.md."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 Rounding and clipping shift the mean of an output channel; activations and later layers do not average that away.
 Every layer sees the float network's inputs, so one run over the pictures gives all errors, exact for each layer alone.
 Method: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019 (empirical
-form). Measured gains are in docs/quantize.md.
+form). Measured gains are in docs/guides/quantize.md.
 
 Look-alike left alone: an operator whose weight stays float on the target.
 """

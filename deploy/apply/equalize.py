@@ -7,7 +7,7 @@ Equal because each output channel reads one input channel, and zero padding stay
 a hundredfold in range; with one scale the small ones keep no bits. Where the input is the result of a convolution, of
 its Relu or of nothing in between, and nobody else reads it, s is folded into that convolution instead.
 Method: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, with measured
-ranges in place of weights' ranges. Gains are in docs/quantize.md.
+ranges in place of weights' ranges. Gains are in docs/guides/quantize.md.
 
 Look-alikes left alone: grouped convolutions that read several channels, and ranges that differ by less than `LEAST`.
 """

@@ -25,7 +25,7 @@ LOW_DISK_MIB = 10 << 10  # an environment with CUDA, a run and its engines take 
 LOW_MEMORY_MIB = 4 << 10
 USUAL_FOLDERS = ("data", "../data", "/data", "~/data")
 
-# Folders that tell a data set by its layout; see docs/data.md.
+# Folders that tell a data set by its layout; see docs/guides/data.md.
 LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
     "camvid": (("train", "trainannot"),),
     "camvid_original": (("701_StillsRaw_full", "LabeledApproved_full"), ("images", "labels")),
@@ -133,7 +133,7 @@ def _backend(name: str) -> Iterable[tuple[Finding, bool, bool]]:
 
 
 def _rtx_int8() -> Iterable[Finding]:
-    """Why INT8 does not pay on TensorRT-RTX, where it is installed; see docs/engines.md."""
+    """Why INT8 does not pay on TensorRT-RTX, where it is installed; see docs/reference/engines.md."""
     if missing_package("tensorrt_rtx") is None:
         why = (
             "its INT8 convolutions write float: the INT8 engine of PIDNet-S moves 1.5 times the bytes of FP16 (RTX 1.7)"
@@ -149,7 +149,7 @@ def _data(folders: Sequence[Path], configs: Path) -> Iterable[Finding]:
         hits = (path for path in candidates if any(all((path / part).is_dir() for part in pair) for pair in layouts))
         hit = next(hits, None)
         if hit is None:
-            fix = "see docs/data.md, then `make bench DATA=folder`"
+            fix = "see docs/guides/data.md, then `make bench DATA=folder`"
             yield Finding("data", name, "optional", "not in data.root of a config nor in the usual folders", fix)
         else:
             yield Finding("data", name, "ok", str(hit))

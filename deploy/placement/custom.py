@@ -15,7 +15,7 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     Raises:
         UserError: no such file, an error while it runs, or `RULES` is no tuple of `Rule`.
     """
-    fix = "see docs/placement.md and examples/custom_rule.py"
+    fix = "see docs/reference/placement.md and examples/custom_rule.py"
     module = load_module(path, "placement.custom", fix)
     rules = getattr(module, "RULES", None)
     if not isinstance(rules, tuple) or not rules or not all(isinstance(rule, Rule) for rule in rules):

@@ -94,7 +94,7 @@ def placement(
                 raise UserError(
                     f"placement rule {rule.name}: match({node.name}) returned {type(verdict).__name__} {verdict!r:.40}",
                     why="a verdict is Match, Move, Keep, Skip or None",
-                    fix="see docs/placement.md",
+                    fix="see docs/reference/placement.md",
                 )
     for node, rule, match in granted:
         draft.grant(node, rule, match)

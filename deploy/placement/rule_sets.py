@@ -29,7 +29,7 @@ from deploy.placement.rules import (
 from deploy.placement.rules.base import Rule
 
 # PIDNet-S on OpenVINO: the rules that are not here cost 0 to 0.4 % of the time together and gain nothing, while
-# residual-add gains 2.6 % (table in docs/placement.md). The others hold on any engine.
+# residual-add gains 2.6 % (table in docs/reference/placement.md). The others hold on any engine.
 _OPENVINO: tuple[Rule, ...] = (
     weighted.RULE,
     products.RULE,

@@ -124,7 +124,7 @@ def flat(root: Path | None, split: Split, num_classes: int) -> Classified:
             raise UserError(
                 f"{path} has no class",
                 why=f"its name does not begin with a class index below {num_classes} and an underscore",
-                fix="name the files as docs/data.md says, or set model.num_classes",
+                fix="name the files as docs/guides/data.md says, or set model.num_classes",
             )
         names[int(found[1])] = found[2]
         files.append((path, int(found[1])))

@@ -76,7 +76,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         raise UserError(
             f"{path} is not a label map",
             why=f"it has {channels} channel(s) of {grey.dtype}; class indices are one channel of uint8",
-            fix="use the label file of the layout in docs/data.md, not its coloured picture",
+            fix="use the label file of the layout in docs/guides/data.md, not its coloured picture",
         )
     return np.asarray(grey, np.uint8)
 
@@ -90,7 +90,7 @@ def checked_classes(label: NDArray[np.uint8], table: NDArray[np.int16], path: Pa
         raise UserError(
             f"{path} holds label values that the data set does not have: {_short(values)}",
             why=f"allowed are {_short(allowed)}",
-            fix="check that the file is an index map of this data set (docs/data.md) and not one of another",
+            fix="check that the file is an index map of this data set (docs/guides/data.md) and not one of another",
         )
     return np.asarray(mapped, np.uint8)
 

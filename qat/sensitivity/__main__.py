@@ -12,7 +12,7 @@ ABOUT = "Find the layers of a network that suffer from INT8, and those that must
 
 
 def main() -> int:
-    """Parse the command line and run the analysis; see docs/sensitivity.md for the exit codes."""
+    """Parse the command line and run the analysis; see docs/guides/sensitivity.md for the exit codes."""
     parser = argparse.ArgumentParser(description=ABOUT)
     parser.add_argument("--config", type=Path, default=Path("config.yaml"), metavar="FILE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

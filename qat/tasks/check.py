@@ -35,5 +35,5 @@ def require_readable(dataset: LabelledImages, split: str, task: Task, *, labels:
         raise UserError(
             f"none of the {task.answers} of split {split} has a class",
             why=f"the labels of its {len(dataset)} images hold nothing but the value that means none",
-            fix="check that the labels belong to this data set (docs/data.md)",
+            fix="check that the labels belong to this data set (docs/guides/data.md)",
         )

@@ -60,6 +60,6 @@ class UserLoss:
             raise UserError(
                 f"model.loss: {self.reference} returned {type(found).__name__}",
                 why="it must return one number as a tensor, or such by name, one of them called loss",
-                fix="see docs/config.md",
+                fix="see docs/reference/config.md",
             )
         return {name: torch.as_tensor(value).reshape(()) for name, value in losses.items()}

@@ -1,6 +1,6 @@
 """Hostile input: JSON values and bytes that differ from sound ones in a few places, and how much of it a test draws.
 
-FUZZ_SCALE=25 in the environment draws 25 times as many examples, other ones on every run (docs/testing.md).
+FUZZ_SCALE=25 in the environment draws 25 times as many examples, other ones on every run (docs/evidence/testing.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/placement.md lists the rules and rule sets that exist."""
+"""docs/reference/placement.md lists the rules and rule sets that exist."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.placement.rule_sets import RULE_SETS
 from deploy.placement.rules import OTHERS, RULES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "placement.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "placement.md").read_text(encoding="utf-8")
 
 
 def test_every_rule_has_a_row() -> None:

@@ -19,8 +19,8 @@ def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield from keys_of(sections[0], f"{prefix}{name}.") if sections else ()
 
 
-PAGE = (Path(__file__).parents[2] / "docs/sensitivity.md").read_text(encoding="utf-8")
-KEYS = {key for key in keys_of(SensitivityConfig) if not key.startswith("calibration.")}  # docs/config.md has these
+PAGE = (Path(__file__).parents[2] / "docs/guides/sensitivity.md").read_text(encoding="utf-8")
+KEYS = {key for key in keys_of(SensitivityConfig) if not key.startswith("calibration.")}  # docs/reference/config.md has these
 KEYS -= {"search", "recover"}  # sections, whose keys are listed
 
 

@@ -152,7 +152,7 @@ def require_tolerance(rows: Iterable[Row], tolerance: float) -> None:
         raise GateMissed(
             f"INT8 loses more than {tolerance:g} points",
             why="; ".join(missed),
-            fix="give more pictures, keep layers in float with --skip, or fine-tune the network (docs/qat.md)",
+            fix="give more pictures, keep layers in float with --skip, or fine-tune the network (docs/guides/qat.md)",
         )
 
 

@@ -78,7 +78,7 @@ class Findings:
 
 
 def to_json(found: Findings) -> dict[str, Any]:
-    """`found` as JSON values; documented in docs/sensitivity.md."""
+    """`found` as JSON values; documented in docs/guides/sensitivity.md."""
     values = asdict(found)
     by_name = {group.name: asdict(group) for group in found.groups}
     ranking = values.pop("ranking")

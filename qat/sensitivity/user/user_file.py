@@ -25,7 +25,7 @@ from qat.models.tensor_file import reason_of
 from qat.sensitivity.config import SensitivityConfig
 
 REQUIRED = ("get_model", "get_data_loader", "get_criterion", "get_optimizer")
-DOCS = "docs/sensitivity.md has the functions and their parameters"
+DOCS = "docs/guides/sensitivity.md has the functions and their parameters"
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 Split = Literal["train", "val"]
 

@@ -1,4 +1,4 @@
-"""docs/config.md names every key of the schema with its default, and nothing else."""
+"""docs/reference/config.md names every key of the schema with its default, and nothing else."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from core.config import Config, section_dict
 
-PAGE = Path(__file__).parents[3] / "docs" / "config.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "config.md"
 ROW = re.compile(r"^\| `([\w.]+)` \| (.+?) \| .+ \|$", re.MULTILINE)
 REQUIRED = "required"
 

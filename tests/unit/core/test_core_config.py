@@ -126,7 +126,7 @@ def test_every_new_name_is_a_key() -> None:
 def test_every_error_is_named_at_once(write: Write) -> None:
     text = refusal(write(MINIMAL), "train.lr=-1", "deploy.opset=11", "bench.rounds=0")
     assert all(f"{key} must be " in text for key in ("train.lr", "deploy.opset", "bench.rounds"))
-    assert "docs/config.md" in text
+    assert "docs/reference/config.md" in text
 
 
 def test_set_changes_one_value(write: Write) -> None:

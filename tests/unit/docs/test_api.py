@@ -1,4 +1,4 @@
-"""docs/api.md: its example runs as it stands, and the way without PyTorch ends in the same engine."""
+"""docs/reference/api.md: its example runs as it stands, and the way without PyTorch ends in the same engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import UserError
 from deploy.plan.plan import read_plan
 from deploy.targets import get_backend
 
-PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "api.md"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The commands of docs/quantize.md, run as they stand on a small network."""
+"""The commands of docs/guides/quantize.md, run as they stand on a small network."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from deploy.apps.quantize.options import PRESETS
 from tests.faults.commands import call
 from tests.nets.picture_nets import network, pictures
 
-PAGE = (Path(__file__).parents[3] / "docs" / "quantize.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "guides" / "quantize.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 RANGES = {"image": 2.5, "features": 4.0, "r2": 3.0, "sum": 6.0, "c3": 5.0}
 
