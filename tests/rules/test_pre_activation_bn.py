@@ -24,6 +24,7 @@ def test_fires_behind_a_convolution_that_somebody_else_reads_too():
     [
         ("c = Conv(x, w)\nn = BatchNormalization(c)\ny = Conv(n, w2)", "folded into the convolution before it"),
         ("n = BatchNormalization(x)\ny = Sigmoid(n)", "no INT8 layer reads its result"),
+        ("n = BatchNormalization(x)\nm = Mul(n, z)\ny = Conv(m, w)", "no INT8 layer reads its result"),
     ],
 )
 def test_skips_say_why(text, why):
