@@ -16,7 +16,7 @@ CLASSIFIED = ("folders", "flat")  # data sets whose images have one class each
 
 
 class TuningConfig(Section):
-    """The part of train that choices are made on. Nothing is trained or calibrated on it; docs/guides/data.md says how."""
+    """The part of train that choices are made on. Nothing else reads it; see docs/guides/data.md."""
 
     by: Literal["auto", "sequence", "block", "image"] = "auto"  # auto: what the names and labels suggest
     share: float = Field(default=0.15, gt=0, le=0.5)  # of the training images, at least
@@ -28,7 +28,7 @@ class TuningConfig(Section):
 class DataConfig(Section):
     """Images and their labels. Sides are what the engine sees; PIDNet wants multiples of 8.
 
-    `custom` calls `factory` ("file.py:function") with `root` and `split`; it returns the data set (docs/guides/data.md).
+    `custom` calls `factory` ("file.py:function") with `root` and `split`; it returns the data (docs/guides/data.md).
     """
 
     name: Literal["streets", "camvid", "camvid_original", "cityscapes", "folders", "flat", "custom"] = "streets"
