@@ -1,4 +1,4 @@
-"""The way from a network to timed INT8 engines from Python, without a run folder: docs/reference/api.md walks through it.
+"""From a network to timed INT8 engines in Python, without a run folder: docs/reference/api.md walks through it.
 
     quantize → calibrate → save ─┐
                                  ├─▶ apply → build → benchmark

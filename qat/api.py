@@ -5,9 +5,9 @@
     ...                                     # optionally train it as any module; ranges stay fixed
     export(model, example, Path("qdq.onnx"))
 
-The configs are those of the YAML file (docs/reference/config.md). For ranges that move or are learned while training, `prepare`
-takes the place of `calibrate`: it does what `qat.approach` does before training, and returns hooks to call between the
-steps, as examples/training_loop.py does.
+The configs are those of the YAML file (docs/reference/config.md). For ranges that move or are learned while training,
+`prepare` takes the place of `calibrate`: it does what `qat.approach` does before training, and returns hooks to call
+between the steps, as examples/training_loop.py does.
 """
 
 from __future__ import annotations

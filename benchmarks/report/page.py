@@ -22,7 +22,6 @@ from core.artifacts import read_json, write_text
 from core.console import say
 from core.paths import RunPaths
 from core.templates import templates_in
-from qat.tasks import TASKS
 
 FILE_NAME = "report.html"
 
@@ -45,6 +44,8 @@ def render(found: Results) -> str:
     templates = templates_in(Path(__file__).parent)
     templates.filters |= {"signed": table.signed, "rgb": rgb, "stacked": stacked, "mhz": mhz}
     best, curves = fastest_int8(found.rows), load_if_any(CostCurves, found.run)
+    from qat.tasks import TASKS  # brings torch, which the command's help does not need
+
     told = verdict(found)
     sensitivity, comparison = of_run(found.run), load_if_any(Comparison, found.run)
     drawn = figures(found, best, curves, sensitivity)

@@ -89,7 +89,9 @@ def load_sensitivity_config(path: Path) -> SensitivityConfig:
         config = SensitivityConfig.model_validate_json(json.dumps(raw, default=str), strict=True)  # no true for 1
     except ValidationError as error:
         why = "; ".join(problems(error, SensitivityConfig))
-        raise UserError(f"{path} is not a valid config", why, fix="docs/guides/sensitivity.md lists the keys") from error
+        raise UserError(
+            f"{path} is not a valid config", why, fix="docs/guides/sensitivity.md lists the keys"
+        ) from error
     found = {key: _found(getattr(config, key), path.parent) for key in ("model_path", "data_path", "model_file")}
     config = config.model_copy(update=found)
     _refuse_lost_inputs(config)

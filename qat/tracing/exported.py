@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_unflatten
 
-from core.errors import UserError, last_line
+from core.errors import UserError
 from qat.tracing.inputs import Inputs
 
 _AUTO = torch.export.Dim.AUTO
@@ -44,7 +44,7 @@ def exported(model: nn.Module, example: Inputs, why_not_fx: str) -> fx.GraphModu
     else:
         raise UserError(
             f"neither torch.fx nor torch.export can trace {type(model).__name__}",
-            why=f"{why_not_fx}; {last_line(errors[-1])}",
+            why=why_not_fx,
             fix="move control flow that depends on tensor values out of forward()",
         ) from errors[-1]
     assert isinstance(graph, fx.GraphModule)
@@ -94,7 +94,7 @@ def _dynamic(value: Any) -> Any:
 def _quiet() -> Iterator[None]:
     logger = logging.getLogger("torch")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL + 1)  # errors are raised, and their records hold pages of the graph
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

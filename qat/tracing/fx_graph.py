@@ -148,7 +148,7 @@ def trace(
         tracer = Tracer(leaf, _defaults(model, given), given)
         traced = fx.GraphModule(model, tracer.trace(model), type(model).__name__)
     except UNTRACEABLE as error:
-        why = ": ".join(filter(None, (place_in_user_code(error), *str(error).splitlines()[:1])))
+        why = ": ".join(filter(None, (place_in_user_code(error), type(error).__name__, *str(error).splitlines()[:1])))
         if not may_export:
             raise UserError(f"torch.fx cannot trace {type(model).__name__}", why, FIX) from error
         traced = exported(model, example, why)

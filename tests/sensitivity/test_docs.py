@@ -20,7 +20,9 @@ def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 PAGE = (Path(__file__).parents[2] / "docs/guides/sensitivity.md").read_text(encoding="utf-8")
-KEYS = {key for key in keys_of(SensitivityConfig) if not key.startswith("calibration.")}  # docs/reference/config.md has these
+KEYS = {
+    key for key in keys_of(SensitivityConfig) if not key.startswith("calibration.")
+}  # docs/reference/config.md has these
 KEYS -= {"search", "recover"}  # sections, whose keys are listed
 
 

@@ -84,6 +84,6 @@ def test_bad_training_and_validation_files_are_found_before_training(qat, tmp_pa
 
 
 def test_a_picture_that_is_a_folder_is_named(qat, tmp_path):
-    (tmp_path / "data" / "train" / "train9.png").mkdir()
-    shutil.copy(tmp_path / "data" / "trainannot" / "train0.png", tmp_path / "data" / "trainannot" / "train9.png")
-    qat("run").refuses(2, "train9.png")
+    (tmp_path / "data" / "train" / "train99.png").mkdir()
+    shutil.copy(tmp_path / "data" / "trainannot" / "train0.png", tmp_path / "data" / "trainannot" / "train99.png")
+    qat("run").refuses(2, "train99.png")

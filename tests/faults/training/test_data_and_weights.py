@@ -41,7 +41,7 @@ def test_classes_of_network_and_data_must_agree(qat, tmp_path, classes, override
 @pytest.mark.parametrize("overrides", [[], TRAINED], ids=["fine-tuning", "training"])
 def test_labels_that_are_all_void(qat, tmp_path, split, overrides):
     all_void(tmp_path / "data" / f"{split}annot")
-    qat("run", *overrides).refuses(2, f"no pixel of split {split} has a class")
+    qat("run", *overrides).refuses(2, f"none of the pixels of split {split} has a class")
     assert not METRICS.exists()
 
 

@@ -92,7 +92,9 @@ def test_a_forward(qat, tmp_path, fault):
 def test_a_forward_that_cannot_be_traced(qat, tmp_path, fault):
     path = tmp_path / "net.py"
     path.write_text(MODEL.replace("FAULT", fault))
-    qat("run").refuses(2, "torch.fx cannot trace Net", f"net.py, line {line_of(path, fault)}, in forward")
+    qat("run").refuses(
+        2, "neither torch.fx nor torch.export can trace Net", f"net.py, line {line_of(path, fault)}, in forward"
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS)
