@@ -76,9 +76,9 @@ def _show(found: Results, *, wide: bool) -> None:
     lines = [told.headline, *(f"  {check}" for check in told.checks)]
     print("\n".join(lines), end="\n\n")
     several = len(found.caveats) > 1 and not wide
-    table_of(found.rows, (engines if wide else summary)(found.rows)).print(
-        console, notes(found.rows, () if several else found.caveats)
-    )
+    shown = [row for row in found.rows if wide or row.status == "ok"]  # the notes name the others
+    table = table_of(shown, (engines if wide else summary)(found.rows))
+    table.print(console, notes(found.rows, () if several else found.caveats))
     if several:
         print(f"{len(found.caveats)} cautions (--wide shows them all): {found.caveats[0]}")
     print("", *lines, *next_steps(found, told.ship), sep="\n")

@@ -138,9 +138,13 @@ def table_of(rows: Sequence[Row], columns: Columns, left: int = 1) -> Table:
 
 
 def notes(rows: Iterable[Row], caveats: Iterable[str]) -> list[str]:
-    """One line for each engine that was not measured, saying why, then the caveats."""
-    absent = [f"{row.name}: {row.status}: {row.reason}" for row in rows if row.status != "ok"]
-    return [*absent, *(f"caution: {caveat}" for caveat in caveats)]
+    """One line for the engines of a backend that were not measured for the same reason, then the caveats."""
+    absent: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if row.status != "ok":
+            absent.setdefault((row.engine, row.status, row.reason), []).append(row.tool or row.precision)
+    lines = [f"{name} {', '.join(kinds)}: {status}: {reason}" for (name, status, reason), kinds in absent.items()]
+    return [*lines, *(f"caution: {caveat}" for caveat in caveats)]
 
 
 def comparison_notes(found: Comparison) -> list[str]:

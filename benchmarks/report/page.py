@@ -52,6 +52,7 @@ def render(found: Results) -> str:
     return templates.get_template("report.html.j2").render(
         results=found,
         verdict=told,
+        notes=table.notes(found.rows, ()),
         decisions=decisions(found),
         steps=next_steps(found, told.ship),
         best=best,
