@@ -6,6 +6,8 @@ import pytest
 from core.errors import UserError
 from deploy.checks.verify import verify, violations
 from deploy.graph import onnx_graph
+from deploy.placement.partial import ONE_SIDE
+from deploy.plan.plan import SkippedNode
 
 
 def first(graph, op):
@@ -237,3 +239,110 @@ def test_unequal_scales_in_a_group_are_noticed(exported):
     with pytest.raises(UserError, match="breaks 1 Q/DQ") as caught:
         verify(exported.placed, tied)
     assert "a group has one range" in caught.value.why
+
+
+def tied(exported, names):
+    """The plan, with these tensors in one group."""
+    group = {name: exported.plan.tensors[name].model_copy(update={"group": "both"}) for name in names}
+    return exported.plan.model_copy(update={"tensors": {**exported.plan.tensors, **group}})
+
+
+def own_parameters(node):
+    """Give a Q or DQ constants that nobody shares; returns them, scale first."""
+    node.inputs = [
+        node.inputs[0],
+        *(gs.Constant(f"{node.name}_own{index}", np.array(t.values)) for index, t in enumerate(node.inputs[1:])),
+    ]
+    return node.inputs[1:]
+
+
+def pairs_of(graph, names):
+    """The Q and DQ of each tensor, with one set of parameters for the two."""
+    for q in (next(n for n in graph.nodes if n.op == "QuantizeLinear" and n.inputs[0].name == name) for name in names):
+        parameters = own_parameters(q)
+        for dq in q.outputs[0].outputs:
+            dq.inputs = [dq.inputs[0], *parameters]
+        yield parameters
+
+
+def test_parameters_are_compared_by_value(graph):
+    dq = first(graph, "QuantizeLinear").outputs[0].outputs[0]
+    scale, zero = own_parameters(dq)
+    assert list(violations(graph)) == []
+    scale.values = scale.values * 2
+    assert {item.invariant for item in violations(graph)} == {"Q and DQ have the same scale and zero-point"}
+    scale.values, zero.values = scale.values / 2, zero.values.astype(np.int16)
+    assert "Q and DQ have the same scale and zero-point" in {item.invariant for item in violations(graph)}
+
+
+def test_a_scale_that_only_the_dq_computes(graph):
+    dq = first(graph, "QuantizeLinear").outputs[0].outputs[0]
+    computed = gs.Variable("computed", np.float32, ())
+    graph.nodes.append(gs.Node("Abs", "abs", inputs=[dq.inputs[1]], outputs=[computed]))
+    dq.inputs = [dq.inputs[0], computed, dq.inputs[2]]
+    expected = {"scales and zero-points are constants", "Q and DQ have the same scale and zero-point"}
+    assert {item.invariant for item in violations(graph)} == expected
+
+
+@pytest.mark.parametrize(
+    ("unsigned", "kinds"), [("never", "not int8 with zero-point 0"), ("always", "not int8 or uint8 (always)")]
+)
+def test_the_element_types_that_are_allowed_are_named(graph, unsigned, kinds):
+    zero_point(np.array(3, np.int8))(graph)
+    assert all(kinds in item.detail for item in violations(graph, unsigned))
+
+
+def test_a_group_has_one_range_whatever_its_number_formats(exported, graph, tmp_path):
+    names = list(exported.plan.activations)[:2]
+    (scale, _), (other, zero) = pairs_of(graph, names)
+    other.values, zero.values = np.array(scale.values), np.array(128, np.uint8)
+    verify(write(graph, tmp_path / "same.onnx"), tied(exported, names), "always")
+    other.values = np.array(scale.values * 1.01, np.float32)
+    with pytest.raises(UserError) as caught:
+        verify(write(graph, tmp_path / "other.onnx"), tied(exported, names), "always")
+    assert "a group has one range" in caught.value.why
+
+
+def test_small_ranges_of_a_group_are_compared_too(exported, graph, tmp_path):
+    names = list(exported.plan.activations)[:2]
+    for (scale, _), value in zip(pairs_of(graph, names), (0.001, 0.002), strict=True):
+        scale.values = np.array(value, np.float32)
+    with pytest.raises(UserError) as caught:
+        verify(write(graph, tmp_path / "m.onnx"), tied(exported, names))
+    assert "a group has one range" in caught.value.why
+
+
+def test_a_member_of_a_group_that_has_no_q_is_left_out(exported):
+    names = [next(iter(exported.plan.activations)), next(iter(exported.plan.weights))]
+    verify(exported.placed, tied(exported, names))
+
+
+@pytest.mark.parametrize(("rule", "allowed"), [(ONE_SIDE, True), ("gates", False)])
+def test_one_side_may_stay_float_where_the_config_says_so(exported, graph, tmp_path, rule, allowed):
+    float_weight(graph)
+    skips = (SkippedNode(node="blocks.0.conv1", rule=rule, why="as the test says"),)
+    with pytest.raises(UserError) as caught:  # the weight's pair is lost in any case
+        verify(write(graph, tmp_path / "m.onnx"), exported.plan.model_copy(update={"skips": skips}))
+    assert ("both operands are quantized or none" in caught.value.why) != allowed
+
+
+def test_the_only_quantized_side_keeps_its_rules(graph):
+    float_activation(graph)
+    assert list(violations(graph, halved={"blocks.0.conv1"})) == []
+
+
+def test_a_lone_activation_has_one_scale(graph):
+    per_channel_activation(graph)
+    float_weight(graph)
+    (found,) = {item for item in violations(graph, halved={"blocks.0.conv1"})}
+    assert found.invariant == "activations have one scale" and found.detail == conv(graph).inputs[0].name
+
+
+@pytest.mark.parametrize(("count", "allowed"), [(1, True), (2, False), (16, False)])
+def test_the_axis_matters_where_there_are_several_scales(graph, count, allowed):
+    dq = conv(graph).inputs[1].inputs[0]
+    scale, zero = own_parameters(dq)
+    scale.values, zero.values = np.full(count, 0.1, np.float32), np.zeros(count, np.int8)
+    del dq.attrs["axis"]
+    found = [item.detail for item in violations(graph)]
+    assert found == ([] if allowed else ["axis 1, not 0"])
