@@ -258,3 +258,11 @@ def test_find_row(tmp_path, three):
     assert find_row(rows, "fake", "int8") is rows[2]
     assert find_row(rows, "other", "int8") is None
     assert fastest_int8(rows) is rows[2]
+
+
+def test_engines_that_are_missing_for_one_reason_take_one_line():
+    rows = [
+        Row(backend="tensorrt", precision=precision, status="unavailable", reason="no GPU", product="TensorRT")
+        for precision in ("fp32", "fp16", "int8")
+    ]
+    assert notes(rows, ["a caveat"]) == ["TensorRT fp32, fp16, int8: unavailable: no GPU", "caution: a caveat"]
