@@ -292,12 +292,15 @@ def test_the_element_types_that_are_allowed_are_named(graph, unsigned, kinds):
     assert all(kinds in item.detail for item in violations(graph, unsigned))
 
 
-def test_a_group_has_one_range_whatever_its_number_formats(exported, graph, tmp_path):
-    names = list(exported.plan.activations)[:2]
+@pytest.mark.parametrize(("zero_at", "share"), [(128, 1.0), (0, 127 / 255)])
+def test_a_group_has_one_range_whatever_its_number_formats(exported, graph, tmp_path, zero_at, share):
+    quantized = [node.inputs[0] for node in graph.nodes if node.op == "QuantizeLinear"]
+    relus = [tensor.name for tensor in quantized if tensor.inputs and tensor.inputs[0].op == "Relu"]
+    names = [next(iter(exported.plan.activations)), relus[0]]
     (scale, _), (other, zero) = pairs_of(graph, names)
-    other.values, zero.values = np.array(scale.values), np.array(128, np.uint8)
+    other.values, zero.values = np.array(scale.values * share, np.float32), np.array(zero_at, np.uint8)
     verify(write(graph, tmp_path / "same.onnx"), tied(exported, names), "always")
-    other.values = np.array(scale.values * 1.01, np.float32)
+    other.values = np.array(other.values * 1.01, np.float32)
     with pytest.raises(UserError) as caught:
         verify(write(graph, tmp_path / "other.onnx"), tied(exported, names), "always")
     assert "a group has one range" in caught.value.why
