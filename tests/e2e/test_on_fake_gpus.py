@@ -27,6 +27,7 @@ from qat import api, pipeline
 from qat.__main__ import main
 from qat.models.checkpoint import load_state
 from qat.quantization.quantizers import quantizers
+from qat.ship.climb import ship
 from qat.tracing.inputs import device_of
 from qat.training.train import fit
 from qat.training.weight_average import WeightAverage
@@ -208,6 +209,19 @@ def test_commands_of_single_steps(small, seen, tmp_path, monkeypatch, capsys):
         seen["scored"].clear()
         assert command("evaluate", *arguments) == seen["scored"]
         assert json.loads(capsys.readouterr().out)["images"] == 3
+
+
+def test_the_climb_to_an_engine(small, seen, monkeypatch):
+    """No engine meets a tolerance below zero, so every step of the ladder runs."""
+    monkeypatch.setattr("qat.ship.ladder.FLOAT_GROUPS", (1,))
+    monkeypatch.setattr("qat.ship.ladder.CALIBRATORS", ("max",))
+    config = small(*ENGINES, "deploy.backends=[openvino]", "qat.epochs=1", "qat.calibration.method=mse")
+    with fake_gpus() as (gpu, _):
+        found = ship(config, tolerance=-100.0)
+    assert found.winner is None
+    assert {trial.step for trial in found.trials} >= {"PTQ", "PTQ with float groups", "QAT", "QAT with float groups"}
+    assert seen["calibrated"] == {gpu}
+    assert gpu in seen["scored"]
 
 
 def test_the_python_api_follows_the_network(tmp_path):
