@@ -7,7 +7,7 @@ import os
 import torch
 from accelerate import PartialState
 
-from core.config_section import Device
+from core.config.section import Device
 from core.errors import UnsupportedEnvironment, UserError
 
 

@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic.types import PositiveFloat
 
-from core.config_section import Section
+from core.config.section import Section
 from core.errors import UserError
 from deploy.targets.base import LayerInfo
 from deploy.targets.layer_work import bytes_moved, executed, macs

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.backends import BackendName
-from core.config_tensorrt import TensorrtConfig
-from core.schema_errors import problems, shortened
+from core.config.schema_errors import problems, shortened
+from core.config.tensorrt import TensorrtConfig
 
 _VERSION = r"\d{1,4}\.\d{1,4}[\w.]{0,40}"
 _MOST_PIXELS = 1 << 15  # of a side

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.artifacts import sha256_json
-from core.config_data import TuningConfig
+from core.config.data import TuningConfig
 from core.errors import UserError
 from qat.data.base import LabelledImages, Sample
 

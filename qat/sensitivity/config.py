@@ -10,10 +10,10 @@ from pydantic import Field, ValidationError
 
 from core.backends import BackendName
 from core.config import CalibrationConfig
-from core.config_section import Device, Section
+from core.config.schema_errors import problems
+from core.config.section import Device, Section
+from core.config.yaml_file import read_mapping
 from core.errors import UserError
-from core.schema_errors import problems
-from core.yaml_file import read_mapping
 from qat.sensitivity.types import Part, ToleranceKind
 
 Granularity = Literal["quantizer", "layer", "group", "block"]

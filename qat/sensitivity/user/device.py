@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from core.config_section import Device
+from core.config.section import Device
 from core.console import say
 from core.errors import UserError
 from qat.device import device_for

@@ -1,4 +1,4 @@
-"""core/config.py: a config is refused with a sentence that names the key, before anything expensive starts."""
+"""core/config/run.py: a config is refused with a sentence that names the key, before anything expensive starts."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from core.config import DataConfig
 from qat.data import IGNORE, build_dataset
 from qat.data.streets import Streets
-from qat.data.streets_scene import Cls
+from qat.data.streets.scene import Cls
 
 
 def test_a_sample_depends_on_its_index_alone() -> None:

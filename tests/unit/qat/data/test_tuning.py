@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.config_data import DataConfig, TuningConfig
+from core.config.data import DataConfig, TuningConfig
 from core.errors import UserError
 from qat.data import build_dataset, build_tuning
 from qat.data.tuning import GROUPS, divide, sequence_of

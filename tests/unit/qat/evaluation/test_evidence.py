@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.config_data import DataConfig
+from core.config.data import DataConfig
 from qat.data import TuningSet, build_tuning
 from qat.data.base import IGNORE, Sample
 from qat.evaluation.evidence import Evaluator

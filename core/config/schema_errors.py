@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from core.renamed import renamed_key, renamed_value
+from core.config.renamed import renamed_key, renamed_value
 
 # By type of error: https://docs.pydantic.dev/latest/errors/validation_errors/. `{…}` is filled from its context.
 _WORDS = {

@@ -8,8 +8,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.random import Generator
 
-from qat.data.streets_camera import Camera
-from qat.data.streets_canvas import Color, Light
+from qat.data.streets.camera import Camera
+from qat.data.streets.canvas import Color, Light
 
 STREET_END_M = 95.0
 

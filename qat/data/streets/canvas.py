@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qat.data.streets_camera import Camera
+from qat.data.streets.camera import Camera
 
 Color = tuple[float, float, float]  # RGB, 0..255
 Point = tuple[float, float, float]  # scene, metres

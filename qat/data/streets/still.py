@@ -7,8 +7,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from qat.data.streets_canvas import Block, Canvas, Color, Outline, Quad, draw_block, mixed, panels, scaled, within
-from qat.data.streets_scene import STREET_END_M, Cls, Scene, Street, Thing
+from qat.data.streets.canvas import Block, Canvas, Color, Outline, Quad, draw_block, mixed, panels, scaled, within
+from qat.data.streets.scene import STREET_END_M, Cls, Scene, Street, Thing
 
 _Z = np.array((1.0, 2.0, 3.5, 6.0, 10.0, 16.0, 25.0, 40.0, 60.0, STREET_END_M))
 _PLATES: tuple[Outline, ...] = (

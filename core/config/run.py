@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from core.backends import BACKEND_NAMES, BackendName
-from core.config_data import CLASSIFIED
-from core.config_data import DataConfig as DataConfig
-from core.config_section import Device, Section, require_order
-from core.config_tensorrt import TensorrtConfig
+from core.config.data import CLASSIFIED
+from core.config.data import DataConfig as DataConfig
+from core.config.schema_errors import blamed, problems, shortened
+from core.config.section import Device, Section, require_order
+from core.config.tensorrt import TensorrtConfig
+from core.config.yaml_file import parse, read_mapping
 from core.errors import UserError
 from core.packaged_file import packaged
-from core.schema_errors import blamed, problems, shortened
-from core.yaml_file import parse, read_mapping
 
 TaskName = Literal["segmentation", "classification"]
 MOST_CLASSES: dict[TaskName, int] = {  # of segmentation: label maps are 8 bits, and 255 marks pixels without a class

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from core.config_section import Section
+from core.config.section import Section
 
 Spread = Annotated[float, Field(gt=0)]
 

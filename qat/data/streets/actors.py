@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.random import Generator
 
-from qat.data.streets_canvas import Block, Canvas, Color, Outline, draw_block, panels, scaled, within
-from qat.data.streets_scene import Cls, Thing
+from qat.data.streets.canvas import Block, Canvas, Color, Outline, draw_block, panels, scaled, within
+from qat.data.streets.scene import Cls, Thing
 
 _GLASS: Color = (58, 66, 76)
 _TYRE: Color = (26, 26, 28)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from core.config_section import Section
+from core.config.section import Section
 
 
 class BatchConfig(Section):

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from core.artifacts import sha256_json
 from qat.data.base import Sample
 from qat.data.camvid import CLASS_NAMES, COLORS
-from qat.data.streets_actors import paint_bicyclist, paint_car, paint_pedestrian
-from qat.data.streets_canvas import Canvas
-from qat.data.streets_scene import Scene, Thing, sample_scene
-from qat.data.streets_still import (
+from qat.data.streets.actors import paint_bicyclist, paint_car, paint_pedestrian
+from qat.data.streets.canvas import Canvas
+from qat.data.streets.scene import Scene, Thing, sample_scene
+from qat.data.streets.still import (
     paint_bin,
     paint_building,
     paint_fence,

@@ -1,0 +1,41 @@
+"""What a run is: one YAML file, one section a module."""
+
+from core.config.data import DataConfig
+from core.config.run import (
+    MOST_CLASSES,
+    ActivationCalibrator,
+    BenchConfig,
+    CalibrationConfig,
+    CalibrationOverride,
+    Config,
+    DeployConfig,
+    DistillConfig,
+    LayerSpec,
+    ModelConfig,
+    PlacementConfig,
+    QatConfig,
+    TaskName,
+    TrainConfig,
+    load_config,
+    section_dict,
+)
+
+__all__ = [
+    "MOST_CLASSES",
+    "ActivationCalibrator",
+    "BenchConfig",
+    "CalibrationConfig",
+    "CalibrationOverride",
+    "Config",
+    "DataConfig",
+    "DeployConfig",
+    "DistillConfig",
+    "LayerSpec",
+    "ModelConfig",
+    "PlacementConfig",
+    "QatConfig",
+    "TaskName",
+    "TrainConfig",
+    "load_config",
+    "section_dict",
+]
