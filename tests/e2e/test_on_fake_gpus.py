@@ -25,6 +25,7 @@ from core.console import console
 from core.paths import RunPaths
 from qat import api, pipeline
 from qat.__main__ import main
+from qat.keep import tuning_evaluator
 from qat.models.checkpoint import load_state
 from qat.quantization.quantizers import quantizers
 from qat.ship.climb import ship
@@ -222,6 +223,14 @@ def test_the_climb_to_an_engine(small, seen, monkeypatch):
     assert {trial.step for trial in found.trials} >= {"PTQ", "PTQ with float groups", "QAT", "QAT with float groups"}
     assert seen["calibrated"] == {gpu}
     assert gpu in seen["scored"]
+
+
+def test_engines_are_compared_with_a_network_on_the_gpu(small):
+    """Their answers are on the CPU, those of FP32 stay where it computes."""
+    with fake_gpus():
+        evaluator = tuning_evaluator(small(), residual_net(0))
+        found = evaluator.answers(lambda images: torch.zeros(len(images), 5, 32, 48))
+    assert 0 <= found.agreement.min() <= found.agreement.max() <= 100
 
 
 def test_the_python_api_follows_the_network(tmp_path):
