@@ -16,6 +16,7 @@ Figure = dict[str, Any]  # {"data": [...], "layout": {...}} as Plotly.newPlot ta
 
 MIN_SPAN = 3.0  # points on the scatter chart's y axis: less would blow up noise
 MIN_CHANGE_SPAN = 1.0  # points to each side of the per-class chart
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross")  # one a backend; colours are precisions
 SHOWN_LAYERS = 15
 MOST_BARS = 60
 SHOWN_UNITS = 30
@@ -34,19 +35,27 @@ def scatter(rows: Sequence[Row]) -> Figure | None:
     if not measured:
         return None
     measured.sort(key=lambda point: point[0])
-    places = {point[2].name: "top center" if index % 2 else "bottom center" for index, point in enumerate(measured)}
+    symbols = dict(zip(dict.fromkeys(row.engine for *_, row in measured), SYMBOLS, strict=False))
     data: list[dict[str, Any]] = []
     fp32 = {row.backend: (x, y) for x, y, row in measured if row.precision == "fp32"}
     for x, y, row in measured:
         if row.precision != "fp32" and row.backend in fp32:
             start = fp32[row.backend]
             line = {"color": "var(--soft)", "dash": "dot", "width": 1}
-            data.append(_lines([start[0], x], [start[1], y], mode="lines", line=line, hoverinfo="skip"))
+            ends = [start[0], x], [start[1], y]
+            data.append(_lines(*ends, mode="lines", line=line, hoverinfo="skip", showlegend=False))
     for x, y, row in measured:
-        marker = {"size": 14, "color": color(row.precision), "line": {"width": 2, "color": "var(--card)"}}
+        edge = {"width": 2, "color": "var(--card)"}
+        marker = {
+            "size": 14,
+            "symbol": symbols.get(row.engine, SYMBOLS[0]),
+            "color": color(row.precision),
+            "line": edge,
+        }
         hover = f"{row.name}<br>%{{x:.2f}} ms<br>%{{y:.2f}} % {row.metric}<extra></extra>"
-        labelled = {"text": [row.name], "textposition": places[row.name], "hovertemplate": hover}
-        data.append(_lines([x], [y], mode="markers+text", marker=marker, cliponaxis=False, **labelled))
+        # names are in the legend: beside the points they would overlap where engines are alike
+        named = {"name": row.name, "hovertemplate": hover}
+        data.append(_lines([x], [y], mode="markers", marker=marker, cliponaxis=False, **named))
     ys = [y for _, y, _ in measured]
     middle, span = (min(ys) + max(ys)) / 2, max((max(ys) - min(ys)) * 1.4, MIN_SPAN)
     values = [middle - span / 2, middle + span / 2]
@@ -54,7 +63,8 @@ def scatter(rows: Sequence[Row]) -> Figure | None:
         "data": data,
         "layout": {
             "height": 400,
-            "showlegend": False,
+            "showlegend": True,
+            "legend": {"orientation": "h", "y": -0.2},
             "xaxis": {"title": {"text": "latency p50, ms"}, "range": [0, measured[-1][0] * 1.15]},
             "yaxis": {"title": {"text": f"{measured[0][2].metric}, %"}, "range": values},
         },
