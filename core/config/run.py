@@ -12,7 +12,7 @@ from core.config.data import CLASSIFIED
 from core.config.data import DataConfig as DataConfig
 from core.config.schema_errors import blamed, problems, shortened
 from core.config.section import Device, Section, require_order
-from core.config.tensorrt import TensorrtConfig
+from core.config.tensorrt_options import TensorrtConfig
 from core.config.yaml_file import parse, read_mapping
 from core.errors import UserError
 from core.packaged_file import packaged

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.backends import BackendName
 from core.config.schema_errors import problems, shortened
-from core.config.tensorrt import TensorrtConfig
+from core.config.tensorrt_options import TensorrtConfig
 
 _VERSION = r"\d{1,4}\.\d{1,4}[\w.]{0,40}"
 _MOST_PIXELS = 1 << 15  # of a side

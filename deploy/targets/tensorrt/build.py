@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.config.tensorrt import TensorrtConfig
+from core.config.tensorrt_options import TensorrtConfig
 from core.errors import UserError
 from deploy.bundle.types import BuildOptions
 from deploy.targets.tensorrt.options import compatibility, profiles, set_targets

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core.config.tensorrt import BatchConfig, TensorrtConfig
+from core.config.tensorrt_options import BatchConfig, TensorrtConfig
 from core.errors import UserError
 
 

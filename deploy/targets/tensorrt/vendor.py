@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata, util
 from typing import Any
 
-from core.config.tensorrt import TensorrtConfig
+from core.config.tensorrt_options import TensorrtConfig
 from deploy.targets.base import Triton
 
 Capability = tuple[int, int]

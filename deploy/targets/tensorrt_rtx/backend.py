@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 
-from core.config.tensorrt import TensorrtConfig
+from core.config.tensorrt_options import TensorrtConfig
 from core.errors import UserError
 from deploy.targets.tensorrt.backend import TRTBackend
 from deploy.targets.tensorrt.vendor import Capability, Release, Vendor

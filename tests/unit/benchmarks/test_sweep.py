@@ -11,7 +11,7 @@ from benchmarks import sweep
 from benchmarks.record.files import CostCurves, load_if_any
 from benchmarks.studies import cost_curves, reshape
 from core.config import Config, DeployConfig
-from core.config.tensorrt import BatchConfig, TensorrtConfig
+from core.config.tensorrt_options import BatchConfig, TensorrtConfig
 from core.errors import UserError
 from core.paths import ROOT, RunPaths
 from deploy.bundle.types import Bundle

@@ -7,8 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from core import renamed
-from core.config import Config, load_config, section_dict
+from core.config import Config, load_config, renamed, section_dict
 from core.errors import UserError
 
 MINIMAL = """

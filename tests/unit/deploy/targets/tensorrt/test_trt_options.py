@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.config.tensorrt import BatchConfig, TensorrtConfig
+from core.config.tensorrt_options import BatchConfig, TensorrtConfig
 from core.errors import UserError
 from deploy.apply.dynamic_batch import with_dynamic_batch
 from deploy.bundle.types import BuildOptions
