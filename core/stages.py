@@ -90,7 +90,7 @@ def clear_outputs(stage: Stage, manifest: Path) -> None:
 
 
 def edited_since(path: Path, manifest: Path) -> bool:
-    """Whether the file `path` differs from what the stage that made it has recorded in `manifest`."""
+    """Return True if the file `path` differs from the record in `manifest` of the stage that made it."""
     recorded = [
         stage["outputs"][str(path)] for stage in _load(manifest)["stages"].values() if str(path) in stage["outputs"]
     ]

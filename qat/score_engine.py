@@ -8,26 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from core.config import Config
 from core.errors import UnsupportedEnvironment
-from core.interval import Interval
 from core.paths import RunPaths
-from deploy.apply.apply import apply
-from deploy.apply.calibrate import complete
 from deploy.bundle.types import Precision
-from deploy.checks.write import write_verified
+from deploy.checks.write import write_applied
 from deploy.pipeline import build_options, target_config
 from deploy.targets import get_backend, title_of
-from deploy.targets.base import Backend, Session
+from deploy.targets.base import Backend
 from qat import pipeline, single_steps
 from qat.evaluation.evaluate import predictions
-from qat.export import planned
+from qat.evaluation.evidence import predictor
+from qat.export import save_planned
 from qat.tasks import dataset_of, task_of
-from qat.tasks.base import Answer, Evidence
-from qat.tasks.bootstrap import interval
+from qat.tasks.base import Answer, Evidence, change
 
 CALIBRATION_IMAGES = 8  # for scales that only the backend's own rules need
 
@@ -65,7 +61,7 @@ def evaluate_engine(config: Config, checkpoint: Path, backend_name: str) -> list
         for precision, source in _graphs(config, model, backend, Path(folder)).items():
             bundle = backend.build(source, Path(folder) / precision, build_options(config, backend, precision))
             with backend.open(bundle) as session:
-                score(f"{title_of(backend_name)} {precision}", _predictor(session))
+                score(f"{title_of(backend_name)} {precision}", predictor(session))
     base = f"{title_of(backend_name)} fp32"
     lines = [
         ["", *(f"{name} % [95 %]" for name in task.values(evidence[base], np.ones((1, len(data))))), "Δ", "agreement"]
@@ -74,7 +70,7 @@ def evaluate_engine(config: Config, checkpoint: Path, backend_name: str) -> list
         values = [found.text() for found in task.score(own, data.class_names).values.values()]
         equal = [task.agreement(*pair) for pair in zip(answers[name], answers[base], strict=True)]
         share = 100 * sum(same for same, _ in equal) / sum(parts for _, parts in equal)
-        lines.append([name, *values, _change(config, own, evidence[base]).text("{:+.2f}".format), f"{share:.2f} %"])
+        lines.append([name, *values, change(task, own, evidence[base]).text("{:+.2f}".format), f"{share:.2f} %"])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
@@ -82,25 +78,9 @@ def evaluate_engine(config: Config, checkpoint: Path, backend_name: str) -> list
 def _graphs(config: Config, model: torch.fx.GraphModule, backend: Backend, folder: Path) -> Mapping[Precision, Path]:
     """The float graph of the run, and the checkpoint's graph as the backend wants it."""
     goal = target_config(config, backend.target)
-    graph, plan = planned(model, pipeline.example_of(config), config.deploy.opset)
     images = [image.numpy() for image in pipeline.calibration_images(config, dataset_of(config, "train"))]
-    plan = complete(plan, graph, images[:CALIBRATION_IMAGES], [goal])
-    placed = folder / "int8.onnx"
-    write_verified(apply(graph, plan, goal), goal.target, placed)
+    network, plan, placed = (folder / name for name in ("float.onnx", "plan.json", "int8.onnx"))
+    example, opset = pipeline.example_of(config), config.deploy.opset
+    save_planned(model, example, opset, images[:CALIBRATION_IMAGES], [goal], network, plan)
+    write_applied(network, plan, goal, placed)
     return {"fp32": RunPaths(config.run).float_onnx, "int8": placed}
-
-
-def _predictor(session: Session) -> Callable[[Tensor], Tensor]:
-    def predict(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run({session.input_names[0]: images.numpy()})[session.output_names[0]])
-
-    return predict
-
-
-def _change(config: Config, own: Evidence, base: Evidence) -> Interval:
-    task = task_of(config)
-
-    def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return task.values(own, weights)[task.metric] - task.values(base, weights)[task.metric]
-
-    return interval(difference, len(own), seed=0)

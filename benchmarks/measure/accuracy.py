@@ -17,8 +17,7 @@ from core.console import track
 from core.interval import Interval
 from deploy.targets.base import Session
 from qat.data.base import LabelledImages
-from qat.tasks.base import Answer, Evidence, Task
-from qat.tasks.bootstrap import interval
+from qat.tasks.base import Answer, Evidence, Task, change
 
 Reference = Session | NDArray[np.integer[Any]]  # an engine, or stored answers (images, ...)
 
@@ -120,16 +119,9 @@ def evaluate(
             per_class=score.per_class,
             images=score.images,
             agreement={reference: 100 * count / parts for reference, count in equal[name].items()},
-            change={reference: _change(stacked[name], stacked[reference], task, groups) for reference in references},
+            change={reference: change(task, stacked[name], stacked[reference], groups) for reference in references},
         )
     return found
-
-
-def _change(ours: Evidence, theirs: Evidence, task: Task, groups: Sequence[int] | None) -> Interval:
-    def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return task.values(ours, weights)[task.metric] - task.values(theirs, weights)[task.metric]
-
-    return interval(difference, len(ours), 0, groups)
 
 
 class AccuracyCache:

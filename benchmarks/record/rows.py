@@ -12,7 +12,7 @@ from deploy.bundle.types import Precision
 from deploy.targets.layer_work import EngineWork
 
 Status = Literal["ok", "failed", "unavailable"]
-TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}  # others bring theirs as `product`
 
 
 class Record(BaseModel):

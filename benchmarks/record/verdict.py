@@ -17,7 +17,7 @@ DEMO = "this is a demo on generated street scenes: it shows that the pipeline wo
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a benchmark found.
+    """The outcome of a benchmark.
 
     Attributes:
         ship: the row to ship; None where nothing that could be measured is within the limit.

@@ -1,4 +1,4 @@
-"""Whether memory, file handles and CPU time stay flat: many frames, many opens, several processes on one bundle.
+"""A soak test: memory, file handles and CPU time over many frames, many opens, and several processes on one bundle.
 
 python -m benchmarks.studies.soak BUNDLE [--minutes 30] [--opens 1000] [--processes 4] [--json]
 
@@ -41,7 +41,7 @@ COST = 1.25  # CPU time of one repetition: the last third's median over the firs
 
 @dataclass(frozen=True)
 class Soak:
-    """What one part found: growth of resident memory and of open files, and the ratio of late to early CPU time."""
+    """The result of one part: growth of resident memory and of open files, and the ratio of late to early CPU time."""
 
     part: str
     done: int

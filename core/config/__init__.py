@@ -1,4 +1,4 @@
-"""What a run is: one YAML file, one section a module."""
+"""The config of a run, one YAML file."""
 
 from core.config.data import DataConfig
 from core.config.run import (

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from core.artifacts import write_json, write_text
@@ -27,7 +28,7 @@ from deploy.placement.partial import restricted
 from deploy.placement.patterns import require_named
 from deploy.placement.rule_sets import select
 from deploy.plan.images import read_images
-from deploy.plan.plan import read_plan, write_plan
+from deploy.plan.plan import QuantizationPlan, read_plan, write_plan
 from deploy.targets import TARGETS, target_for
 
 
@@ -69,23 +70,32 @@ def place(
     """
     goal = choices.goal()
     with _blamed_on(source):
-        graph, plan = import_plan(source)
-        if calibration is not None:
-            images = list(read_images(calibration))
-            if plan.tensors:
-                plan = complete(plan, graph, images, [goal])
-            else:
-                plan = calibrate(graph, images, goal, CalibrationConfig(method="max"))
-        elif not plan.tensors:
+        graph, plan = imported(source, goal, calibration)
+        require_named(onnx_graph.view(graph), choices.named)
+        applied = apply(graph, plan, goal)
+        _write(applied, goal, out, dot)
+    return applied
+
+
+def imported(source: Path, goal: TargetConfig, calibration: Path | None) -> tuple[gs.Graph, QuantizationPlan]:
+    """The float graph and the plan of any ONNX file; scales that `goal` needs come from `calibration`.
+
+    Raises:
+        UserError: the file has no Q/DQ nodes, and there are no images.
+    """
+    graph, plan = import_plan(source)
+    if calibration is None:
+        if not plan.tensors:
             raise UserError(
                 f"{source} has no Q/DQ nodes",
                 why="there are no scales to place",
                 fix="run `make qat` first, or give calibration images",
             )
-        require_named(onnx_graph.view(graph), choices.named)
-        applied = apply(graph, plan, goal)
-        _write(applied, goal, out, dot)
-    return applied
+        return graph, plan
+    images = list(read_images(calibration))
+    if plan.tensors:
+        return graph, complete(plan, graph, images, [goal])
+    return graph, calibrate(graph, images, goal, CalibrationConfig(method="max"))
 
 
 def make_plan(

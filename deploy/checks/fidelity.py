@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.checks.parity import HIGHEST_SNR_DB
+from deploy.checks.iou import mean_iou
+from deploy.checks.parity import decibels
 
 Tensors = Mapping[str, NDArray[Any]]
 Kind = Literal["classes", "map", "mask", "labels", "values"]
@@ -91,7 +92,7 @@ class Meter:
 
     def result(self) -> Fidelity:
         """Over all pictures so far."""
-        iou = None if self._confusion is None else mean_iou(self._confusion)
+        iou = None if self._confusion is None else float(mean_iou(self._confusion[np.newaxis])[0])
         return Fidelity(
             output=self._output,
             kind=self._kind,
@@ -150,20 +151,6 @@ def confusion(expected: NDArray[np.int64], decided: NDArray[np.int64], classes: 
     """(classes, classes) counts of (expected, decided)."""
     counts = np.bincount(expected * classes + decided, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
-
-
-def mean_iou(counts: NDArray[np.int64]) -> float:
-    """Mean IoU over the classes that are expected somewhere; 1 where nothing is."""
-    hits, expected, decided = np.diagonal(counts), counts.sum(1), counts.sum(0)
-    present = expected > 0
-    return float((hits / np.maximum(expected + decided - hits, 1))[present].mean()) if present.any() else 1.0
-
-
-def decibels(signal: float, noise: float) -> float:
-    """10 · log10 of the ratio of two powers, within ±`HIGHEST_SNR_DB`."""
-    if not noise:
-        return HIGHEST_SNR_DB
-    return min(10 * math.log10(signal / noise), HIGHEST_SNR_DB) if signal else -HIGHEST_SNR_DB
 
 
 def closeness(items: Sequence[Fidelity]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from deploy.checks.fidelity import decibels
+from deploy.checks.parity import decibels
 from deploy.graph.debug_session import watching
 from deploy.graph.opgraph import WEIGHTED
 

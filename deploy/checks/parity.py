@@ -78,6 +78,13 @@ def _compared(got: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity
     signal = float(np.square(expected, dtype=np.float64).sum())
     return Parity(
         agreement=float((got.argmax(1) == expected.argmax(1)).mean()),
-        snr_db=min(10 * math.log10(signal / noise), HIGHEST_SNR_DB) if noise and signal else HIGHEST_SNR_DB,
+        snr_db=decibels(signal, noise),
         images=len(expected),
     )
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 · log10 of the ratio of two powers, within ±`HIGHEST_SNR_DB`."""
+    if not noise:
+        return HIGHEST_SNR_DB
+    return min(10 * math.log10(signal / noise), HIGHEST_SNR_DB) if signal else -HIGHEST_SNR_DB

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
@@ -87,3 +87,12 @@ def intervals(task: Task, evidence: Evidence) -> dict[str, Interval]:
 
     names = task.values(evidence, np.ones((1, len(evidence))))
     return {name: interval(partial(value, name), len(evidence), seed=0) for name in names}
+
+
+def change(task: Task, ours: Evidence, theirs: Evidence, groups: Sequence[int] | None = None) -> Interval:
+    """The task's metric of `ours` minus that of `theirs`, in points; both are resampled together (see `interval`)."""
+
+    def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return task.values(ours, weights)[task.metric] - task.values(theirs, weights)[task.metric]
+
+    return interval(difference, len(ours), 0, groups)

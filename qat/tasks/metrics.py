@@ -66,15 +66,6 @@ class Score:
         return {"metric": self.metric, "value": self.value, **asdict(self)}
 
 
-def mean_iou(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean IoU, 0 to 1, of confusion matrices (k, classes, classes) over the classes that occur in the labels."""
-    correct = np.diagonal(totals, axis1=1, axis2=2)
-    labelled, predicted = totals.sum(axis=2), totals.sum(axis=1)
-    union = np.maximum(labelled + predicted - correct, 1)
-    present = labelled > 0
-    return np.where(present, correct / union, 0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-
-
 def pixel_accuracy(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Correct share of the labelled pixels, 0 to 1, of confusion matrices (k, classes, classes)."""
     correct = np.diagonal(totals, axis1=1, axis2=2).sum(axis=1)

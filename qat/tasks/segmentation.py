@@ -12,13 +12,14 @@ from torch import Tensor
 
 from core.config import Config
 from core.errors import UserError
+from deploy.checks.iou import mean_iou
 from qat.data import TuningSet, build_dataset, build_tuning
 from qat.data.base import IGNORE, LabelledImages, Sample
 from qat.models.outputs import upsample
 from qat.tasks.base import Answer, Evidence, Shown, intervals
 from qat.tasks.losses import Loss, SegmentationLoss
 from qat.tasks.masks import LEGEND, colorize, difference
-from qat.tasks.metrics import Score, class_ious, classes_of, confusion, mean_iou, pixel_accuracy, resampled
+from qat.tasks.metrics import Score, class_ious, classes_of, confusion, pixel_accuracy, resampled
 
 
 class Segmentation:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.config import CalibrationConfig
-from core.errors import UserError
 from deploy.apply.apply import Applied, apply
-from deploy.apply.calibrate import calibrate, complete
 from deploy.apply.insert import StoredAs
 from deploy.apply.target import Target, TargetConfig
-from deploy.importing.import_plan import import_plan
+from deploy.apps.place import imported
 from deploy.placement.rule_sets import select
 from deploy.placement.rules import RULES
 from deploy.placement.rules.base import Rule
-from deploy.plan.images import read_images
 from deploy.targets import TARGETS, target_for
 from deploy.targets.base import Backend
 
@@ -32,15 +28,7 @@ def place(
 ) -> Applied:
     """Import `source`, complete its plan on `calibration`, and apply it."""
     goal = TargetConfig(target, rules, tuple(skip), weights)
-    graph, plan = import_plan(source)
-    if calibration is not None:
-        images = list(read_images(calibration))
-        if plan.tensors:
-            plan = complete(plan, graph, images, [goal])
-        else:
-            plan = calibrate(graph, images, goal, CalibrationConfig(method="max"))
-    elif not plan.tensors:
-        raise UserError(f"{source} has no Q/DQ nodes", fix="run `make qat`, or give calibration images")
+    graph, plan = imported(source, goal, calibration)
     return apply(graph, plan, goal)
 
 

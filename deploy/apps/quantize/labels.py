@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from core.errors import UserError
 from core.image_file import read_image
 from deploy.apply.bake import interpolation
-from deploy.checks.fidelity import Tensors, confusion, kind_of, mask_threshold, mean_iou
+from deploy.checks.fidelity import Tensors, confusion, kind_of, mask_threshold
+from deploy.checks.iou import mean_iou
 
 _FIX = "give a .csv of `picture,class index` lines, or a folder of label maps (.png) named like the pictures"
 FORMATS = "picture,class index"
@@ -114,7 +115,7 @@ def _miou(labels: Sequence[NDArray[Any]], outputs: Iterable[Tensors], size: tupl
         known = expected < classes
         counted = confusion(expected[known], decided[known], classes)
         counts = counted if counts is None else counts + counted
-    return 0.0 if counts is None else mean_iou(counts)
+    return 0.0 if counts is None else float(mean_iou(counts[np.newaxis])[0])
 
 
 def _upsampled(values: NDArray[Any], size: tuple[int, int]) -> tuple[int, NDArray[np.int64]]:

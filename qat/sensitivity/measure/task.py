@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import UserError
+from deploy.checks.iou import mean_iou
 from qat.data.base import IGNORE
 from qat.models.outputs import upsample
 from qat.sensitivity.user.batch import logits_of, map_tensors
 from qat.tasks.bootstrap import mean
-from qat.tasks.metrics import classes_of, mean_iou, resampled
+from qat.tasks.metrics import classes_of, resampled
 
 MetricName = Literal["", "mIoU", "top-1"]
 

@@ -8,7 +8,7 @@ from core.config import CalibrationConfig
 from deploy.apply.apply import apply
 from deploy.apply.bias_correction import bias_correction, mean_errors
 from deploy.apply.calibrate import calibrate
-from deploy.checks.fidelity import decibels
+from deploy.checks.parity import decibels
 from deploy.graph.debug_session import watching
 from deploy.importing.import_plan import import_plan
 from deploy.targets import get_backend

@@ -10,7 +10,7 @@ from core.config import CalibrationConfig
 from deploy.apply.apply import apply
 from deploy.apply.calibrate import calibrate
 from deploy.apply.equalize import channel_ranges, depthwise_inputs, equalized
-from deploy.checks.fidelity import decibels
+from deploy.checks.parity import decibels
 from deploy.graph.debug_session import watching
 from deploy.importing.import_plan import import_plan
 from deploy.targets import get_backend

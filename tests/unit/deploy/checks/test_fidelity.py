@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deploy.checks.fidelity import Fidelity, closeness, decibels, fidelity, kind_of
+from deploy.checks.fidelity import Fidelity, closeness, fidelity, kind_of
+from deploy.checks.parity import decibels
 
 RANDOM = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import pytest
 from onnx import numpy_helper
 
 from core.errors import UserError
-from deploy.checks.parity import parity, require_parity
+from deploy.checks.parity import HIGHEST_SNR_DB, _compared, parity, require_parity
 from tests.nets.exported import image, reference
 
 
@@ -51,3 +51,9 @@ def test_a_steady_network_is_blamed(exported, stored, tmp_path):
         np.savez(tmp_path / "steady.npz", **{**given, "nudged": given["logits"]})
     with pytest.raises(UserError, match="is not the trained model"):
         require_parity(exported.placed, tmp_path / "steady.npz")
+
+
+def test_an_answer_where_training_gave_zeros_is_no_perfect_result():
+    ones = np.ones((1, 2, 2, 2), np.float32)
+    assert _compared(ones, np.zeros_like(ones)).snr_db == -HIGHEST_SNR_DB
+    assert _compared(ones, ones).snr_db == HIGHEST_SNR_DB
