@@ -100,7 +100,7 @@ def ensure_portable(paths: RunPaths) -> None:
 
     def make() -> None:
         def compare(path: Path) -> None:
-            _compare(path, paths, trained=True)
+            _compare(path, paths.qdq_onnx, paths, trained=True)
 
         write_applied(paths.trained_onnx, paths.plan, AS_PLANNED, paths.qdq_onnx, compare)
 
@@ -154,7 +154,7 @@ def _place(paths: RunPaths, goal: TargetConfig) -> None:
     placed, found = paths.placed(name), list[Parity]()
 
     def compare(path: Path) -> None:
-        found.append(_compare(path, paths, trained=name in AS_TRAINED))
+        found.append(_compare(path, placed, paths, trained=name in AS_TRAINED))
 
     applied = write_applied(paths.trained_onnx, paths.plan, goal, placed, compare)
     layers = layer_snr(paths.qdq_onnx, placed, read_images(paths.calibration))
@@ -167,10 +167,14 @@ def _place(paths: RunPaths, goal: TargetConfig) -> None:
         say(f"apply {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
 
 
-def _compare(placed: Path, paths: RunPaths, *, trained: bool) -> Parity:
-    """The distance from training; a graph of the trained uses must be close, unless a user edited them."""
-    required = trained and not edited_since(paths.plan, paths.manifest)
-    return (require_parity if required else parity)(placed, paths.parity)
+def _compare(path: Path, target: Path, paths: RunPaths, *, trained: bool) -> Parity:
+    """The distance from training of the graph in `path`, which becomes `target`.
+
+    A graph of the trained uses must be close, unless a user edited them.
+    """
+    if trained and not edited_since(paths.plan, paths.manifest):
+        return require_parity(path, paths.parity, target.name)
+    return parity(path, paths.parity)
 
 
 def ensure_engine(config: Config, paths: RunPaths, backend: Backend, precision: Precision) -> BuildOutcome:

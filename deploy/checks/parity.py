@@ -52,8 +52,8 @@ def parity(onnx: Path, reference: Path) -> Parity:
     return _compared(got, expected)
 
 
-def require_parity(placed: Path, reference: Path) -> Parity:
-    """`parity` of `placed`, or `UserError` when it does not compute the network that was trained.
+def require_parity(placed: Path, reference: Path, name: str) -> Parity:
+    """`parity` of `placed`, or `UserError` under its final `name` when it does not compute the trained network.
 
     A badly trained network magnifies rounding. The reference therefore also holds the logits of training on images
     that differ by no more than rounding does: a graph that is as close as these is accepted.
@@ -65,7 +65,7 @@ def require_parity(placed: Path, reference: Path) -> Parity:
         own = _compared(stored["nudged"], stored["logits"])
     if found.agreement < own.agreement - AGREEMENT_MARGIN or found.snr_db < own.snr_db - SNR_MARGIN_DB:
         raise UserError(
-            f"{placed.name} is not the trained model: {found.agreement:.1%} of outputs equal, "
+            f"{name} is not the trained model: {found.agreement:.1%} of outputs equal, "
             f"SNR {found.snr_db:.1f} dB ({own.agreement:.1%} and {own.snr_db:.1f} dB under rounding alone)",
             why="a scale or a Q/DQ pair is not where it was in training",
             fix="run the QAT stage with the same placement section",

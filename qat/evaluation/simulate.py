@@ -15,7 +15,7 @@ from core.console import say
 from core.paths import RunPaths
 from qat.data import normalize
 from qat.evaluation.evaluate import predictions
-from qat.quantization.quantized_layers import layer_type
+from qat.quantization.quantized_layers import known_type
 from qat.quantization.toolkits import described
 from qat.tasks import dataset_of, task_of
 from qat.tasks.base import Answer, Evidence
@@ -65,7 +65,7 @@ def nudge_layers(model: nn.Module) -> None:
         return output * (1 + float(NUDGE) * torch.randn(output.shape, generator=generator))
 
     for module in model.modules():
-        if layer_type(module) is not None:
+        if known_type(module) is not None:
             module.register_forward_hook(err)
 
 

@@ -18,7 +18,7 @@ def stored(exported, tmp_path):
 
 
 def test_the_placed_graph_computes_what_was_exported(exported, stored):
-    found = require_parity(exported.placed, stored)
+    found = require_parity(exported.placed, stored, "placed.onnx")
     assert found.images == 2 and found.agreement > 0.99 and found.snr_db > 30
 
 
@@ -29,7 +29,7 @@ def test_a_wrong_scale_is_refused(exported, stored, tmp_path):
     onnx.save(model, tmp_path / "wrong.onnx")
     assert parity(tmp_path / "wrong.onnx", stored).snr_db < 10
     with pytest.raises(UserError, match="is not the trained model"):
-        require_parity(tmp_path / "wrong.onnx", stored)
+        require_parity(tmp_path / "wrong.onnx", stored, "placed.onnx")
 
 
 def far(stored, target, **arrays):
@@ -43,14 +43,14 @@ def far(stored, target, **arrays):
 
 def test_a_network_that_magnifies_rounding_is_not_blamed_on_placement(exported, stored, tmp_path):
     reference = far(stored, tmp_path / "far.npz", logits=True)
-    assert require_parity(exported.placed, reference).snr_db < 10
+    assert require_parity(exported.placed, reference, "placed.onnx").snr_db < 10
 
 
 def test_a_steady_network_is_blamed(exported, stored, tmp_path):
     with np.load(far(stored, tmp_path / "far.npz", logits=True)) as given:
         np.savez(tmp_path / "steady.npz", **{**given, "nudged": given["logits"]})
     with pytest.raises(UserError, match="is not the trained model"):
-        require_parity(exported.placed, tmp_path / "steady.npz")
+        require_parity(exported.placed, tmp_path / "steady.npz", "placed.onnx")
 
 
 def test_an_answer_where_training_gave_zeros_is_no_perfect_result():
