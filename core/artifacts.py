@@ -15,21 +15,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from core.errors import NO_SPACE, UserError, file_error
+from core.errors import NO_SPACE, UnsupportedEnvironment, UserError, file_error
 
 PROBE_BYTES = 1 << 20  # a disk with less room is full
 
 
 @contextmanager
-def write_atomic(target: Path) -> Iterator[Path]:
+def write_atomic(target: Path, *, empty: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it is fsynced and renamed over `target`.
 
     A reader sees the old file or the new one, never half of one. On an exception the target is untouched.
     The temporary name keeps the target's suffix, since several writers choose a format by it.
 
+    Args:
+        empty: a file without a byte is right.
+
     Raises:
         UserError: `target` is a folder, or no file can be made there.
-        UnsupportedEnvironment: the disk is full or read-only.
+        UnsupportedEnvironment: the disk is full or read-only, or no byte arrived.
     """
     if target.is_dir():
         raise UserError(f"{target} cannot be written", why="it is a folder", fix="name a file in it")
@@ -44,8 +47,11 @@ def write_atomic(target: Path) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
+            if not empty and not written.read(1):  # OpenCV and others report nothing when they could not write
+                raise UnsupportedEnvironment(f"{target} cannot be written", why="its writer wrote nothing")
         os.chmod(temporary, 0o644)
         os.replace(temporary, target)
+        _require_made(target)
     except Exception as error:
         require_space(target, cause=error)
         raise
@@ -76,11 +82,18 @@ def folder_atomic(out: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             folder.replace(out)
+        _require_made(out)
     except Exception as error:
         require_space(out, cause=error)
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_made(target: Path) -> None:
+    """Raise `UnsupportedEnvironment` when a renamed file is not there: some network disks report errors late."""
+    if not target.exists():
+        raise UnsupportedEnvironment(f"{target} cannot be written", why="it is not there after it was written")
 
 
 def require_space(target: Path, cause: Exception | None = None) -> None:
@@ -110,7 +123,7 @@ def discard_unfinished(target: Path) -> None:
 
 def write_text(target: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    with write_atomic(target) as temporary:
+    with write_atomic(target, empty=not text) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_atomic, write_json, write_text
-from core.errors import UserError
+from core.errors import UnsupportedEnvironment, UserError
 
 
 def test_exception_leaves_the_target_untouched_and_no_rest(tmp_path: Path) -> None:
@@ -41,7 +41,16 @@ def test_temporary_is_beside_the_target_with_its_suffix(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "down" / "model.onnx"
     with write_atomic(target) as temporary:
         assert (temporary.parent, temporary.suffix) == (target.parent, ".onnx")
+        temporary.write_text("x")
     assert target.exists()
+
+
+def test_a_writer_that_wrote_nothing_is_refused_but_an_empty_text_is_not(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedEnvironment, match="cannot be written"), write_atomic(tmp_path / "a.png"):
+        pass
+    assert not (tmp_path / "a.png").exists()
+    write_text(tmp_path / "a.txt", "")
+    assert (tmp_path / "a.txt").read_text() == ""
 
 
 def test_others_may_read_what_was_written(tmp_path: Path) -> None:
