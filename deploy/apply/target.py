@@ -24,6 +24,7 @@ class Target:
         rule_set: key of `deploy.placement.rule_sets.RULE_SETS`.
         rewrites: exact passes before placement.
         unsigned: which activations are uint8 (see `deploy.apply.number_formats`).
+        overflows: its kernels need VNNI or AMX to add products of uint8 and int8 exactly; elsewhere int8 stays.
         fallback: fallback precision: of the float part of the graph.
         mask_form: form of the graph from image to mask (see `deploy.apply.bake`).
     """
@@ -32,6 +33,7 @@ class Target:
     rule_set: str
     rewrites: tuple[Pass, ...] = ()
     unsigned: Unsigned = "never"
+    overflows: bool = False
     fallback: Fallback = "fp32"
     mask_form: Form = "bands"
 

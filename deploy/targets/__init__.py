@@ -36,14 +36,16 @@ def get_backend(name: str) -> Backend:
 def target_for(name: str, fallback: Fallback = "fp32") -> Target:
     """The target of that name, as this machine builds it.
 
-    Without VNNI or AMX, x86 kernels add two products of uint8 and int8 in 16 bits: there int8 stays. The fallback
-    precision is written into the graph where the builder takes it from there.
+    Without VNNI or AMX, OpenVINO's x86 kernels add two products of uint8 and int8 in 16 bits: there int8 stays. The
+    fallback precision is written into the graph where the builder takes it from there.
 
     Raises:
         UserError: no such target.
     """
     if name not in TARGETS:
         raise UserError(f"no target {name!r}", fix=f"targets: {', '.join(TARGETS)}")
-    target = TARGETS[name] if multiplies_uint8() else replace(TARGETS[name], unsigned="never")
+    target = TARGETS[name]
+    if target.overflows and not multiplies_uint8():
+        target = replace(target, unsigned="never")
     in_graph = name in BACKEND_NAMES and get_backend(name).fallback_in_graph
     return replace(target, fallback=fallback) if in_graph else target

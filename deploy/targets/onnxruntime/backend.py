@@ -13,7 +13,6 @@ from typing import Any
 
 from deploy.bundle.store import check_bundle, write_bundle
 from deploy.bundle.types import BuildOptions, Bundle, Precision
-from deploy.hardware.cpu import UINT8, abilities
 from deploy.targets.base import LayerInfo, LayerTime, Requests, Tensors, Triton, Unavailable
 from deploy.targets.onnxruntime.engine import MODEL, ONNXRuntimeSession, open_session
 from deploy.targets.onnxruntime.layers import layers_of
@@ -42,9 +41,8 @@ class ONNXRuntimeBackend:
         return package_version("onnxruntime")
 
     def device(self, precision: Precision) -> Mapping[str, Any]:
-        """For INT8 the abilities that decide its number formats (see `deploy.targets.target_for`)."""
-        used = {UINT8} if precision == "int8" else set()
-        return {"cpu": sorted(used & abilities())}
+        """The same engine runs on every CPU."""
+        return {"cpu": []}
 
     def available(self, precision: Precision) -> Unavailable | None:
         """Whether the package is here."""

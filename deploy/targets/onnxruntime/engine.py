@@ -13,6 +13,10 @@ from deploy.targets.base import Tensors
 
 MODEL = "model.onnx"
 _ERRORS_ONLY = 3
+# Without VNNI or AMX, its x86 kernels add two products of uint8 and int8 in 16 bits, which may overflow. With this
+# entry they take uint8 weights there, whose products are added in 32 bits.
+# Source: onnxruntime_session_options_config_keys.h.
+_EXACT_SUMS = ("session.x64quantprecision", "1")
 
 
 class ONNXRuntimeSession:
@@ -56,6 +60,7 @@ def open_session(model: Path, threads: int, save_to: Path | None = None, profile
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(*_EXACT_SUMS)
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
     if profile_to is not None:

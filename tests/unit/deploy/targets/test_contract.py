@@ -10,6 +10,7 @@ import pytest
 
 from core.errors import UserError
 from deploy.bundle.store import read_bundle
+from deploy.hardware.cpu import multiplies_uint8
 from deploy.targets.layer_work import work_of
 from tests.nets.exported import image, reference
 
@@ -40,7 +41,8 @@ def test_runs_what_the_graph_computes(runnable):
     assert (told["name"], told["shape"], told["dtype"]) == ("logits", list(logits.shape), logits.dtype.name)
     assert (logits.shape, logits.dtype) == (expected.shape, expected.dtype)
     if runnable.precision == "int8":  # a value that lies between two steps may be rounded to the other one
-        assert np.abs(logits - expected).mean() < 0.002 * np.abs(expected).max()
+        share = 0.002 if multiplies_uint8() else 0.004  # without VNNI, OpenVINO's int8 kernels round weights once more
+        assert np.abs(logits - expected).mean() < share * np.abs(expected).max()
         assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.98
     else:
         np.testing.assert_allclose(logits, expected, atol=TOLERANCES[runnable.precision])
