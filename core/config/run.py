@@ -50,7 +50,7 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """FP32 training, as in the PIDNet paper (Xu et al., CVPR 2023) unless set otherwise."""
 
-    epochs: int = Field(ge=0)
+    epochs: int = Field(default=0, ge=0)  # 0 with model.checkpoint
     batch_size: int = Field(default=6, gt=0)  # per process
     optimizer: Literal["sgd", "adamw"] = "sgd"  # adamw learns faster when there are only some hundred steps
     lr: float = Field(default=0.01, gt=0)
@@ -59,8 +59,8 @@ class TrainConfig(Section):
     poly_power: float = Field(default=0.9, gt=0)
     scale_min: float = Field(default=0.5, gt=0)
     scale_max: float = Field(default=2.0, gt=0)
-    crop_height_px: int = Field(gt=0)
-    crop_width_px: int = Field(gt=0)
+    crop_height_px: int | None = Field(default=None, gt=0)  # None: the height of the pictures
+    crop_width_px: int | None = Field(default=None, gt=0)
     flip: bool = True
     ohem_threshold: float = Field(default=0.9, gt=0, le=1)
     ohem_min_kept: float = Field(default=0.125, ge=0, le=1)  # share of the batch's pixels
@@ -231,7 +231,7 @@ class Config(Section):
     device: Device = "auto"  # of training, calibration and scoring in PyTorch; auto: CUDA where there is any
     model: ModelConfig
     data: DataConfig
-    train: TrainConfig
+    train: TrainConfig = TrainConfig()
     qat: QatConfig
     placement: PlacementConfig = PlacementConfig()
     deploy: DeployConfig = DeployConfig()
@@ -260,6 +260,12 @@ class Config(Section):
             raise ValueError("FP32 training needs labels: with `data.train_masks: false` set model.checkpoint")
         if not self.data.train_masks and self.qat.epochs and self.qat.distill.labels:
             raise ValueError("without labels fine-tuning learns from FP32 alone: set qat.distill.labels: false")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_from_somewhere(self) -> Config:
+        if self.train.epochs == 0 and self.model.checkpoint is None:
+            raise ValueError("there are no FP32 weights: set model.checkpoint, or train.epochs above 0")
         return self
 
     @property

@@ -44,7 +44,7 @@ class TrainingBatches(Dataset[tuple[Tensor, ...]]):
         self._dataset, self._data = dataset, data
         self._seed, self._epoch = seed, epoch
         self._scale_range = scale_range or (train.scale_min, train.scale_max)
-        self._crop_px = (train.crop_height_px, train.crop_width_px)
+        self._crop_px = train.crop_height_px or data.height_px, train.crop_width_px or data.width_px
         self._flip = train.flip
         red, green, blue = (round(255 * channel) for channel in data.mean)
         self._pad_color = (red, green, blue)
