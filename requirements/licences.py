@@ -12,8 +12,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 HEAD = """# Licences of the packages that are installed
 
-The project itself is under the [Apache License 2.0](../../LICENSE). It copies no code of these packages; `make setup` and
-`make peers` install them. NVIDIA's packages have terms of their own. Each package's own files hold its full text.
+The project itself is under the [Apache License 2.0](../../LICENSE). It copies no code of these packages; `make setup`
+and `make peers` install them. NVIDIA's packages have terms of their own. Each package's own files hold its full text.
 Made by `python requirements/licences.py`, from what the packages say of themselves.
 
 | package | version | licence |
