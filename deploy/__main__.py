@@ -82,7 +82,15 @@ def _parser() -> argparse.ArgumentParser:
 
     autotune = commands.add_parser("autotune", help="search for the placement that is fastest on an engine here")
     add_config_options(autotune)
-    autotune.add_argument("--backend", default="openvino", choices=BACKEND_NAMES)
+    autotune.add_argument("--backend", default="openvino", choices=BACKEND_NAMES, help="default: %(default)s")
+    autotune.add_argument(
+        "--objective",
+        default="counters",
+        choices=("counters", "bytes", "roofline"),
+        help="the engine's own time of the layers that a change touches; bytes moved; or the estimate for --device "
+        "(default: %(default)s)",
+    )
+    autotune.add_argument("--device", metavar="NAME", default="RTX 4090", help="of roofline; default: %(default)s")
     autotune.set_defaults(run=_autotune)
 
     rules = commands.add_parser("rules", help="list the placement rules")
@@ -219,9 +227,19 @@ def _trace(arguments: argparse.Namespace) -> None:
 
 def _autotune(arguments: argparse.Namespace) -> None:
     from deploy.apps.report import print_trials
+    from deploy.apps.roofline import estimate, find_device
+    from deploy.targets import get_backend
     from deploy.tuning.autotune import autotune
+    from deploy.tuning.objectives import Counted, moved
 
-    print_trials(autotune(config_from(arguments), arguments.backend))
+    counted = None
+    if arguments.objective == "bytes":
+        counted = Counted(get_backend(arguments.backend), "bytes", moved)
+    elif arguments.objective == "roofline":
+        name, device = find_device(arguments.device)
+        backend = get_backend(arguments.backend)
+        counted = Counted(backend, f"roofline {name}", lambda layers: estimate(layers, "int8", name, device).us)
+    print_trials(autotune(config_from(arguments), arguments.backend, counted))
 
 
 def _rules(_: argparse.Namespace) -> None:

@@ -70,18 +70,20 @@ def _scale(tensor: TensorPlan) -> str:
 
 
 def print_trials(tuned: Path) -> None:
-    """What autotune tried: time relative to the best so far, and what became of it."""
+    """Show each change that autotune tried, its cost, and the sum of the gains."""
     found = read_json(tuned)
-    table = Table("change", "time [95 %]", "verdict")
+    table = Table("change", f"{found['objective']} [95 %]", "verdict")
     for trial in found["trials"]:
-        table.add_row(trial["choice"], _ratio(trial["time"]), trial["verdict"])
+        table.add_row(trial["choice"], _share(trial["change"]), trial["verdict"])
     _out.print(table)
     total = found["total"]
-    print(f"tuned over the rule set: {_ratio(total)}" if total else "nothing is faster than the rule set")
+    print(f"all gains together: {_share(total['change'])}" if total else "nothing gains over the rule set")
+    if "engine" in total:
+        print("time of the whole engine: {value:.4f} [{low:.4f}, {high:.4f}]".format(**total["engine"]))
 
 
-def _ratio(ratio: Mapping[str, float] | None) -> str:
-    return "{value:.4f} [{low:.4f}, {high:.4f}]".format(**ratio) if ratio else ""
+def _share(change: Mapping[str, float] | None) -> str:
+    return "{value:+.2%} [{low:+.2%}, {high:+.2%}]".format(**change) if change else ""
 
 
 def print_rules() -> None:

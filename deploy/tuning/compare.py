@@ -1,35 +1,37 @@
-"""Build two schemes and time their engines in turns; what was built and timed once is not done again."""
+"""Build schemes and compare their engines; what was built and measured once is not done again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.config import BenchConfig
 from core.errors import UserError
+from core.interval import Interval
 from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import complete
 from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
 from deploy.bundle.types import BuildOptions, Bundle
-from deploy.checks.parity import Parity, parity
+from deploy.checks.parity import parity
 from deploy.checks.write import write_verified
 from deploy.graph import onnx_graph
 from deploy.hardware.cpu import cpu_model
 from deploy.placement.rules.base import Rule
 from deploy.plan.images import read_images
 from deploy.plan.plan import read_plan
-from deploy.targets.base import Backend
+from deploy.targets.base import Backend, Tensors
 from deploy.targets.tuned import Scheme
+from deploy.tuning.objectives import Objective
 from deploy.tuning.timing import Ratio, paired_ratio, time_in_turns
 
-AGREEMENT_LOST = 0.002  # share of outputs whose class may change against where the search started
+LOST_DB = 1.0  # SNR against the trained network that may be lost; a count of changed pixels is mostly chance
 
 
 @dataclass(frozen=True)
@@ -63,28 +65,36 @@ class Source:
 
 
 class Comparer:
-    """Times schemes against each other on one backend; `folder` keeps graphs, engines and ratios between runs."""
+    """Builds schemes on one backend and compares them; `folder` keeps graphs, engines and results between runs."""
 
     def __init__(self, source: Source, backend: Backend, bench: BenchConfig, folder: Path) -> None:
         self._source, self._backend, self._bench, self._folder = source, backend, bench, folder
-        self._timings = folder / "timings.json"
-        self._known: dict[str, Any] = read_json(self._timings) if self._timings.is_file() else {}
-        self.reference: Parity | None = None  # of the scheme the search started with
+        self._file = folder / "measured.json"
+        self._known: dict[str, Any] = read_json(self._file) if self._file.is_file() else {}
+        self._snr: dict[Path, float] = {}
 
-    def __call__(self, best: Scheme, changed: Scheme) -> Ratio | str:
-        """Time of `changed` over `best`, or why there is none."""
+    def change(self, objective: Objective, before: Scheme, after: Scheme) -> Interval | str:
+        """Change of the cost by `objective`, or why there is none."""
+        if why := self.refused(before, after):
+            return why
+        old, new = self.graph(before), self.graph(after)
+        return self._once(objective.name, old, new, lambda: objective.change(self.bundle(old), self.bundle(new)))
+
+    def ratio(self, before: Scheme, after: Scheme) -> Ratio:
+        """Time of the whole engine of `after` over that of `before`, timed in turns."""
+        old, new = self.graph(before), self.graph(after)
+        return self._once("engine", old, new, lambda: self._time(old, new))
+
+    def refused(self, before: Scheme, after: Scheme) -> str:
+        """Why `after` is not compared with `before`; empty when it is."""
         try:
-            slow, fast = self.graph(best), self.graph(changed)
+            old, new = self.graph(before), self.graph(after)
         except UserError as error:
             return f"refused: {error.what}"
-        if sha256_file(slow) == sha256_file(fast):
+        if sha256_file(old) == sha256_file(new):
             return "same graph"
-        if self.reference is None:
-            self.reference = parity(slow, self._source.parity)
-        lost = self.reference.agreement - parity(fast, self._source.parity).agreement
-        if lost > AGREEMENT_LOST:
-            return f"refused: {lost:.2%} of pixels change their class"
-        return self._timed(slow, fast)
+        lost = self._snr_db(old) - self._snr_db(new)
+        return f"refused: SNR falls by {lost:.1f} dB" if lost > LOST_DB else ""
 
     def graph(self, scheme: Scheme) -> Path:
         """The Q/DQ graph of a scheme."""
@@ -95,40 +105,35 @@ class Comparer:
             write_verified(source.applied(scheme), source.goal(scheme).target, target)
         return target
 
-    def _timed(self, slow: Path, fast: Path) -> Ratio:
-        backend = self._backend
-        machine = [backend.name, backend.version(), cpu_model(), self._bench.model_dump(mode="json")]
-        key = sha256_json([sha256_file(slow), sha256_file(fast), machine])
-        if key not in self._known:
-            self._known[key] = self._confirmed(slow, fast).to_json()
-            write_json(self._timings, self._known)
-        return Ratio(**self._known[key])
-
-    def _confirmed(self, slow: Path, fast: Path) -> Ratio:
-        """One measurement; when it finds a gain, the worse of two, for of many trials some look good by chance."""
-        first = self._time(slow, fast)
-        if first.high >= 1:
-            return first
-        return max(first, self._time(slow, fast), key=lambda ratio: ratio.high)
-
-    def _time(self, slow: Path, fast: Path) -> Ratio:
-        image = self._image()
-        with (
-            self._backend.open(self._bundle(slow)) as slow_session,
-            self._backend.open(self._bundle(fast)) as fast_session,
-        ):
-            sessions = {"best": slow_session, "changed": fast_session}
-            named = {name: {session.input_names[0]: image} for name, session in sessions.items()}
-            samples = time_in_turns(sessions, named, self._bench)
-        return paired_ratio(samples["changed"], samples["best"])
-
-    def _bundle(self, graph: Path) -> Bundle:
+    def bundle(self, graph: Path) -> Bundle:
+        """The engine of a graph."""
         folder = graph.with_suffix("") / self._backend.name
         if not (folder / "manifest.json").is_file():
             self._backend.build(graph, folder, BuildOptions("int8", threads=self._bench.threads))
         return read_bundle(folder)
 
-    def _image(self) -> NDArray[np.float32]:
+    def feeds(self, bundle: Bundle) -> Tensors:
+        """An image of the parity file for the engine's input."""
         with np.load(self._source.parity) as stored:
-            image: NDArray[np.float32] = stored["images"][:1]
-        return image
+            return {bundle.manifest["tensors"]["inputs"][0]["name"]: stored["images"][:1]}
+
+    def _snr_db(self, graph: Path) -> float:
+        if graph not in self._snr:
+            self._snr[graph] = parity(graph, self._source.parity).snr_db
+        return self._snr[graph]
+
+    def _once(self, what: str, old: Path, new: Path, measure: Callable[[], Interval]) -> Interval:
+        machine = [self._backend.name, self._backend.version(), cpu_model(), self._bench.model_dump(mode="json")]
+        key = sha256_json([what, sha256_file(old), sha256_file(new), machine])
+        if key not in self._known:
+            self._known[key] = measure().to_json()
+            write_json(self._file, self._known)
+        return Interval(**self._known[key])
+
+    def _time(self, old: Path, new: Path) -> Ratio:
+        bundles = {"before": self.bundle(old), "after": self.bundle(new)}
+        with ExitStack() as stack:
+            sessions = {name: stack.enter_context(self._backend.open(bundle)) for name, bundle in bundles.items()}
+            feeds = {name: self.feeds(bundle) for name, bundle in bundles.items()}
+            samples = time_in_turns(sessions, feeds, self._bench)
+        return paired_ratio(samples["after"], samples["before"])

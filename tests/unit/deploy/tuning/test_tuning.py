@@ -1,15 +1,16 @@
 """Autotune: what may change, what is kept, and that a second run measures nothing again."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from core.artifacts import write_json
 from core.config import BenchConfig
-from core.errors import UserError
+from core.errors import UnsupportedEnvironment, UserError
+from core.interval import Interval
 from deploy.apply.target import TargetConfig
-from deploy.checks.parity import Parity
 from deploy.graph import onnx_graph
 from deploy.importing.import_plan import import_plan
 from deploy.placement.decide import placement
@@ -19,11 +20,12 @@ from deploy.placement.rules import OTHERS, RULES
 from deploy.plan.plan import QuantizationPlan, write_plan
 from deploy.plan.scale import Scale
 from deploy.targets import TARGETS, get_backend
+from deploy.targets.base import LayerInfo, LayerTime
 from deploy.targets.tuned import Scheme, read_scheme, region_of, scheme_of
 from deploy.tuning.choices import REQUIRED, Choice, global_choices, regional_choices
 from deploy.tuning.compare import Comparer, Source
-from deploy.tuning.search import search
-from deploy.tuning.timing import Ratio
+from deploy.tuning.objectives import Counted, Counters, moved
+from deploy.tuning.search import combined, search
 from tests.nets.exported import image, reference
 from tests.rules.notation import net
 
@@ -32,33 +34,35 @@ START = scheme_of(BASE)
 KNOWN = RULES + OTHERS
 
 
-def ratio(value):
-    return Ratio(value, value - 0.001, value + 0.001)
+def adding(name):
+    return Choice(name, lambda scheme: replace(scheme, rules=(*scheme.rules, name)))
 
 
-def test_a_change_is_kept_only_when_its_whole_interval_is_faster():
+def test_a_change_gains_only_when_its_whole_interval_does():
     compared = {
-        "slower": ratio(1.02),
-        "unsure": Ratio(0.98, 0.95, 1.001),
-        "faster": ratio(0.9),
+        "slower": Interval(0.02, 0.01, 0.03),
+        "unsure": Interval(-0.02, -0.05, 0.001),
+        "small": Interval(-0.001, -0.0012, -0.0008),
         "refused": "refused: x",
     }
-    choices = [Choice(name, lambda scheme, name=name: Scheme((*scheme.rules, name))) for name in compared]
-    best, trials = search(Scheme(()), choices, lambda _, changed: compared[changed.rules[-1]])
-    assert best == Scheme(("faster",))
-    assert [trial.verdict for trial in trials] == ["no faster", "no faster", "kept", "refused: x"]
+    trials = search(Scheme(()), map(adding, compared), lambda _, after: compared[after.rules[-1]])
+    assert [trial.verdict for trial in trials] == ["no gain", "no gain", "gains", "refused: x"]
 
 
-def test_each_choice_is_tried_on_the_best_so_far():
+def test_gains_are_found_on_the_start_and_added_up_largest_first():
+    shares = {"a": -0.01, "b": -0.03, "c": -0.02, "d": 0.01}
     seen = []
 
-    def compare(best, changed):
-        seen.append((best.rules, changed.rules))
-        return ratio(0.9)
+    def compare(before, after):
+        seen.append((before, after.rules))
+        return Interval(*[shares[after.rules[-1]]] * 3)
 
-    choices = [Choice(name, lambda scheme, name=name: Scheme((*scheme.rules, name))) for name in "ab"]
-    best, _ = search(Scheme(()), choices, compare)
-    assert seen == [((), ("a",)), (("a",), ("a", "b"))] and best.rules == ("a", "b")
+    start = Scheme(())
+    trials = search(start, map(adding, shares), compare)
+    assert seen == [(start, (name,)) for name in shares]
+    assert combined(start, trials, lambda _: "").rules == ("b", "c", "a")
+    too_much = combined(start, trials, lambda scheme: "refused: pixels" if {"b", "c"} <= {*scheme.rules} else "")
+    assert too_much.rules == ("b", "a")
 
 
 def test_choices_toggle_every_rule_but_those_that_make_it_int8():
@@ -118,25 +122,51 @@ def comparer(source, folder):
     return Comparer(source, get_backend("onnxruntime"), BenchConfig(rounds=2, runs_per_round=1, warmup_ms=0), folder)
 
 
-def test_what_was_timed_is_not_timed_again(source, tmp_path, monkeypatch):
+def test_what_was_measured_is_not_measured_again(source, tmp_path, monkeypatch):
     changed = Scheme(START.rules, unsigned="always")
-    first = comparer(source, tmp_path / "tuning")(START, changed)
-    assert isinstance(first, Ratio) and first.value > 0
+    first = comparer(source, tmp_path / "tuning").ratio(START, changed)
+    assert first.value > 0
     monkeypatch.setattr("deploy.tuning.compare.time_in_turns", None)
     again = comparer(source, tmp_path / "tuning")
-    assert again(START, changed) == first
-    assert again(START, replace(START, rules=(*START.rules, "average-pool"))) == "same graph"
+    assert again.ratio(START, changed) == first
+    assert again.refused(START, replace(START, rules=(*START.rules, "average-pool"))) == "same graph"
 
 
-def test_a_gain_has_to_show_twice(source, tmp_path, monkeypatch):
-    measured = iter([ratio(0.9), ratio(1.01)])
-    monkeypatch.setattr("deploy.tuning.compare.paired_ratio", lambda *_: next(measured))
-    found = comparer(source, tmp_path / "tuning")(START, replace(START, unsigned="always"))
-    assert found == ratio(1.01)
+def test_bytes_need_no_clock(source, tmp_path):
+    compare = comparer(source, tmp_path / "tuning")
+    counted = Counted(get_backend("onnxruntime"), "bytes", moved)
+    found = compare.change(counted, START, replace(START, rules=("weighted-ops", "never-bias")))
+    assert found.value != 0 and found.low == found.high == found.value
 
 
-def test_a_scheme_that_loses_accuracy_is_refused(source, tmp_path, monkeypatch):
-    found = comparer(source, tmp_path / "tuning")
-    agreements = iter([1.0, 0.99])
-    monkeypatch.setattr("deploy.tuning.compare.parity", lambda *_: Parity(next(agreements), 30.0, 1))
-    assert found(START, Scheme(START.rules, unsigned="always")) == "refused: 1.00% of pixels change their class"
+@dataclass
+class Profiled:
+    """A backend with two engines: a shared layer that gets slower by itself, and one that the change touches."""
+
+    title = "Profiled"
+    drift: float = 1.0
+
+    def layers(self, engine):
+        return [
+            LayerInfo("shared", "Conv", "int8"),
+            LayerInfo("touched", "Conv", "int8" if engine == "after" else "fp32"),
+        ]
+
+    def profile(self, engine, _feeds, _runs):
+        self.drift *= 1.5
+        touched = 0.9 if engine == "after" else 1.0
+        return [LayerTime("shared", "Conv", "int8", 10.0 * self.drift), LayerTime("touched", "Conv", "int8", touched)]
+
+
+def test_counters_compare_only_what_a_change_touches():
+    found = Counters(Profiled(), feeds=lambda _: {}).change("before", "after")
+    assert -0.1 < found.low <= found.value <= found.high < 0
+    same = Counters(Profiled(), feeds=lambda _: {}).change("before", "before")
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_a_backend_without_counters_says_what_to_do():
+    silent = SimpleNamespace(title="TensorRT", layers=lambda _: [], profile=lambda *_: None)
+    with pytest.raises(UnsupportedEnvironment, match="no counters") as caught:
+        Counters(silent, feeds=lambda _: {}).change("before", "after")
+    assert "--objective bytes" in caught.value.fix
