@@ -26,3 +26,9 @@ class Interval:
             unit: follows the value, not the bounds.
         """
         return f"{number(self.value)}{unit} [{number(self.low)}, {number(self.high)}]"
+
+
+def signed(value: float) -> str:
+    """Two decimals and always a sign, a true minus; no sign for a value that rounds to zero."""
+    text = f"{value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", "−")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.record.details import Layer
 from benchmarks.record.rows import Row, best_baseline, best_float, find_row
-from benchmarks.record.table import signed
+from core.interval import signed
 from deploy.checks.layer_snr import LayerSnr
 
 WORST = 3  # classes and layers that a reason names

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.record.files import Comparison
 from benchmarks.record.rows import Row, best_baseline, best_float, find_row
-from core.interval import Interval
+from core.interval import Interval, signed
 from core.text_table import Table
 
 MISSING, REFERENCE = "–", "baseline"
@@ -18,12 +18,6 @@ Columns = Mapping[str, Callable[[Row], str]]  # title, and the text of a row
 def number(value: float | None, form: str = "{:.2f}") -> str:
     """`value` in that form; a dash where nothing was measured."""
     return MISSING if value is None else form.format(value)
-
-
-def signed(value: float) -> str:
-    """Two decimals and always a sign, a true minus; no sign for a value that rounds to zero."""
-    text = f"{value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
 def change(points: Interval | None) -> str:
@@ -85,21 +79,21 @@ def summary(rows: Iterable[Row]) -> Columns:
 
 
 def engines(rows: Iterable[Row]) -> Columns:
-    """Columns of a run's engines; the last one only where an engine from image to mask was measured."""
+    """Columns of a run's engines, the ones that decide first; the last only where an engine from image to mask ran."""
     rows = tuple(rows)
     columns: dict[str, Callable[[Row], str]] = {
         "engine": lambda row: row.name,
         "p50 ms": _p50,
+        "speed vs FP32": lambda row: _against_fp32(times_faster(row.speedup_vs_fp32), row),
+        f"{metric_of(rows)} %": _score,
+        f"Δ {metric_of(rows)}": lambda row: _against_fp32(change(row.delta_score), row),
+        "INT8 convs": _convs,
+        "size": _size,
         "p99 ms": _p99,
         "img/s": lambda row: number(row.throughput_per_s, "{:.1f}"),
         "img/s, all CPUs": lambda row: (
             MISSING if row.throughput is None else number(row.throughput.images_per_s, "{:.1f}")
         ),
-        "speed vs FP32": lambda row: _against_fp32(times_faster(row.speedup_vs_fp32), row),
-        f"{metric_of(rows)} %": _score,
-        f"Δ {metric_of(rows)}": lambda row: _against_fp32(change(row.delta_score), row),
-        "size": _size,
-        "INT8 convs": _convs,
     }
     if any(row.image_to_mask is not None for row in rows):
         columns["image → mask ms"] = _image_to_mask

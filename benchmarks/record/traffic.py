@@ -25,15 +25,6 @@ def missed(rows: Sequence[Row], most: float | None) -> list[str]:
     ]
 
 
-def sentence(work: EngineWork) -> str:
-    """The counts of one engine in words."""
-    moved = "" if work.bytes_moved is None else f"{work.bytes_moved / 1e6:.1f} MB moved, "
-    return (
-        f"{moved}{work.macs / 1e9:.2f} G multiply-adds an image; {work.int8_outputs} convolutions write INT8, "
-        f"{work.float_outputs} float; {work.pointwise} pointwise kernels, {work.conversions} conversions"
-    )
-
-
 def _pairs(rows: Sequence[Row]) -> Iterator[tuple[str, EngineWork, EngineWork, str]]:
     """Name and counts of every INT8 engine, counts and precision of each half-precision engine of its backend."""
     for row in rows:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.record.files import Results
 from benchmarks.record.rows import Row, fastest, find_row
-from benchmarks.record.table import signed
-from core.interval import Interval
+from core.interval import Interval, signed
 from core.paths import RunPaths
 
 CLASS_LOSS = 1.0  # points of IoU below FP32 from which a class is named

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from markupsafe import Markup, escape
-from plotly.offline import get_plotlyjs
 
-from benchmarks.record import table, traffic
+from benchmarks.record import table
 from benchmarks.record.details import Layer, Placed
 from benchmarks.record.files import Comparison, CostCurves, Results, load, load_if_any
 from benchmarks.record.rows import Row, fastest_int8, find_row
-from benchmarks.record.verdict import next_steps, verdict
+from benchmarks.record.verdict import named, next_steps, verdict
 from benchmarks.report import charts
-from benchmarks.report.charts import Figure
-from benchmarks.report.sensitivity import Sensitivity, of_run
+from benchmarks.report.sensitivity import of_run
 from core.artifacts import read_json, write_text
 from core.console import say
+from core.interval import signed
+from core.page.templates import templates_in
 from core.paths import RunPaths
-from core.templates import templates_in
 
 FILE_NAME = "report.html"
 WEBP_QUALITY = 85
@@ -45,38 +46,45 @@ def write_again(run: str) -> None:
 def render(found: Results) -> str:
     """The page as HTML; pictures, cost curves and the comparison are read from the run's results."""
     templates = templates_in(Path(__file__).parent)
-    templates.filters |= {"signed": table.signed, "rgb": rgb, "stacked": stacked, "mhz": mhz}
+    templates.filters |= {"signed": signed, "rgb": rgb, "stacked": stacked, "mhz": mhz}
     best, curves = fastest_int8(found.rows), load_if_any(CostCurves, found.run)
     from qat.tasks import TASKS  # brings torch, which the command's help does not need
 
     told = verdict(found)
     sensitivity, comparison = of_run(found.run), load_if_any(Comparison, found.run)
-    drawn = figures(found, best, curves, sensitivity)
+    base = best and find_row(found.rows, best.backend, "fp32")
     return templates.get_template("report.html.j2").render(
         results=found,
         verdict=told,
         notes=table.notes(found.rows, ()),
+        cautions=general_first(found),
+        titles={row.name: named(row) for row in found.rows},
+        backends=defaultdict(str, {row.backend: row.title for row in found.rows}),
         decisions=decisions(found),
-        steps=next_steps(found, told.ship),
+        steps=[map(str.strip, step.split(":", 1)) for step in next_steps(found, told.ship)],
         best=best,
-        fp32={row.name: find_row(found.rows, row.backend, "fp32") for row in found.rows},
+        base=base,
+        worst=worst_class(base, best),
         engines=table.engines(found.rows),
         metric=table.metric_of(found.rows),
         task=TASKS[found.config["task"]],
         cells=table.cells,
         mib=table.MIB,
-        traffic=traffic.sentence,
         curves=curves,
         curves_are_of_this_run=curves is not None and curves.qdq_sha256 in found.artifacts.values(),
         sensitivity=sensitivity,
         comparison=comparison,
         baselines=table.baselines(comparison.rows if comparison else ()),
         comparison_notes=table.comparison_notes(comparison) if comparison else [],
-        figures=drawn,
-        changes=[name.removeprefix("change-") for name in drawn if name.startswith("change-")],
+        scatter=charts.scatter(found.rows),
+        changes=charts.changes(found.rows),
+        slowest=charts.slowest_layers(found.layers[best.name]) if best and best.name in found.layers else None,
+        batches=curves and charts.curves(curves.batches, "batch"),
+        sizes=curves and charts.curves(curves.sizes, "megapixels"),
+        damages=sensitivity and charts.damages(sensitivity),
+        layer_name=charts.layer_name,
         time_by_kind=time_by_kind,
         skips_by_reason=skips_by_reason,
-        plotly_js=Markup(get_plotlyjs()) if drawn else "",
         picture=partial(picture_uri, RunPaths(found.run).results),
     )
 
@@ -91,28 +99,40 @@ def decisions(found: Results) -> list[str]:
     return [*lines, found.decision] if found.decision else lines
 
 
-def figures(
-    found: Results, best: Row | None, curves: CostCurves | None, sensitivity: Sensitivity | None
-) -> dict[str, Figure]:
-    """Every chart by the id of its place in the page; there is none for a part that was not measured."""
-    drawn: dict[str, Figure | None] = {"scatter": charts.scatter(found.rows)}
-    drawn |= {f"change-{name}": figure for name, figure in charts.changes(found.rows).items()}
-    if best is not None and best.name in found.layers:
-        drawn["layers"] = charts.slowest_layers(found.layers[best.name])
-    if curves is not None:
-        drawn["batches"] = charts.curves(curves.batches, "batch")
-        drawn["sizes"] = charts.curves(curves.sizes, "megapixels")
-    if sensitivity is not None:
-        drawn["sensitivity"] = charts.damages(sensitivity)
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+def general_first(found: Results) -> list[str]:
+    """The reasons for caution, first the ones that concern all engines."""
+    return sorted(found.caveats, key=lambda caveat: caveat.startswith(tuple(f"{row.name}:" for row in found.rows)))
 
 
-def time_by_kind(layers: Iterable[Layer]) -> list[tuple[str, str, int, float]]:
-    """Kind, precision, number of layers and their milliseconds in all, slowest first."""
+@dataclass(frozen=True)
+class ClassChange:
+    """A class and its metric in FP32 and in INT8, percent."""
+
+    name: str
+    before: float
+    after: float
+
+    @property
+    def points(self) -> float:
+        """Negative is a loss."""
+        return self.after - self.before
+
+
+def worst_class(base: Row | None, best: Row | None) -> ClassChange | None:
+    """The class that loses most from `base` to `best`, or gains least; None where no class was measured in both."""
+    before, after = (base and base.per_class) or {}, (best and best.per_class) or {}
+    pairs = [(name, before.get(name), value) for name, value in after.items()]
+    found = [ClassChange(name, old, new) for name, old, new in pairs if old is not None and new is not None]
+    return min(found, key=lambda change: change.points, default=None)
+
+
+def time_by_kind(layers: Sequence[Layer]) -> list[tuple[str, str, int, float]]:
+    """Kind, precision, number of layers and their share of the time in percent, slowest first."""
     sums: dict[tuple[str, str], list[float]] = {}
     for layer in layers:
         sums.setdefault((layer.kind, layer.precision), []).append(layer.ms)
-    rows = [(kind, precision, len(times), sum(times)) for (kind, precision), times in sums.items()]
+    total = sum(layer.ms for layer in layers) or 1.0
+    rows = [(kind, precision, len(times), 100 * sum(times) / total) for (kind, precision), times in sums.items()]
     return sorted(rows, key=lambda row: -row[3])
 
 
@@ -137,7 +157,7 @@ def stacked(cell: str) -> Markup:
     value, _, behind = cell.partition(" ")
     if not behind.startswith(("[", "(")):
         return escape(cell)
-    return Markup("{}<br><small>{}</small>").format(value, behind)
+    return Markup("{}<small>{}</small>").format(value, behind)
 
 
 def mhz(clock: float | None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean
 
-from benchmarks.record.table import MISSING, change, signed
+from benchmarks.record.table import MISSING, change
 from benchmarks.studies.qat_measure import FP32, QatRow
-from core.interval import Interval
+from core.interval import Interval, signed
 from core.text_table import Table
 
 BASELINE = "fp32"

@@ -42,6 +42,11 @@ def get_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
 
+def get_class_names(data_path: str) -> tuple[str, ...]:
+    """For the report's changes class by class."""
+    return Scenes(load_config(Path(data_path)), "val").data.class_names
+
+
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
     """A split as tensors, without augmentation."""
 

@@ -31,6 +31,7 @@ from qat.sensitivity.network.foreign import float_layers, range_of
 from qat.sensitivity.network.save import quantization_of, save
 from qat.sensitivity.network.subject import Subject
 from qat.sensitivity.pipeline import Analysis
+from qat.sensitivity.report.class_names import named, names_note
 from qat.sensitivity.report.distributions import distributions
 from qat.sensitivity.report.report_html import write_report
 from qat.sensitivity.report.results import Findings, ranges_of, write_results
@@ -63,7 +64,8 @@ def finish(analysis: Analysis) -> Findings:
     chosen = engine.chosen
     quantized = evaluator.everything - set(chosen.float_groups)
     networks = {"float": frozenset[str](), "quantized": evaluator.everything, "chosen": quantized}
-    per_class = {name: classes for name, groups in networks.items() if (classes := evaluator.per_class(groups))}
+    ious = {name: classes for name, groups in networks.items() if (classes := evaluator.per_class(groups))}
+    names = analysis.class_names
     by_name = {group.name: group for group in subject.groups}
     worst = [by_name[score.group] for score in analysis.ranking.groups[:WORST]]
     with subject.only(evaluator.everything):
@@ -86,14 +88,14 @@ def finish(analysis: Analysis) -> Findings:
         mode=config.mode,
         weights_sha256=sha256_file(config.model_path) if config.model_path.is_file() else None,
         environment=_environment(),
-        per_class=per_class,
+        per_class={network: named(classes, names) for network, classes in ious.items()},
         engine=engine.check,
         front=engine.points,
         latency=engine.table,
         recovered=recovered,
         histograms=histograms,
         left_float=float_layers(subject.model),
-        notes=tuple(filter(None, [engine.note, _form_note(subject), _range_note(subject)])),
+        notes=tuple(filter(None, [engine.note, _form_note(subject), _range_note(subject), names_note(ious, names)])),
     )
     if is_main():
         write_results(findings, folder)

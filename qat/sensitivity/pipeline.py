@@ -44,6 +44,7 @@ class Analysis:
     evaluator: ImageEvaluator
     ranking: Ranking
     calibration: tuple[Inputs, ...]  # inputs of the training split, a batch of one each
+    class_names: tuple[str, ...]  # empty where the user's file has none
 
 
 def analyse(config: SensitivityConfig) -> Analysis:
@@ -52,6 +53,7 @@ def analyse(config: SensitivityConfig) -> Analysis:
     console.quiet = not is_main()
     seed_user_code(config.seed)
     user = load_user_file(config)
+    class_names = user.class_names()
     model = _network(user)
     images = read_images(user.loader("val"), config.images, config.seed)
     training = read_images(user.loader("train"), config.calibration.images, config.seed)
@@ -76,7 +78,7 @@ def analyse(config: SensitivityConfig) -> Analysis:
     evaluator = ImageEvaluator(Trials(subject, images, criterion, cache, user.evaluate), config)
     base = evaluator.baseline
     say(f"loss {base.float_loss:.4f} in float, {base.quantized_loss:.4f} all quantized")
-    return Analysis(config, user, subject, evaluator, rank_groups(evaluator), calibration)
+    return Analysis(config, user, subject, evaluator, rank_groups(evaluator), calibration, class_names)
 
 
 def _network(user: UserFile) -> nn.Module:

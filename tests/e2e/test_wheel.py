@@ -59,7 +59,8 @@ def test_holds_every_file_of_the_packages_and_nothing_else(wheel):
     }
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == expected
-    assert {f"{name}/py.typed" for name in PACKAGES} | {"benchmarks/report/report.html.j2"} <= names
+    templates = {"benchmarks/report/report.html.j2", "benchmarks/report/sections/engines.html.j2", "core/page/page.js"}
+    assert {f"{name}/py.typed" for name in PACKAGES} | templates <= names
 
 
 def dependencies(wheel: Path) -> dict[str, Requirement]:

@@ -62,4 +62,5 @@ def test_pidnet_is_analysed_whole(tmp_path) -> None:
     found = json.loads((tmp_path / "best.sensitivity/results.json").read_text())
     assert len(found["groups"]) == 79 and len(found["ranges"]) > 79
     assert found["baseline"]["metric"] == "mIoU" and found["baseline"]["images"] == 4
+    assert list(found["per_class"]["quantized"])[:2] == ["sky", "building"]
     assert sum(group["exact"] is not None for group in found["groups"]) == 2

@@ -13,10 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "deploy", "qat", "benchmarks")
 # Vendors may settle things when they are imported; they come first, so that only changes of ours are left.
-VENDORS = (
-    *("cv2", "torch", "onnx", "onnxruntime", "onnxscript", "openvino", "accelerate", "modelopt.torch.quantization"),
-    "plotly.offline",
-)
+VENDORS = ("cv2", "torch", "onnx", "onnxruntime", "onnxscript", "openvino", "accelerate", "modelopt.torch.quantization")
 SCRIPT = """
 import contextlib, importlib, json, logging, os, signal, sys, warnings
 modules, vendors = json.loads(sys.argv[1])

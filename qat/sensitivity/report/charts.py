@@ -1,116 +1,68 @@
-"""Positions of bars, histograms and the engines' front in percent of their frame; report.html.j2 draws them.
-
-plotly, which benchmarks/ uses, is a script of 4.8 MB; these pages stay small enough to mail.
-"""
+"""The page's charts, from findings to the bars and planes that core/page/charts.html.j2 draws, and histograms."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
+from core.page.axis import Axis, axis_over
+from core.page.bars import Bar
+from core.page.plot import Mark, Plot
 from qat.sensitivity.decide.pareto import Point
+from qat.sensitivity.types import Measured
 
 FLOOR = -6.0  # decimal logarithm of the smallest share that a histogram shows
 
 
-@dataclass(frozen=True)
-class Axis:
-    """A linear map from `low` … `high` to 0 … 100 %, with ticks at round numbers."""
-
-    low: float
-    high: float
-
-    def __call__(self, value: float) -> float:
-        """Percent; values beyond the ends are at the ends."""
-        return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
-
-    def ticks(self, wanted: int = 5) -> list[float]:
-        """Multiples of 1, 2 or 5 times a power of ten, about `wanted` of them."""
-        rough = (self.high - self.low) / wanted
-        magnitude = 10.0 ** math.floor(math.log10(rough))
-        step = next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= rough * (1 - 1e-9))
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [index * step for index in range(first, last + 1)]
-
-    def span(self, kind: str, one: float | None, other: float | None) -> Markup:
-        """A horizontal element of a CSS class between two values; nothing where one is missing."""
-        if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
-            return Markup()
-        left, right = sorted((self(one), self(other)))
-        return Markup('<i class="{}" style="left:{}%;width:{:.2f}%"></i>').format(kind, left, right - left)
+def bar(name: str, value: Measured, kind: str) -> Bar:
+    """A measured value with its interval."""
+    return Bar(name, value.value, numbers(value.value, value.low, value.high), value.low, value.high, kind)
 
 
-def axis_over(values: Sequence[float | None]) -> Axis:
-    """An axis that shows all of `values` that are finite, with a margin at ends other than zero."""
-    shown = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
-    low, high = min(shown), max(shown)
-    if low == high == 0:
-        return Axis(0.0, 1.0)
-    margin = (high - low) * 0.06 or max(abs(high), 1.0) * 0.1
-    return Axis(low - margin if low else low, high + margin if high else high)
+def numbers(value: float, low: float, high: float) -> str:
+    """A value with its interval as the page writes it."""
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]".replace("-", "−") if math.isfinite(value) else "not a number"
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One row: a value, its interval if it has one, the CSS class of its colour, and a remark behind the numbers."""
+def front(points: Sequence[Point], limit: float, chosen: Sequence[str], damage: str) -> Plot:
+    """Engines in the plane of latency and damage, numbered as in the table; far intervals end at the frame.
 
-    name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    kind: str = "int8"
-    remark: str = ""
-
-    @property
-    def text(self) -> str:
-        """The numbers as they are written beside the bar."""
-        interval = "" if self.low is None else f" [{self.low:.3g}, {self.high:.3g}]"
-        return (f"{self.value:.3g}{interval}" if math.isfinite(self.value) else "not a number") + self.remark
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Horizontal bars from zero, in the order given; whiskers are the intervals, a dashed line is `limit`.
-
-    Attributes:
-        scale: further numbers that the axis has room for, so that two charts compare.
+    Args:
+        limit: the tolerance; where it is so far away that it would push the points together, only its text says so.
     """
+    y_reach = _reach([point.damage for point in points])
+    span = max(y_reach) - min(y_reach)
+    is_near = min(y_reach) - span <= limit <= max(y_reach) + span
+    y = axis_over([*y_reach, limit] if is_near else y_reach)
+    arrow = "↑ " if limit > y.high else "↓ " if limit < y.low else ""
+    return Plot(
+        title=f"{damage} against engine latency",
+        x_title="engine latency, ms",
+        y_title=damage,
+        x=axis_over(_reach([point.latency for point in points])),
+        y=y,
+        marks=[_mark(number, point, chosen) for number, point in enumerate(points, start=1)],
+        limit=limit,
+        limit_text=f"{arrow}tolerance {limit:g}",
+    )
 
-    title: str
-    rows: Sequence[Bar]
-    limit: float | None = None
-    scale: Sequence[float] = ()
 
-    @property
-    def axis(self) -> Axis:
-        """Shows every bar, whisker and limit, and zero."""
-        ends = [value for row in self.rows for value in (row.value, row.low, row.high)]
-        return axis_over([*ends, self.limit, 0.0, *self.scale])
-
-
-@dataclass(frozen=True)
-class Front:
-    """Engines in the plane of latency and damage; intervals far beyond the points end at the frame."""
-
-    points: Sequence[Point]
-    limit: float
-
-    @property
-    def x(self) -> Axis:
-        """Latency, ms."""
-        return axis_over(_reach([point.latency for point in self.points]))
-
-    @property
-    def y(self) -> Axis:
-        """Damage, with the tolerance unless it is so far away that it would push the points together."""
-        reach = _reach([point.damage for point in self.points])
-        span = max(reach) - min(reach)
-        near = min(reach) - span <= self.limit <= max(reach) + span
-        return axis_over([*reach, self.limit] if near else reach)
+def _mark(number: int, point: Point, chosen: Sequence[str]) -> Mark:
+    picked = sorted(point.float_groups) == sorted(chosen)
+    latency, damage = point.latency, point.damage
+    text = f"{number}: {latency.value:.4g} ms, {damage.value:.4g}, {len(point.float_groups)} groups in float"
+    return Mark(
+        latency.value,
+        damage.value,
+        f"{number} chosen" if picked else str(number),
+        "float" if picked else "met" if point.met else "missed",
+        "square" if picked else "circle" if point.met else "diamond",
+        text,
+        (latency.low, latency.high),
+        (damage.low, damage.high),
+        point.on_front,
+    )
 
 
 def _reach(intervals: Sequence[Any]) -> list[float]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.artifacts import write_text
-from core.templates import templates_in
+from core.interval import signed
+from core.page.bars import Bar, Bars
+from core.page.templates import templates_in
 from qat.sensitivity.decide.pareto import SAME
-from qat.sensitivity.report.charts import Bar, Chart, Front, histogram
+from qat.sensitivity.report.charts import bar, front, histogram, numbers
 from qat.sensitivity.report.results import Findings, skip_yaml, verdict
 from qat.sensitivity.types import DAMAGE_TITLES, SCORE_TITLES, Measured
 
@@ -19,7 +21,7 @@ LONG_PATH = 12  # steps of a search beyond which its chart is folded
 LISTED = 8  # names of groups beyond which a table folds them
 SCREEN_TITLES = {
     "snr_db": "signal-to-noise ratio of the output, dB (low is harmful)",
-    "cosine": "cosine of the outputs (far from 1 is harmful)",
+    "cosine": "1 − cosine of the outputs (high is harmful)",
     "kl": "KL divergence of the outputs (high is harmful)",
     "taylor": "first-order change of the loss (high is harmful)",
 }
@@ -51,7 +53,9 @@ def render(found: Findings) -> str:
         shown=SHOWN,
         exact=_exact(found),
         screens=[_screen(found, name) for name in scores],
-        front=Front(found.front, found.tolerance),
+        front=front(found.front, found.tolerance, found.chosen.float_groups, DAMAGE_TITLES[found.tolerance_kind])
+        if found.front
+        else None,
         own=SAME,
         latencies=_latencies(found),
         classes=_classes(found),
@@ -62,29 +66,32 @@ def render(found: Findings) -> str:
     )
 
 
-def _exact(found: Findings) -> Chart:
+def _exact(found: Findings) -> Bars:
     """Groups that were measured exactly, the most harmful first; also for the kind `loss` damage is a difference."""
     measured = [(score.group, score.exact) for score in found.ranking.groups if score.exact is not None]
     measured.sort(key=lambda item: -math.inf if math.isnan(item[1].value) else -item[1].value)
     title = DAMAGE_TITLES["loss_increase" if found.tolerance_kind == "loss" else found.tolerance_kind]
-    return Chart(title, [_group_bar(found, name, value) for name, value in measured[:SHOWN]])
+    return Bars(title, [_group_bar(found, name, value) for name, value in measured[:SHOWN]])
 
 
-def _screen(found: Findings, name: str) -> Chart:
+def _screen(found: Findings, name: str) -> Bars:
     """One score of the screen of the worst groups, in the order of the ranking."""
     shown = [score for score in found.ranking.groups[:SHOWN] if name in score.scores]
-    return Chart(SCREEN_TITLES[name], [_group_bar(found, score.group, score.scores[name]) for score in shown])
+    values = [(score.group, score.scores[name]) for score in shown]
+    if name == "cosine":  # which is 1.000 of nearly all groups
+        values = [(group, Measured(1 - one.value, 1 - one.high, 1 - one.low, one.images)) for group, one in values]
+    return Bars(SCREEN_TITLES[name], [_group_bar(found, group, value) for group, value in values])
 
 
-def _search_path(found: Findings) -> Chart:
+def _search_path(found: Findings) -> Bars:
     """Damage after each step of the search; empty if there was none."""
     chosen, rows = found.chosen, list[Bar]()
     if chosen.steps and chosen.start is not None:
-        rows.append(_bar(EVERYTHING, chosen.start, "int8"))
+        rows.append(bar(EVERYTHING, chosen.start, "int8"))
     for place, step in enumerate(chosen.steps, start=1):
         became, kind = ("float", "float") if step.action == "revert" else ("INT8 again", "int8")
-        rows.append(_bar(f"{place}. {found.labels.get(step.group, step.group)} → {became}", step.damage, kind))
-    return Chart(DAMAGE_TITLES[found.tolerance_kind], rows, found.tolerance)
+        rows.append(bar(f"{place}. {found.labels.get(step.group, step.group)} → {became}", step.damage, kind))
+    return Bars(DAMAGE_TITLES[found.tolerance_kind], rows, found.tolerance)
 
 
 def _ended(found: Findings) -> set[str]:
@@ -95,16 +102,17 @@ def _ended(found: Findings) -> set[str]:
     return float_groups
 
 
-def _latencies(found: Findings) -> Chart:
+def _latencies(found: Findings) -> Bars:
     """The cost of each group in float, the dearest first."""
     rows = []
     for name, cost in sorted(found.latency.items(), key=lambda item: -item[1].value):
         kind, remark = ("missed", ": noise") if cost.is_noise else ("met", "")
-        rows.append(Bar(found.labels.get(name, name), cost.value, cost.low, cost.high, kind, remark))
-    return Chart("ms more than with everything in INT8", rows)
+        text = numbers(cost.value, cost.low, cost.high) + remark
+        rows.append(Bar(found.labels.get(name, name), cost.value, text, cost.low, cost.high, kind))
+    return Bars("ms more than with everything in INT8", rows)
 
 
-def _classes(found: Findings) -> list[tuple[str, Chart]]:
+def _classes(found: Findings) -> list[tuple[str, Bars]]:
     """Change of every class against FP32, all quantized and as chosen, in the order of the harm of the former."""
     base = found.per_class.get("float", {})
     networks = {"quantized": EVERYTHING} | ({"chosen": "as chosen"} if found.chosen.float_groups else {})
@@ -118,22 +126,20 @@ def _classes(found: Findings) -> list[tuple[str, Chart]]:
     order = sorted(changes["quantized"], key=lambda name: (changes["quantized"][name], name))[:SHOWN]
     charts = []
     for network, by_class in changes.items():
-        rows = [Bar(name, by_class[name], kind="int8" if by_class[name] >= 0 else "loss") for name in order]
-        charts.append((networks[network], Chart("change against FP32, points", rows, scale=scale)))
+        rows = [
+            Bar(name, change, signed(change), kind="gain" if change >= 0 else "loss")
+            for name, change in ((name, by_class[name]) for name in order)
+        ]
+        charts.append((networks[network], Bars("change against FP32, points", rows, scale=scale)))
     return charts if order else []
 
 
 def _group_bar(found: Findings, name: str, value: Measured) -> Bar:
-    return _bar(found.labels.get(name, name), value, "float" if name in found.chosen.float_groups else "int8")
+    return bar(found.labels.get(name, name), value, "float" if name in found.chosen.float_groups else "int8")
 
 
-def _bar(name: str, value: Measured, kind: str) -> Bar:
-    return Bar(name, value.value, value.low, value.high, kind)
-
-
-def _interval(value: Any, digits: int = 3) -> str:
+def _interval(value: Any) -> str:
     """A value with its interval, given as an object or as JSON values."""
     if value is None:
         return "–"
-    parts: Sequence[float] = [value[key] if isinstance(value, Mapping) else getattr(value, key) for key in INTERVAL]
-    return "{} [{}, {}]".format(*(f"{part:.{digits}g}" for part in parts))
+    return numbers(*(value[key] if isinstance(value, Mapping) else getattr(value, key) for key in INTERVAL))

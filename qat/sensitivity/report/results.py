@@ -28,7 +28,8 @@ class Findings:
     Attributes:
         ranges: amax by quantizer name, one value or one for each channel.
         model: where the best model was saved.
-        per_class: metric of each class in percent, for the networks "float", "quantized" and "chosen".
+        per_class: metric of each class in percent, by its name or number, for the networks "float",
+            "quantized" and "chosen".
         mode: a group's scores are those of quantizing only it (one_in), or all but it (one_out).
         weights_sha256: of the file of weights; None where no file was read.
         engine: see `qat.sensitivity.decide.engine_check`; None when no engine was wanted or none can be built.

@@ -1,4 +1,4 @@
-"""The user's Python file: `get_model`, `get_data_loader`, `get_criterion`, `get_optimizer`, and maybe `evaluate`."""
+"""The user's Python file: four functions that it must have, and `evaluate` and `get_class_names` where it has them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,16 @@ class UserFile:
         is_one = isinstance(optimizer, torch.optim.Optimizer)
         self._require(is_one, "get_optimizer", optimizer, "return a torch.optim.Optimizer")
         return optimizer
+
+    def class_names(self) -> tuple[str, ...]:
+        """`get_class_names()`'s names in the order of the classes; empty when the file has none."""
+        if not hasattr(self.functions, "get_class_names"):
+            return ()
+        names = self._call("get_class_names")
+        are_names = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        are_names = are_names and len(set(names)) == len(names)
+        self._require(are_names, "get_class_names", names, "return a list of strings, each once")
+        return tuple(names)
 
     @property
     def evaluate(self) -> Callable[[nn.Module, Any], float] | None:

@@ -6,9 +6,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from core.page.plot import HEIGHT, WIDTHS
 from deploy.placement.rule_sets import select
 from qat.quantization.insert import insert
 from qat.sensitivity.decide.pareto import Milliseconds, Point
+from qat.sensitivity.report.class_names import named, names_note
 from qat.sensitivity.report.distributions import BINS, distributions
 from qat.sensitivity.report.report_html import render
 from qat.sensitivity.types import GroupScore, Measured, QuantizerGroup, Ranking
@@ -31,7 +33,7 @@ def test_the_page_needs_no_network_and_tells_the_verdict() -> None:
     page = render(replace(findings(), front=POINTS))
     assert not re.search(r"(?:src|href)\s*=|@import|url\(|fetch\(", page)
     assert "tolerance met" in page and "- body.0" in page and "python sensitivity_analysis.py" in page
-    assert page.count('class="dot ') == 2 and page.count('class="dot picked') == 1
+    assert page.count('class="mark ') == 2 * len(WIDTHS) and page.count('class="mark float ring"') == len(WIDTHS)
     assert page.count('<tr class="picked">') == 1 and "chosen, within the tolerance, on the front" in page
 
 
@@ -58,7 +60,7 @@ def test_a_search_is_shown_step_by_step_from_everything_quantized() -> None:
 def test_what_float_costs_is_told_apart_from_noise() -> None:
     latency = {"head": Milliseconds(0.2, -0.1, 0.4), "body.0": Milliseconds(1.5, 1.2, 1.9)}
     page = render(replace(findings(), latency=latency))
-    costs = [("body.0", "1.5 [1.2, 1.9]"), ("head", "0.2 [-0.1, 0.4]: noise")]
+    costs = [("body.0", "1.5 [1.2, 1.9]"), ("head", "0.2 [−0.1, 0.4]: noise")]
     rows = rows_in(page)
     assert rows[rows.index(costs[0]) :][:2] == costs
     assert "Cost of a group in float" not in render(findings())
@@ -86,17 +88,27 @@ def test_classes_that_lose_most_come_first_and_both_networks_share_a_scale() -> 
     }
     page = render(replace(findings(), per_class=per_class))
     rows = [row for row in rows_in(page) if row[0] in ("road", "sky", "car")]
-    assert rows == [("car", "-4"), ("road", "-1.5"), ("car", "0.5"), ("road", "-0.5")]
+    assert rows == [("car", "−4.00"), ("road", "−1.50"), ("car", "+0.50"), ("road", "−0.50")]
     drawn = page[page.index("Class by class") :]
-    first, second = re.findall(r'<div class="ticks">(.*?)</div>', drawn)
+    first, second = re.findall(r'<div class="ticks"[^>]*>(.*?)</div>', drawn)
     assert first == second
+
+
+def test_a_list_of_names_that_does_not_fit_the_network_is_said_and_not_used() -> None:
+    ious = {"0": 90.0, "1": None}
+    assert named(ious, ("road", "car")) == {"road": 90.0, "car": None}
+    assert named(ious, ()) == named(ious, ("road",)) == ious
+    assert names_note({"float": ious}, ("road",)).startswith("get_class_names() gives 1 names and the network has 2")
+    assert (
+        names_note({"float": ious}, ("road", "car")) == names_note({"float": ious}, ()) == names_note({}, ("a",)) == ""
+    )
 
 
 def test_a_tolerance_far_from_the_points_does_not_push_them_together() -> None:
     far, near = (render(replace(findings(), front=POINTS, tolerance=limit)) for limit in (9.0, 0.1))
     assert "↑ tolerance 9" in far and "↑" not in near and "tolerance 0.1" in near
-    heights = [float(y) for y in re.findall(r'class="dot .*?bottom:([\d.]+)%', far)]
-    assert len(heights) == 2 and abs(heights[0] - heights[1]) > 40
+    heights = [float(y) for y in re.findall(r'class="mark [^>]*translate\([\d.]+ ([\d.]+)\)', far)]
+    assert abs(heights[0] - heights[1]) > 0.4 * HEIGHT
 
 
 def test_a_poor_analysis_still_makes_a_page() -> None:

@@ -57,6 +57,17 @@ def test_get_optimizer_takes_the_model(tmp_path) -> None:
     assert len(user.optimizer(user.model()).param_groups[0]["params"]) == 12
 
 
+def test_class_names_are_optional_and_each_class_has_one(tmp_path) -> None:
+    def names(source: str) -> tuple[str, ...]:
+        return load_user_file(write_user(tmp_path, PLAIN, extra=source)).class_names()
+
+    assert names("") == ()
+    assert names("def get_class_names(data_path):\n    return ['road', 'car']\n") == ("road", "car")
+    for wrong in ("['car', 'car']", "'car'", "[1, 2]"):
+        with pytest.raises(UserError, match=r"get_class_names\(\) in .* returned"):
+            names(f"def get_class_names():\n    return {wrong}\n")
+
+
 @pytest.mark.parametrize("name", ["get_model", "get_data_loader", "get_criterion", "get_optimizer"])
 def test_another_result_than_the_documented_one_is_refused(tmp_path, name) -> None:
     user = load_user_file(write_user(tmp_path, PLAIN, later=f"def {name}():\n    return 3\n"))

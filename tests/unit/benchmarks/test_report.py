@@ -1,6 +1,5 @@
 """benchmarks/report/ and measure/example_images.py: one page that holds everything and loads nothing."""
 
-import json
 import re
 
 import cv2
@@ -17,6 +16,8 @@ from benchmarks.record.rows import Point, Row
 from benchmarks.report import charts
 from benchmarks.report.__main__ import main
 from benchmarks.report.page import render, time_by_kind
+from core.interval import signed
+from core.page.plot import WIDTHS
 from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
@@ -67,32 +68,54 @@ def found(tmp_path, monkeypatch):
     return found_in(FakeBackend("fake", engines), outcomes)
 
 
-def without_library(page: str) -> str:
-    """The page less the one copy of plotly.js."""
-    assert page.count('<script id="plotly">') == 1
-    return re.sub('<script id="plotly">.*?</script>', "", page, flags=re.DOTALL)
-
-
-def figures_in(page: str) -> dict:
-    return json.loads(re.search(r"^const figures = (.*);$", page, re.MULTILINE)[1])
+def rows_in(page: str) -> list[tuple[str, str]]:
+    """Names and numbers of all bars, in their order."""
+    return re.findall(r'class="name">(.*?)</span>.*?class="value">(.*?)</span>', page)
 
 
 def test_page_loads_nothing_from_anywhere(found):
-    page = without_library(render(found))
-    resources = re.findall(r"""(?:src|href|srcset|action|data)\s*=\s*["']([^"']*)""", page)
+    page = render(found)
+    resources = re.findall(r"""(?:src|href|srcset|action)\s*=\s*["']([^"']*)""", page)
     assert resources and all(each.startswith("data:image/webp;base64,") for each in resources)
-    assert "@import" not in page and "url(" not in page
+    assert "@import" not in page and "url(" not in page and "http" not in page and "fetch(" not in page
+
+
+def test_every_picture_and_chart_has_a_text_for_those_who_do_not_see_it(found):
+    page = render(found)
+    alternatives = re.findall(r'<img [^>]*alt="([^"]*)"', page)
+    assert len(alternatives) == page.count("<img") and all(": " in text or ", " in text for text in alternatives)
+    drawings = re.findall(r'<svg [^>]*role="img" aria-label="([^"]*)"', page)
+    assert len(drawings) == page.count("<svg") == len(WIDTHS)
+    assert all("fake INT8: 10.00 ms" in text for text in drawings)
+    assert page.count('class="bars"') == len(re.findall(r'class="bars" role="group" aria-label="[^"]+"', page)) == 1
+
+
+def test_what_a_reader_types_or_opens_can_be_copied(found):
+    page = render(found)
+    copied = dict(re.findall(r'data-copy="([^"]*)">(.*?)</', page))
+    assert copied["Engine"] == "engines/squares/fake-fp32" and copied["Report"].endswith("squares/report.html")
+    assert copied["Next"].startswith("python -m deploy run engines/squares/fake-fp32 ")
+
+
+def test_the_top_has_the_interval_and_the_worst_class(found):
+    cards = render(found).partition('<div class="cards">')[2].partition("<section>")[0]
+    base, best = found.rows[0], found.rows[1]
+    assert "<b>4.00×</b>\n    <em>[4.00, 4.00]</em>" in cards
+    assert f"<em>[{signed(best.delta_score.low)}, {signed(best.delta_score.high)}]</em>" in cards
+    loss, worst = min((best.per_class[name] - base.per_class[name], name) for name in ("road", "car"))
+    assert f"<b>{signed(loss)}</b>\n    <em>{worst}</em>" in cards
 
 
 def test_every_row_is_there_with_its_numbers_or_its_reason(found):
     page = render(found)
-    assert re.findall('data-engine="([^"]*)"', page) == ["fake fp32", "fake int8", f"{title_of('tensorrt')} int8"]
-    assert "4.00×<br><small>[4.00, 4.00]</small>" in page
+    assert re.findall('data-engine="([^"]*)"', page) == ["fake fp32", "fake int8"]
+    assert f"<li>{title_of('tensorrt')} int8: unavailable: " in page and page.count("no driver") == 1
+    assert "4.00×<small>[4.00, 4.00]</small>" in page
     assert "no driver &lt;here&gt;; fix: get one" in page, "reasons are escaped"
 
 
 def test_pictures_are_inside(found):
-    page = without_library(render(found))
+    page = render(found)
     assert page.count("data:image/webp;base64,") == 5 * BENCH.strip_images
     assert all(item.name in page for item in found.examples.items)
 
@@ -104,40 +127,54 @@ def test_commands_and_hashes_are_there(found):
     assert "ab" * 32 in page
 
 
-def test_every_chart_has_a_place_and_every_place_a_chart(found):
-    page = render(found)
-    assert set(re.findall('data-figure="([^"]*)"', page)) == set(figures_in(page)) == {"scatter", "change-fake int8"}
-    assert {trace["name"] for trace in figures_in(page)["scatter"]["data"] if trace["mode"] == "markers"} == {
-        "fake fp32",
-        "fake int8",
-    }
-    bars = figures_in(page)["change-fake int8"]["data"][0]
-    assert tuple(bars["y"]) == Squares.class_names
-    assert bars["text"][2] == "n/a", "the class that never occurs"
-    assert bars["text"][0].startswith("−") and bars["x"][0] < 0
+def test_every_measured_engine_is_a_point_and_every_class_a_bar(found):
+    plot = charts.scatter(found.rows)
+    assert [(mark.x, mark.label, mark.kind) for mark in plot.marks] == [
+        (10.0, "fake INT8", "int8"),
+        (40.0, "fake FP32", "fp32"),
+    ]
+    assert [line.points for line in plot.lines] == [((40.0, plot.marks[1].y), (10.0, plot.marks[0].y))]
+    bars = charts.changes(found.rows)["fake int8"].rows
+    assert tuple(bar.name for bar in bars) == Squares.class_names
+    assert bars[2].text == "n/a", "the class that never occurs"
+    assert bars[0].text.startswith("−") and bars[0].value < 0 and bars[0].kind == "loss"
+    assert rows_in(render(found)) == [(bar.name, bar.text) for bar in bars]
 
 
 def test_layers_and_placement_are_shown_with_reasons(found):
-    layers = (Layer(name="conv", kind="Conv", precision="int8", ms=2.0),)
+    layers = (Layer(name="fused_7", kind="Conv", precision="int8", ms=3.0, modules=("stem.0", "stem.1")),)
     layers += (Layer(name="up</script>", kind="Interpolate", precision="fp32", ms=1.0),)
     skips = (SkippedNode(node="/up/Resize", rule="resize", why="interpolates"),)
     placed = Placed(activations={"weighted-ops": 3}, weights=2, skips=skips)
     page = render(found.model_copy(update={"layers": {"fake int8": layers}, "placement": {"openvino": placed}}))
-    assert [trace["name"] for trace in figures_in(page)["layers"]["data"]] == ["int8", "fp32"]
+    assert rows_in(page)[-2:] == [("stem.0 +1", "75.0 % INT8"), ("up&lt;/script&gt; (Interpolate)", "25.0 % FP32")]
     assert "up&lt;/script&gt;" in page and "up</script>" not in page
     assert "interpolates" in page and "/up/Resize" in page and "weighted-ops 3" in page
+
+
+def test_the_table_of_layers_can_be_sorted(found):
+    layers = (Layer(name="conv", kind="Conv", precision="int8", ms=2.0),)
+    page = render(found.model_copy(update={"layers": {"fake int8": layers}}))
+    tables = re.findall(r"<table data-sort>.*?</table>", page, re.DOTALL)
+    (table,) = [each for each in tables if "engine layer" in each]
+    assert '<th aria-sort="descending">share, %</th>' in table
+    assert table.count("<th") - 1 == table.count("<td"), "the head's own tag begins alike; a cell for each title"
+    assert page.index("function sortBy(") > page.index("data-sort")
 
 
 def test_layers_far_from_fp32_are_shown(found):
     noise = {"fake int8": (LayerSnr("/stem/Conv", "out", 7.04),)}
     page = render(found.model_copy(update={"noise": noise}))
-    assert "<td>/stem/Conv</td><td>7.0</td>" in page
+    assert '<td class="words">/stem/Conv</td><td>7.0</td>' in page
 
 
 def test_layers_are_summed_by_kind_and_precision():
     costs = [("a", "Conv", "int8", 1.0), ("b", "Conv", "fp32", 1.5), ("c", "Conv", "int8", 2.0)]
     layers = [Layer(name=n, kind=k, precision=p, ms=ms) for n, k, p, ms in costs]
-    assert time_by_kind(layers) == [("Conv", "int8", 2, 3.0), ("Conv", "fp32", 1, 1.5)]
+    assert [(*row[:3], round(row[3], 2)) for row in time_by_kind(layers)] == [
+        ("Conv", "int8", 2, 66.67),
+        ("Conv", "fp32", 1, 33.33),
+    ]
 
 
 def point(batch: int, ms: float, **changes) -> Point:
@@ -148,7 +185,8 @@ def point(batch: int, ms: float, **changes) -> Point:
 
 def test_cost_curves_are_per_image_and_leave_out_what_failed():
     figure = charts.curves([point(1, 10), point(4, 20), point(8, 0, status="failed", latency_ms=None)], "batch")
-    assert figure["data"][0]["x"] == [1, 4] and figure["data"][0]["y"] == [10, 5]
+    assert [line.points for line in figure.lines] == [[(1, 10), (4, 5)]]
+    assert [mark.label for mark in figure.marks] == ["", "fake INT8"], "a line is named at its end"
     assert charts.curves([point(1, 0, status="failed", latency_ms=None)], "batch") is None
 
 
@@ -160,7 +198,7 @@ def test_a_sweep_of_other_weights_is_told(found):
     content |= {"batches": [point(1, 10)], "sizes": [], "conditions": {"before": now, "after": now, "others_cpus": 0}}
     (curves := CostCurves.model_validate(content)).save()
     page = render(found)
-    assert "batches" in figures_in(page) and "sizes" not in figures_in(page)
+    assert "Batch size at 24 × 16 px" in page and "Resolution, one image" not in page
     assert "with other weights" not in page and "sweep it" in page
     curves.model_copy(update={"qdq_sha256": "cd" * 32}).save()
     assert "with other weights" in render(found)
@@ -171,14 +209,15 @@ def test_page_without_any_measured_engine(tmp_path, monkeypatch):
     outcomes = [BuildOutcome("fake", "int8", None, "failed", "boom")]
     page = render(found_in(FakeBackend("fake", {}), outcomes))
     assert "No INT8 engine could be measured" in page and "boom" in page
-    assert "<script" not in page and "<img" not in page
+    assert "<svg" not in page and "<img" not in page and 'class="verdict no"' in page
 
 
 def test_page_with_float_engines_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     backend = FakeBackend("fake", {"fp32": FakeSession()})
     page = render(found_in(backend, [built(tmp_path, "fake", "fp32")]))
-    assert "No INT8 engine could be measured" in page and set(figures_in(page)) == {"scatter"}
+    assert "No INT8 engine could be measured" in page and 'class="bars"' not in page
+    assert page.count("<svg") == len(WIDTHS)
 
 
 def test_command_renders_a_run_again(found, tmp_path, monkeypatch):
@@ -228,5 +267,5 @@ def test_scatter_does_not_blow_up_noise():
         )
         for precision, ms, miou in (("fp32", 40, 70.0), ("int8", 10, 70.1))
     ]
-    low, high = charts.scatter(rows)["layout"]["yaxis"]["range"]
-    assert high - low == charts.MIN_SPAN and low < 70 < high
+    axis = charts.scatter(rows).y
+    assert axis.high - axis.low == charts.MIN_SPAN and axis.low < 70 < axis.high

@@ -1,73 +1,63 @@
-"""The report in a real browser: every chart is drawn, nothing is written to the console, nothing is loaded."""
-
-import dataclasses
-import os
-import re
-import shutil
-import subprocess
+"""The report of a real run in a real browser: nothing sticks out, no label lies over another, tables sort."""
 
 import pytest
 
-from benchmarks.record.details import Layer
 from benchmarks.report.page import render
-from core.artifacts import sha256_file
-from core.paths import RunPaths
-from qat.sensitivity.report.results import write_results
-from tests.sensitivity.report.findings import findings
-from tests.unit.benchmarks.fakes import FakeBackend, FakeSession, built
-from tests.unit.benchmarks.test_report import found_in
+from tests.browser import needs_browser, opened, seen
+from tests.unit.benchmarks.test_report_size import streets
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
-    *("--virtual-time-budget=20000", "--dump-dom"),
-)
+pytestmark = [needs_browser, pytest.mark.slow]
 
-pytestmark = [
-    pytest.mark.skipif(BROWSER is None, reason="no chromium and no google-chrome on the PATH"),
-    pytest.mark.slow,
-]
+LOOK = """page => {
+  const shown = element => element.getClientRects().length > 0, box = element => element.getBoundingClientRect();
+  const labels = [...page.querySelectorAll("svg .label")].filter(shown).map(box);
+  const covers = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const cells = [...page.querySelectorAll('[data-engine="openvino int8"] td')].map(box);
+  return {
+    drawings: [...page.querySelectorAll(".plot svg")].filter(shown).length,
+    labels: labels.length,
+    covered: labels.flatMap((a, i) => labels.slice(i + 1).filter(b => covers(a, b))).length,
+    cells: cells.filter(cell => cell.right <= page.documentElement.clientWidth).length,
+    pictures: [...page.querySelectorAll(".strip figure:last-child img")].map(box).filter(
+      picture => picture.left >= 0 && picture.right <= page.documentElement.clientWidth && picture.width > 100).length,
+    buttons: page.querySelectorAll("[data-copy] + .copy").length,
+  };
+}"""
+SORT = """page => {
+  const has = (element, text) => element.textContent.includes(text);
+  const table = [...page.querySelectorAll("table[data-sort]")].filter(each => has(each.tHead, "SNR")).pop();
+  const header = [...table.tHead.rows[0].cells].find(cell => has(cell, "SNR"));
+  const column = () => [...table.tBodies[0].rows].map(row => row.cells[header.cellIndex].textContent);
+  header.firstElementChild.click();
+  const down = column(), order = header.getAttribute("aria-sort");
+  header.firstElementChild.click();
+  return { tag: header.firstElementChild.tagName, down, order, up: column(), back: header.getAttribute("aria-sort") };
+}"""
 
 
 @pytest.fixture
-def measured(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    paths = RunPaths("squares")
-    paths.dir.mkdir(parents=True)
-    paths.fp32_checkpoint.write_bytes(b"weights")
-    analysis = dataclasses.replace(findings(), weights_sha256=sha256_file(paths.fp32_checkpoint))
-    write_results(analysis, paths.dir / "best.sensitivity")
-    engines = {"fp32": FakeSession(clock=(40.0,)), "int8": FakeSession(clock=(10.0,), wrong_columns=1)}
-    outcomes = [built(tmp_path, "fake", precision) for precision in engines]
-    layers = (Layer(name="conv", kind="Conv", precision="int8", ms=2.0),)
-    return found_in(FakeBackend("fake", engines), outcomes).model_copy(update={"layers": {"fake int8": layers}})
+def page(tmp_path, monkeypatch) -> str:
+    return render(streets(tmp_path, monkeypatch))
 
 
-def opened(page: str, folder) -> tuple[str, list[str]]:
-    """The page's DOM after its scripts ran, and what they wrote to the console."""
-    file = folder / "page.html"
-    file.write_text(page, encoding="utf-8")
-    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(folder)})
-    assert done.returncode == 0, done.stderr
-    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+@pytest.mark.parametrize("width", [420, 1440])
+def test_speed_metric_and_difference_are_seen_without_scrolling_sideways(page, width, tmp_path):
+    found = seen(page, width, LOOK, tmp_path)
+    assert found["over"] == 0
+    assert found["cells"] >= 5, "name, time, speed-up, metric and its change"
+    assert found["pictures"] == 4, "the difference of each example"
+    assert found["drawings"] == 1 and found["labels"] == 4 and found["covered"] == 0
+    assert found["buttons"] == page.count("data-copy=")
 
 
-def test_every_chart_is_drawn_without_an_error(measured, tmp_path):
-    page = render(measured)
-    dom, console = opened(page, tmp_path)
-    assert console == []
-    places = re.findall(r'data-figure="([^"]*)"', page)
-    assert len(places) == 4
-    drawn = re.findall(r'class="chart js-plotly-plot" data-figure="([^"]*)"', dom)
-    assert drawn == places
-    assert "var(--int8)" not in "".join(re.findall(r"<svg.*?</svg>", dom, re.DOTALL)), "colours are resolved"
+def test_a_click_on_a_title_sorts_the_layers(page, tmp_path):
+    found = seen(page, 1440, SORT, tmp_path)
+    assert found["tag"] == "BUTTON" and (found["order"], found["back"]) == ("descending", "ascending")
+    numbers = [[float(text) for text in found[order] if text] for order in ("down", "up")]
+    assert len(numbers[0]) > 40 and numbers[0] == sorted(numbers[0], reverse=True)
+    assert numbers[1] == sorted(numbers[0]) and found["up"][-1] == "", "empty cells stay last"
 
 
-def test_a_broken_script_would_be_noticed(measured, tmp_path):
-    page = render(measured).replace("Plotly.react(", "Plotly.draw(")
-    _, console = opened(page, tmp_path)
-    assert len(console) == 1 and "Plotly.draw is not a function" in console[0]
+def test_a_broken_script_would_be_noticed(page, tmp_path):
+    _, console = opened(page.replace('querySelectorAll("table[data-sort]")', "tablesThatSort()"), tmp_path)
+    assert len(console) == 1

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from benchmarks.record.rows import Row
-from benchmarks.record.traffic import cautions, missed, sentence
+from benchmarks.record.traffic import cautions, missed
 from deploy.targets.layer_work import EngineWork
 
 LESS = EngineWork(75, 0, 3, 2, 40_000_000, 4_000_000_000)
@@ -30,14 +30,6 @@ def test_gate_names_the_ratio():
     assert missed(rows(MORE, LESS), 1.2) == ["tensorrt int8 moves 1.50 times the bytes of fp16, limit 1.2"]
     assert missed(rows(MORE, LESS), 1.6) == missed(rows(MORE, LESS), None) == []
     assert missed(rows(replace(MORE, bytes_moved=None), LESS), 1.2) == []
-
-
-def test_sentence_holds_every_count():
-    assert sentence(MORE) == (
-        "60.0 MB moved, 4.00 G multiply-adds an image; 0 convolutions write INT8, 75 float; 67 pointwise kernels, "
-        "0 conversions"
-    )
-    assert sentence(replace(MORE, bytes_moved=None)).startswith("4.00 G")
 
 
 def test_results_keep_the_counts():

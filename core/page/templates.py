@@ -8,9 +8,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def templates_in(folder: Path) -> Environment:
-    """Templates of `folder`: values are escaped, a name that nobody gave is an error, tags leave no blank lines."""
+    """Templates of `folder`, and the style, script and charts of all pages, which they include by name.
+
+    Values are escaped, a name that nobody gave is an error, and tags leave no blank lines.
+    """
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
