@@ -17,7 +17,7 @@ from core.console import say, track
 from core.errors import UnsupportedEnvironment, UserError, last_line
 from deploy.apps.run.inference import Mask, Mode, Requests, Wait, open_requests
 from deploy.apps.run.overlay import difference, overlay, side_by_side, to_engine, with_legend
-from deploy.apps.run.sinks import open_sink, write_masks
+from deploy.apps.run.sinks import open_sink, require_own_folder, write_masks
 from deploy.apps.run.sources import Frame, Picture, open_source
 from deploy.bundle.meaning import MASK_SUFFIX, is_mask, mask_bundle_beside
 from deploy.bundle.store import read_bundle
@@ -64,6 +64,8 @@ def run(
     colors = np.array([entry["color"] for entry in meaning["classes"]], np.uint8)
     size = meaning["input"]["height_px"], meaning["input"]["width_px"]
     source = open_source(source_text, limit)
+    if masks_to is not None:
+        require_own_folder(masks_to, out, source)
     with ExitStack() as stack:
         engines = {name: _opened(stack, bundle, mode, threads, size) for name, bundle in bundles.items()}
         write = stack.enter_context(open_sink(out, source))

@@ -62,6 +62,15 @@ def _keep(files: Sequence[Path], target: Path) -> None:
         raise UserError(f"{target} is not replaced", why="it is what the result was made from", fix="give another -o")
 
 
+def require_own_folder(masks: Path, out: Path, source: Source) -> None:
+    """Raise `UserError` where label maps would lie among the pictures they were made from, or replace the overlays."""
+    if source.fps is not None:
+        return
+    others = [*(file.parent for file in source.files), out.parent if out.suffix else out]
+    if any(masks.resolve() == other.resolve() for other in others):
+        raise UserError(f"{masks} cannot hold the label maps", "they would replace pictures there", "name a new folder")
+
+
 def write_masks(folder: Path, name: str, masks: Mapping[str, NDArray[np.uint8]]) -> None:
     """Write label maps as grey PNG files: `NAME.png`, or `NAME-ENGINE.png` where there are several engines."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -227,6 +227,14 @@ def test_results_never_replace_what_they_were_made_from(engines, photos, video):
     assert {path: path.read_bytes() for path in (*photos.iterdir(), video)} == before
 
 
+def test_label_maps_never_replace_pictures(engines, photos, tmp_path):
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    for folder in (photos, tmp_path / "out"):
+        with pytest.raises(UserError, match="cannot hold the label maps"):
+            run(engines / "openvino-fp32-mask", str(photos), tmp_path / "out", masks_to=folder)
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before and not (tmp_path / "out").exists()
+
+
 def test_pictures_of_one_name_and_two_formats_give_two_results(photos):
     (photos / "p1.bmp").write_bytes(cv2.imencode(".bmp", cv2.imread(str(photos / "p1.png")))[1].tobytes())
     assert [frame.name for frame in open_source(str(photos)).frames] == ["p0", "p1.bmp", "p1.png", "p2"]
