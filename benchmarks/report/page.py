@@ -90,7 +90,7 @@ def render(found: Results) -> str:
 
 
 def decisions(found: Results) -> list[str]:
-    """What was decided of the run, the last decision first: by `python -m qat ship`, then by the QAT stage."""
+    """The decisions of the run, the last one first: by `python -m qat ship`, then by the QAT stage."""
     shipped = RunPaths(found.run).results / "ship.json"
     lines = []
     if shipped.is_file():

@@ -12,7 +12,7 @@ WIDTHS = {"narrow": 350, "small": 480, "medium": 720, "wide": 980}  # px, by the
 HEIGHT = 360
 TOP, RIGHT, BOTTOM = 26, 14, 40  # of the frame, px
 DIGIT_PX, TICK_GAP_PX, TICK_EVERY_PX = 0.64 * FONT_PX, 8, 90
-SHAPES = {  # paths around 0, 0; one a backend, so that colour is not all that tells points apart
+SHAPES = {  # paths around 0, 0; one a backend, so that points differ by more than colour
     "circle": "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0 -14 0",
     "square": "M-6 -6h12v12h-12z",
     "diamond": "M0 -8L8 0L0 8L-8 0z",

@@ -1,4 +1,4 @@
-"""What an analysis found, made up: of three groups, and of as many as wanted."""
+"""Findings of an analysis, made up: of three groups, and of as many as wanted."""
 
 from __future__ import annotations
 
