@@ -61,11 +61,11 @@ def place(
 
 
 def _around(x: float, y: float, width: float, frame: Box) -> Iterator[Box]:
-    """Boxes at both sides of a point, then above and below it, then line by line further away."""
+    """Boxes at both sides of a point, then above and below it, then line by line farther away."""
     lines = int((frame.bottom - frame.top) / LINE_PX) + 1
     for line in range(lines):
-        lefts = [x + GAP_PX, x - GAP_PX - width]
-        lefts += [x - width / 2, frame.left, frame.right - width] if line else []
+        lefts = [x + GAP_PX, *([x - width / 2] if line else []), x - GAP_PX - width]
+        lefts += [frame.left, frame.right - width] if line else []
         for left in lefts:
             for step in (-line, line) if line else (0,):
                 top = y + step * LINE_PX - LINE_PX / 2
