@@ -23,7 +23,7 @@ CONFIG = {
     "run": "squares",
     "model": {"name": "pidnet_s", "num_classes": 3},
     "data": {"name": "streets", "height_px": HEIGHT, "width_px": WIDTH},
-    "train": {"epochs": 0, "crop_height_px": HEIGHT, "crop_width_px": WIDTH},
+    "train": {"epochs": 1, "crop_height_px": HEIGHT, "crop_width_px": WIDTH},
     "qat": {"epochs": 0},
     "bench": {
         "rounds": 3,

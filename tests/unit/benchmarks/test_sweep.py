@@ -26,7 +26,7 @@ CONFIG = {
     "run": "curves",
     "model": {"name": "custom", "factory": f"{ROOT}/tests/nets/residual.py:residual_net", "num_classes": 11},
     "data": {"name": "streets", "height_px": 32, "width_px": 32},
-    "train": {"epochs": 0, "crop_height_px": 32, "crop_width_px": 32},
+    "train": {"epochs": 1, "crop_height_px": 32, "crop_width_px": 32},
     "qat": {"epochs": 0},
     "bench": {
         "warmup_ms": 0,
