@@ -70,7 +70,7 @@ def changes(rows: Sequence[Row]) -> dict[str, Bars]:
 
 
 def _class_bars(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> list[Bar]:
-    """All classes, or of very many those that changed."""
+    """All classes; only the changed classes where there are very many."""
     bars = []
     for name, new in after.items():
         old = before[name]

@@ -17,7 +17,7 @@ class Bar:
         text: the number as it is written beside the bar.
         low, high: of its interval, if it has one.
         kind: CSS class of its colour.
-        hover: more about it, for those who point at the row.
+        hover: more about it, shown when the mouse points at the row.
     """
 
     name: str

@@ -23,7 +23,7 @@ SHAPES = {  # paths around 0, 0; one a backend, so that points differ by more th
 
 @dataclass(frozen=True)
 class Mark:
-    """A point, its label ("" for none), the CSS class of its colour, and what it says to those who point at it.
+    """A point, its label ("" for none), the CSS class of its colour, and its text under the mouse.
 
     Attributes:
         x_ends, y_ends: of its intervals; whiskers beyond the frame end there.
@@ -105,7 +105,7 @@ class Plot:
 
     @property
     def alt(self) -> str:
-        """The title and every point in words, for those who do not see the picture."""
+        """The title and every point in words, for readers who do not see the picture."""
         return f"{self.title}. {'; '.join(mark.text or mark.label for mark in self.marks)}"
 
 
