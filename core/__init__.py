@@ -1,1 +1,1 @@
-"""What every stage needs and nothing of ours is imported by: config, artifacts, errors, console."""
+"""Shared foundation of all stages: config, artifacts, errors, console. It imports no other package of this project."""

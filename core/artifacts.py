@@ -1,4 +1,4 @@
-"""Files that stages hand to each other: written atomically, hashed, described by JSON."""
+"""Files that stages exchange: written atomically, hashed, described by JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from core.errors import NO_SPACE, UnsupportedEnvironment, UserError, file_error
 
-PROBE_BYTES = 1 << 20  # a disk with less room is full
+PROBE_BYTES = 1 << 20  # a disk with less free space counts as full
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def write_atomic(target: Path, *, empty: bool = False) -> Iterator[Path]:
     The temporary name keeps the target's suffix, since several writers choose a format by it.
 
     Args:
-        empty: a file without a byte is right.
+        empty: an empty file is a valid result.
 
     Raises:
         UserError: `target` is a folder, or no file can be made there.
@@ -91,15 +91,15 @@ def folder_atomic(out: Path) -> Iterator[Path]:
 
 
 def _require_made(target: Path) -> None:
-    """Raise `UnsupportedEnvironment` when a renamed file is not there: some network disks report errors late."""
+    """Raise `UnsupportedEnvironment` when a renamed file is missing: some network disks report errors late."""
     if not target.exists():
-        raise UnsupportedEnvironment(f"{target} cannot be written", why="it is not there after it was written")
+        raise UnsupportedEnvironment(f"{target} cannot be written", why="the file is missing after it was written")
 
 
 def require_space(target: Path, cause: Exception | None = None) -> None:
     """Raise `UnsupportedEnvironment` when a file as large as `PROBE_BYTES` cannot be written beside `target`.
 
-    It is for failures of writers that do not say why (torch, OpenVINO and OpenCV give no errno); `cause` is one.
+    Use it after failures without a reason: torch, OpenVINO and OpenCV give no errno. `cause` is such a failure.
     """
     if isinstance(cause, UserError):
         return
@@ -114,9 +114,10 @@ def require_space(target: Path, cause: Exception | None = None) -> None:
 
 
 def discard_unfinished(target: Path) -> None:
-    """Remove what writers of `target` left behind when they were killed; not while another process writes it."""
+    """Remove temporary files that killed writers of `target` left behind; never call it while another process
+    writes."""
     name = re.compile(rf"\.{re.escape(target.stem)}\.[a-z0-9_]{{8}}{re.escape(target.suffix)}")
-    for path in target.parent.glob(".*"):  # none where there is no such folder
+    for path in target.parent.glob(".*"):  # no match where the folder does not exist
         if name.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
@@ -147,8 +148,8 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_content(paths: Iterable[Path]) -> list[str]:
-    """`sha256_file` of many files at once; one that is unchanged is read only once in a process."""
-    with ThreadPoolExecutor() as pool:  # hashing large blocks leaves Python's lock to others
+    """`sha256_file` of many files at once; a process reads an unchanged file only once."""
+    with ThreadPoolExecutor() as pool:  # hashing large blocks releases Python's global lock
         return list(pool.map(_sha256_unchanged, paths))
 
 

@@ -1,4 +1,4 @@
-"""The inference engines that are built for: the folder `deploy/targets/<name>/` holds everything one of them needs."""
+"""Names of the supported backends: the folder `deploy/targets/<name>/` holds all code of one backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way this project says that something went wrong, and the exit code that goes with it."""
+"""The exceptions of this project and their exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MACHINE = NO_SPACE | {errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.
 
 
 class UserError(Exception):
-    """The user's input is wrong: says what happened, why, and what to do about it."""
+    """The user's input is wrong; the message says what happened, why, and what to do about it."""
 
     exit_code = EXIT_USER_ERROR
 
@@ -38,7 +38,7 @@ class UnsupportedEnvironment(UserError):
 
 
 class GateMissed(UserError):
-    """Everything ran, but a limit the user set was not met."""
+    """Everything ran, but a limit that the user set was missed."""
 
     exit_code = EXIT_GATE_MISSED
 
@@ -63,6 +63,7 @@ def file_error(error: OSError, what: str = "") -> UserError:
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of an error's text, where vendors' libraries end up saying what is wrong; else its type."""
+    """The last line of an error's text, where vendors' libraries state the cause; the error's type if there is no
+    text."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__

@@ -16,9 +16,9 @@ def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
     """The picture in `path` as OpenCV decodes it: (H, W, 3) BGR, or as `flags` of `cv2.imdecode` say.
 
     Raises:
-        UserError: there is no such file, or it is no picture, damaged, or too large to decode.
+        UserError: the file does not exist, is not a picture, is damaged, or is too large to decode.
     """
-    # imread crashes on a name that is not UTF-8, prints warnings of its own, and takes ASCII alone on Windows.
+    # imread crashes on names that are not UTF-8, prints its own warnings, and accepts only ASCII names on Windows.
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:

@@ -11,7 +11,7 @@ _REFERENCE = re.compile(r"(?P<package>[A-Za-z_]\w+):(?P<file>[^\\/].*)")  # a dr
 
 
 def packaged(value: Any) -> Any:
-    """The path of the file that `package:path` names, other values as they are; the package is not imported.
+    """The path of the file that `package:path` names; other values are returned unchanged. The package is not imported.
 
     Raises:
         ValueError: no such package is installed, or it has no such file.

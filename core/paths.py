@@ -1,4 +1,4 @@
-"""Where a run keeps its files."""
+"""Paths of the files of a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunPaths:
 
     @property
     def trained_onnx(self) -> Path:
-        """The float network with the weights after fine-tuning, to which `plan` belongs."""
+        """The float network with the fine-tuned weights; `plan` belongs to it."""
         return self.dir / "trained.onnx"
 
     @property
@@ -60,12 +60,12 @@ class RunPaths:
 
     @property
     def decision(self) -> Path:
-        """Whether PTQ or the trained network ships, and the evidence."""
+        """The decision whether PTQ or the trained network ships, and its evidence."""
         return self.dir / "decision.json"
 
     @property
     def refused_checkpoint(self) -> Path:
-        """The trained network, where PTQ ships in its place."""
+        """The trained network, kept where PTQ ships instead."""
         return self.dir / "qat_refused.pt"
 
     @property
@@ -85,20 +85,20 @@ class RunPaths:
 
     @property
     def parity(self) -> Path:
-        """A few images and the logits the fake-quantized model gives them."""
+        """A few images and the fake-quantized model's logits for them."""
         return self.dir / "parity.npz"
 
     @property
     def calibration(self) -> Path:
-        """Images of the training split, for scales that training did not need."""
+        """Images of the training split, for scales that training did not measure."""
         return self.dir / "calibration.npz"
 
     def placed(self, target: str) -> Path:
-        """The Q/DQ graph in the form of a target."""
+        """The Q/DQ graph of one target."""
         return self.dir / f"{target}.onnx"
 
     def placement(self, target: str) -> Path:
-        """The plan of `placed(target)`: its uses, and every skip with its reason."""
+        """The placement report of `placed(target)`: quantized uses, and every skip with its reason."""
         return self.dir / f"{target}.placement.json"
 
     def tuned(self, backend: str) -> Path:

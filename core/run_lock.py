@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder: two would remove each other's unfinished files."""
+"""A lock on a run's folder: two processes would remove each other's unfinished files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ except ImportError:  # not on Windows, where runs are not guarded
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
-_held: dict[tuple[int, Path], int] = {}  # file descriptors by process (a fork holds nothing) and folder
+_held: dict[tuple[int, Path], int] = {}  # file descriptors by process (a fork holds no lock) and folder
 
 
 def claim(folder: Path) -> None:
-    """Make this process the only one that works in `folder`, until it ends; claiming twice is fine.
+    """Lock `folder` for this process until it ends; locking it twice is harmless.
 
-    The kernel gives the lock back when its process dies, so that a file left by a killed run claims nothing.
+    The kernel releases the lock when its process dies, so a file that a killed run left locks nothing.
 
     Raises:
-        UnsupportedEnvironment: another process has claimed the folder; the message names it.
+        UnsupportedEnvironment: another process holds the lock; the message names it.
     """
     key = os.getpid(), folder.resolve()
     if fcntl is None or key in _held:

@@ -1,4 +1,4 @@
-"""A table as people read it: rich on a terminal, aligned plain text elsewhere, markdown for the docs."""
+"""Tables for people: rich on a terminal, aligned plain text elsewhere, Markdown for the docs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Table:
         ]
 
     def markdown(self) -> list[str]:
-        """Lines of a table in markdown."""
+        """Lines of a table in Markdown."""
         return [f"| {' | '.join(line)} |" for line in (self.columns, ["---"] * len(self.columns), *self.rows)]
 
     def print(self, console: Console, notes: Iterable[str] = ()) -> None:

@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.paths import ROOT
 
 _OURS = tuple(ROOT / name for name in ("benchmarks", "core", "deploy", "qat"))
-_START = ROOT / "core" / "command.py"  # calls every command, also those of scripts outside the project's folders
+_START = ROOT / "core" / "command.py"  # it calls every command, including scripts outside the project's folders
 _INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
@@ -24,17 +24,17 @@ def load_module(path: Path, key: str, fix: str) -> ModuleType:
     """The Python file at `path`, executed.
 
     Raises:
-        UserError: no such file, or whatever it raises; `key` of the config and `fix` are in the message.
+        UserError: no such file, or the file raises an error; the message names `key` of the config and `fix`.
     """
     if path.suffix != ".py" or not path.is_file():
         raise UserError(f"{key}: no Python file {path}", fix=fix)
     spec = importlib.util.spec_from_file_location(f"{key.replace('.', '_')}_{path.stem}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses look their module up there
+    sys.modules[module.__name__] = module  # dataclasses look up their module in sys.modules
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises is the user's to read
+    except (Exception, SystemExit) as error:  # the user must see any exception of the user's file
         line = next((frame.lineno for frame in reversed(_frames(error)) if frame.filename == str(path)), None)
         where = f", line {line}" if line else ""
         raise UserError(f"{key}: {path} fails{where}", why=_reason(error), fix=fix) from error
@@ -59,10 +59,10 @@ def load_function(reference: str, key: str) -> Callable[..., Any]:
 
 
 def call_with(function: Callable[..., Any], offered: Mapping[str, Any], what: str) -> Any:
-    """Call `function` with those of `offered` that it takes by name, all of them where it takes `**options`.
+    """Call `function` with the arguments of `offered` that it names, or with all of them where it takes `**options`.
 
     Raises:
-        UserError: it needs an argument that is not offered; `what` says which function it is.
+        UserError: it needs an argument that is not offered; `what` names the function in the message.
     """
     signature = inspect.signature(function)
     kinds = {parameter.kind for parameter in signature.parameters.values()}
@@ -89,7 +89,7 @@ def fault_in_user_code(error: BaseException) -> UserError | None:
     return UserError(
         f"{place}: {'the code ends the program' if ended else 'it fails'}",
         why=_reason(error),
-        fix="mend that code, or see the whole traceback with --debug",
+        fix="fix that code, or see the whole traceback with --debug",
     )
 
 
@@ -116,6 +116,6 @@ def _is_ours(filename: str) -> bool:
 
 
 def _is_users(filename: str) -> bool:
-    """A file that is there: generated code has names such as `<eval_with_key>.3`."""
+    """The file, if it exists: generated code has names such as `<eval_with_key>.3`."""
     path = Path(filename).absolute()
     return path.is_file() and not any(path.is_relative_to(folder) for folder in (*_OURS, *_INSTALLED))

@@ -1,4 +1,4 @@
-"""Versions of installed packages, and hashes of the code of our own that decides a result."""
+"""Versions of installed packages, and hashes of this project's code that decides a result."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def installed(packages: Iterable[str]) -> dict[str, str]:
 
 @cache
 def source_hash(*packages: str) -> str:
-    """SHA-256 over the Python files of our own packages or modules, such as "deploy.placement".
+    """SHA-256 over the Python files of this project's packages or modules, such as "deploy.placement".
 
-    A stage that depends on it runs again when the code changed, without a version number that someone must raise.
+    A stage that depends on it runs again when the code changes; nobody needs to raise a version number.
     """
     digest = sha256()
     for package in packages:

@@ -1,4 +1,4 @@
-"""Keys and values that configs had under other names; an old one is refused with the new name."""
+"""Former names of config keys and values; a former name is refused, and the message gives the new one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ VALUES = {"trt": "tensorrt or tensorrt_rtx"}
 
 
 def renamed_key(key: str) -> str | None:
-    """A sentence with the new name of `key`; None where it had no other."""
+    """A sentence with the new name of `key`; None where it was never renamed."""
     return f"{key} is now {KEYS[key]}" if key in KEYS else None
 
 
 def renamed_value(key: str, value: object) -> str | None:
-    """A sentence with the new name of a `value` of `key`; None where it had no other."""
+    """A sentence with the new name of a `value` of `key`; None where it was never renamed."""
     return f"{key}: {value} is now {VALUES[value]}" if isinstance(value, str) and value in VALUES else None

@@ -10,7 +10,7 @@ from core.config.section import Section
 
 
 class BatchConfig(Section):
-    """How many images an engine of dynamic batch takes at once, and for how many it is tuned."""
+    """Batch sizes of an engine with a dynamic batch: the limits, and the size that it is tuned for."""
 
     min: int = Field(default=1, ge=1)
     opt: int = Field(ge=1)
@@ -27,12 +27,12 @@ ComputeCapability = Annotated[str, BeforeValidator(str), Field(pattern=r"^\d+\.\
 
 
 class TensorrtConfig(Section):
-    """What only TensorRT's builder and runtime know."""
+    """Options that only TensorRT's builder and runtime have."""
 
     batch: BatchConfig | None = None  # None: the batch of the export, which is 1
-    optimization_level: int | None = Field(default=None, ge=0, le=5)  # None: the builder's own
+    optimization_level: int | None = Field(default=None, ge=0, le=5)  # None: the builder's own default
     version_compatible: bool = False  # later versions load the engine, too
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
-    compute_capabilities: tuple[ComputeCapability, ...] = ()  # targets of TensorRT-RTX; none: its own
-    timing_cache: bool = True  # kernels timed for one engine are not timed again for the next
+    compute_capabilities: tuple[ComputeCapability, ...] = ()  # GPUs that TensorRT-RTX builds for; none: its own default
+    timing_cache: bool = True  # reuse the kernel timings of earlier builds
     cuda_graph: bool = False  # launch an inference as one CUDA graph

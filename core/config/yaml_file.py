@@ -1,4 +1,4 @@
-"""YAML of configs: every key once, dates as the text they are, and no exception but `UserError`."""
+"""YAML of configs: every key once, dates kept as text, and no exception but `UserError`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader keeps the last of two equal keys; a config that says two things must not load."""
+    """Loader that refuses duplicate keys; SafeLoader would silently keep the last one."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # as PyYAML declares it
         first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
@@ -36,10 +36,10 @@ def read_mapping(path: Path, example: str) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Args:
-        example: file that shows how it is meant, for the message.
+        example: file that shows the expected form, for the message.
 
     Raises:
-        UserError: the file cannot be read, is no YAML, is no mapping, or repeats a key.
+        UserError: the file cannot be read, is not YAML or not a mapping, or repeats a key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,10 +52,10 @@ def read_mapping(path: Path, example: str) -> dict[str, Any]:
 
 
 def parse(text: str, what: str) -> Any:
-    """The value of YAML text; raises `UserError`, whose message begins with `what`, for text that is none."""
+    """The value of YAML text; raises `UserError`, whose message begins with `what`, for invalid YAML."""
     try:
         return yaml.load(text, Loader=_Loader)
     except RecursionError as error:
         raise UserError(what, why="it is nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of more digits than Python reads
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number has more digits than Python reads
         raise UserError(what, why=str(error)) from error
