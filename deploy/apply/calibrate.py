@@ -26,7 +26,7 @@ Images = Sequence[NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Observed:
-    """What one pass over the calibration images found: ranges by any method follow without another.
+    """Result of one pass over the calibration images; ranges by any method follow without another pass.
 
     Attributes:
         histograms: of |x| by activation.
@@ -37,7 +37,7 @@ class Observed:
     weights: dict[str, Scale]
 
     def plan(self, config: CalibrationConfig) -> QuantizationPlan:
-        """Scales by `config.method`; nothing uses them yet."""
+        """A plan with scales by `config.method` and no uses yet."""
         ranges = {
             name: activation_scale(amax_from(found, config.method, config.percentile, config.momentum))
             for name, found in self.histograms.items()

@@ -4,10 +4,10 @@
     after    x ─▶ Mul(s) ──────▶ Conv(groups = channels, w / s)         s = largest range / own range, per channel
 
 Equal because each output channel reads one input channel, and zero padding stays zero. Channels of such networks differ
-a hundredfold in range; with one scale the small ones keep no bits. Where the input is the result of a convolution, of
-its Relu or of nothing in between, and nobody else reads it, s is folded into that convolution instead.
-Method: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, with measured
-ranges in place of weights' ranges. Gains are in docs/guides/quantize.md.
+a hundredfold in range; with one scale the small ones keep no bits. Where a convolution or its Relu makes the input, and
+nobody else reads it, s is folded into that convolution instead. Method: Nagel et al., "Data-Free Quantization Through
+Weight Equalization and Bias Correction", ICCV 2019, with measured ranges in place of weights' ranges. Gains are in
+docs/guides/quantize.md.
 
 Look-alikes left alone: grouped convolutions that read several channels, and ranges that differ by less than `LEAST`.
 """
@@ -26,7 +26,7 @@ from deploy.graph.debug_session import watching
 from deploy.graph.onnx_graph import sort_nodes
 from deploy.rewrites.affine import scalable_conv
 
-MOST = 256.0  # a channel that is nearly silent must not blow up rounding elsewhere
+MOST = 256.0  # limits the factor of nearly silent channels, which would magnify rounding errors
 LEAST = 2.0
 
 
@@ -36,7 +36,7 @@ def depthwise_inputs(graph: gs.Graph) -> list[str]:
 
 
 def is_depthwise(node: gs.Node) -> bool:
-    """Whether each output channel of a Conv reads one input channel of several."""
+    """Return True if each output channel of a Conv reads one input channel of several."""
     if node.op != "Conv" or node.attrs.get("group", 1) == 1 or not isinstance(node.inputs[1], gs.Constant):
         return False
     weight = node.inputs[1]
@@ -56,7 +56,7 @@ def channel_ranges(graph: gs.Graph, tensors: Sequence[str], images: Sequence[NDA
 
 
 def equalized(graph: gs.Graph, ranges: Mapping[str, NDArray[Any]]) -> gs.Graph:
-    """A copy of `graph` that computes the same, its depthwise inputs equalised where `ranges` tell."""
+    """A copy of `graph` that computes the same, with depthwise inputs equalised where `ranges` has them."""
     graph = graph.copy()
     for node in [node for node in graph.nodes if is_depthwise(node) and node.inputs[0].name in ranges]:
         factors = _factors(ranges[node.inputs[0].name])

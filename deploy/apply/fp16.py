@@ -15,7 +15,7 @@ from deploy.graph import onnx_graph
 from deploy.plan.plan import QuantizationPlan
 
 HALF_SCALES_SINCE = 19  # opset: Q/DQ with FP16 scales, whose type is that of the dequantized tensor
-_FLOAT_INPUTS = {"Resize": (1, 2)}  # roi and scales are no part of the computation and stay float32
+_FLOAT_INPUTS = {"Resize": (1, 2)}  # roi and scales are parameters, not data, and stay float32
 
 
 def to_fp16(source: Path, target: Path) -> None:
@@ -42,8 +42,8 @@ def fallback_to_fp16() -> Pass:
 def cast_float_part(graph: gs.Graph) -> gs.Graph:
     """The Q/DQ graph with FP16 as its fallback precision; its inputs and outputs stay float32.
 
-    Scales become FP16, too: a strongly typed builder gives a dequantized tensor the type of its scale, and a cast
-    behind a DequantizeLinear would part it from the convolution that it fuses with. Integers and zero points stay.
+    Scales become FP16, too: a strongly typed builder gives a dequantized tensor the type of its scale. A cast after a
+    DequantizeLinear would separate it from the convolution that it fuses with. Integers and zero points stay.
     Source: ONNX operators QuantizeLinear-19 and DequantizeLinear-19; NVIDIA TensorRT documentation, "Strongly Typed
     Networks".
     """
@@ -72,7 +72,7 @@ def cast_float_part(graph: gs.Graph) -> gs.Graph:
 
 
 def _half(values: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Nearest FP16 values; no positive scale becomes zero and nothing becomes infinite."""
+    """Nearest FP16 values; positive scales stay positive and finite."""
     limits = np.finfo(np.float16)
     half = np.clip(values, limits.min, limits.max).astype(np.float16)
     return np.where((half == 0) & (values > 0), limits.smallest_subnormal, half)

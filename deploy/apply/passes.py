@@ -38,7 +38,7 @@ class Pass:
     ensures: tuple[Condition, ...] = ()
 
     def __call__(self, graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
-        """Run the step between its conditions; a broken one is an error of this project, not of the user."""
+        """Run the step and check its conditions; a broken condition is an error of this project, not of the user."""
         self._check("requires", self.requires, graph, plan)
         graph, plan = self.run(graph, plan)
         self._check("ensures", self.ensures, graph, plan)

@@ -1,4 +1,4 @@
-"""A placed graph as Graphviz text: what computes in INT8, where the pairs stand, which rule asked for them.
+"""A placed graph as Graphviz text: INT8 operators, Q/DQ pairs, and the rules that placed them.
 
 dot -Tsvg placed.dot -o placed.svg
 """

@@ -1,4 +1,4 @@
-"""What a layer of a built engine was made from: its modules, its input's scale, and the rule or reason behind it."""
+"""Provenance of a built engine's layer: its modules, its input's scale, and the rule or reason behind it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Provenance:
 
     Attributes:
         modules: paths of the modules whose quantized or skipped operators are fused into the layer.
-        scale: of the first quantized activation that these operators read; None where they read none.
+        scale: of the first quantized activation that these operators read; None without one.
         origin, rule: of that activation; "" without one.
         why_float: the reason for which the rules left an operator of the layer in float; "" where they quantized it.
     """
@@ -28,7 +28,7 @@ class Provenance:
 
 
 def nodes_of(layer: LayerInfo) -> set[str]:
-    """Names of the ONNX nodes, as far as the engine lists them, that the layer was made from."""
+    """Names of the ONNX nodes that the layer was made from, as far as the engine lists them."""
     return {layer.name, *layer.origin}
 
 

@@ -12,12 +12,12 @@ Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the builder may choose. `threads` is for CPU backends, `workspace_mib` for TensorRT.
+    """Options of a builder. `threads` is for CPU backends, `workspace_mib` for TensorRT.
 
     `fallback_precision` is TensorRT's for the float part of an INT8 graph.
     `tensorrt` is the config section `deploy.tensorrt` as JSON; its defaults where keys are missing.
-    `meaning` and `placement` are not for the builder: JSON for the manifest on what the engine's tensors are (see
-    `deploy.bundle.meaning`) and where its Q/DQ comes from.
+    `meaning` and `placement` are JSON for the manifest, which the builder ignores: the meaning of the engine's tensors
+    (see `deploy.bundle.meaning`) and the source of its Q/DQ.
     """
 
     precision: Precision

@@ -1,4 +1,4 @@
-"""Mean IoU of confusion matrices; the one place where it is computed."""
+"""Mean IoU of confusion matrices; all other code calls this module."""
 
 from __future__ import annotations
 

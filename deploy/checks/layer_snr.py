@@ -1,7 +1,7 @@
-"""Layer by layer, how far a placed graph is from another: the Q/DQ graph that was trained, or the float one.
+"""Distance of a placed graph, layer by layer, from a reference: the trained Q/DQ graph or the float graph.
 
 The signal-to-noise ratio of a layer is 10 · log10(Σ reference² / Σ (placed - reference)²) over its outputs. Layers
-after an imprecise one inherit its noise, so the first low value on a path is the one to look at.
+after an imprecise one inherit its noise, so inspect the first low value on a path.
 """
 
 from __future__ import annotations

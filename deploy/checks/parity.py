@@ -1,4 +1,4 @@
-"""Train/deploy parity: does the placed graph compute what the fake-quantized model computed in training?"""
+"""Train/deploy parity: checks that the placed graph computes the outputs of the fake-quantized model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.errors import UserError
 # Rounding differences grow through the layers; a wrong scale costs more than this.
 LEAST_AGREEMENT = 0.95
 LEAST_SNR_DB = 10.0
-# A badly trained network magnifies rounding until it fails that by itself; then placing may not make it worse.
+# A badly trained network magnifies rounding and can miss that limit by itself; then placing must not make it worse.
 AGREEMENT_MARGIN = 0.05
 SNR_MARGIN_DB = 3.0
 HIGHEST_SNR_DB = 200.0  # reported for equal results, whose ratio would be infinite
@@ -23,7 +23,7 @@ HIGHEST_SNR_DB = 200.0  # reported for equal results, whose ratio would be infin
 
 @dataclass(frozen=True)
 class Parity:
-    """How close two runs of the same images are.
+    """Closeness of two runs on the same images.
 
     Attributes:
         agreement: share of outputs (pixels, or images of a classifier) with the same largest logit, 0 to 1.
@@ -37,7 +37,7 @@ class Parity:
 
 
 def parity(onnx: Path, reference: Path) -> Parity:
-    """Run `onnx` by ONNX Runtime, nothing fused, on the images stored with the logits that training gave them.
+    """Run `onnx` by ONNX Runtime, nothing fused, on the stored images, and compare with the stored logits of training.
 
     Args:
         reference: npz with `images` (N, C, H, W) and `logits` (N, classes, ...), both float32.
@@ -53,7 +53,7 @@ def parity(onnx: Path, reference: Path) -> Parity:
 
 
 def require_parity(placed: Path, reference: Path, name: str) -> Parity:
-    """`parity` of `placed`, or `UserError` under its final `name` when it does not compute the trained network.
+    """`parity` of `placed`; raises `UserError` under its final `name` when it does not compute the trained network.
 
     A badly trained network magnifies rounding. The reference therefore also holds the logits of training on images
     that differ by no more than rounding does: a graph that is as close as these is accepted.

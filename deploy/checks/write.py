@@ -1,6 +1,6 @@
-"""From files to a file: a float graph and its plan become a Q/DQ graph, which is written only when its checks passed.
+"""Turns a float graph and its plan into a Q/DQ graph file, which is written only after its checks pass.
 
-Until then the previous file stays. Every engine is built from a graph that came this way.
+Until then the previous file stays. Every engine is built from a graph that this module wrote.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""One form for what exporters write in several, so that rules and engines meet one."""
+"""Rewrites equivalent forms of different exporters to one form, so that rules handle one form only."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-_BIAS = 2  # which input of a weighted operator
+_BIAS = 2  # index of the input of a weighted operator
 _SPATIAL = [2, 3]
 
 
 def canonical(graph: gs.Graph) -> None:
     """Rewrite `graph` in place; results do not change.
 
-    - A bias of zeros goes: the exporter gives one to every convolution that has none.
+    - Biases of zeros are removed: the exporter adds one to every convolution without a bias.
     - ReduceMean over height and width becomes GlobalAveragePool, for which engines have kernels.
     """
     for node in graph.nodes:

@@ -1,4 +1,4 @@
-"""Look inside a graph: an ONNX Runtime session whose outputs are any tensors of it, with nothing fused."""
+"""A view inside a graph: an ONNX Runtime session whose outputs are any of its tensors, with nothing fused."""
 
 from __future__ import annotations
 

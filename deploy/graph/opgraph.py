@@ -1,4 +1,4 @@
-"""The small operator graph that placement rules read; FX and ONNX graphs are both brought to it."""
+"""The small operator graph that placement rules read; FX and ONNX graphs are both converted to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Node:
         kind: ONNX operator name ("Conv", "Add", "BatchNormalization", ...), whatever the front end.
         inputs: tensor names in ONNX order; "" where an optional input is absent.
         outputs: tensor names.
-        attrs: what rules need to know beyond the kind (`groups`, `transB`, `mode`, `pad_value`).
+        attrs: attributes that rules read besides the kind (`groups`, `transB`, `mode`, `pad_value`).
     """
 
     name: str
@@ -44,7 +44,7 @@ class Edge:
 
 
 class OpGraph:
-    """Immutable view of a network: operators in topological order and who makes and reads each tensor."""
+    """An immutable view of a network: operators in topological order, with the producer and readers of each tensor."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class OpGraph:
             inputs: graph input tensors.
             outputs: graph output tensors.
             constants: shape of every constant tensor (weights, biases, sizes) by name.
-            integers: tensors that hold no floats, such as shapes and indices; they are never quantized.
+            integers: integer tensors, such as shapes and indices; they are never quantized.
         """
         self.nodes = tuple(nodes)
         self.inputs = tuple(inputs)
@@ -90,12 +90,12 @@ class OpGraph:
         return tuple(self._uses.get(tensor, ()))
 
     def only_reader(self, tensor: str) -> Node | None:
-        """The node that alone reads `tensor`, if it is the only reader and the tensor is no graph output."""
+        """The only reader of `tensor`; None if there are several readers or the tensor is a graph output."""
         uses = self.uses(tensor)
         return self.node(uses[0].node) if len(uses) == 1 and tensor not in self.outputs else None
 
     def is_constant(self, tensor: str) -> bool:
-        """Whether `tensor` is a weight or other constant."""
+        """Return True if `tensor` is a weight or other constant."""
         return tensor in self.constants
 
 
@@ -114,7 +114,7 @@ def fused_into(graph: OpGraph, node: Node) -> Node | None:
 
 
 def _weighted_above(graph: OpGraph, tensor: str, fusable: frozenset[str]) -> Node | None:
-    """Walk up from `tensor` to a weighted op, past an activation and then a BatchNorm as far as `fusable` has them."""
+    """Walk up from `tensor` to a weighted op, past an activation and then a BatchNorm if `fusable` allows them."""
     while True:
         node = graph.producer(tensor)
         if node is None or graph.only_reader(tensor) is None:
@@ -129,9 +129,10 @@ def _weighted_above(graph: OpGraph, tensor: str, fusable: frozenset[str]) -> Nod
 
 
 def commutes(node: Node) -> bool:
-    """Whether quantizing before `node` or after it gives the same values, so that one Q/DQ serves both sides.
+    """Return True if quantizing before `node` and after it gives the same values, so that one Q/DQ serves both sides.
 
-    True for pure copies, for MaxPool (rounding keeps the order of values) and for padding with what rounds to itself.
+    This holds for pure copies, for MaxPool (rounding keeps the order of values) and for padding with a value that
+    rounds to itself.
     """
     if node.kind == "Resize":
         return node.attrs.get("mode") == "nearest"

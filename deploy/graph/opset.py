@@ -8,15 +8,15 @@ from onnx import version_converter
 from core.errors import UserError
 
 LEAST_OPSET = 17
-# What ONNX's converter raises, by operator.
+# Exceptions of ONNX's converter, which vary by operator.
 FAILURES = (RuntimeError, ValueError, onnx.shape_inference.InferenceError, version_converter.ConvertError)
 
 
 def raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` at `LEAST_OPSET`; itself when it is there or beyond.
+    """`model` at `LEAST_OPSET`; `model` itself when its opset is that or newer.
 
     Raises:
-        UserError: an operator that ONNX's converter cannot bring there.
+        UserError: ONNX's converter cannot raise an operator to that opset.
     """
     version = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), LEAST_OPSET)
     if version >= LEAST_OPSET:

@@ -1,4 +1,4 @@
-"""Half-precision graphs in float32: the fallback precision is decided after placement, not by the toolkit.
+"""Converts half-precision graphs to float32: the fallback precision is chosen after placement, not by the toolkit.
 
     before   x ─▶ Cast(FP16) ─▶ Q ─▶ DQ ─▶ Conv(FP16) ─▶ Cast(FP32) ─▶ y
     after    x ───────────────▶ Q ─▶ DQ ─▶ Conv ─────────────────────▶ y
@@ -20,7 +20,8 @@ HALF_CODES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 
 
 def widen(graph: gs.Graph) -> gs.Graph:
-    """`graph` with all half-precision tensors in float32, its inputs and outputs too; itself when it has none."""
+    """`graph` with all half-precision tensors in float32, its inputs and outputs too; `graph` itself when it has
+    none."""
     if not any(_is_half(tensor) for tensor in graph.tensors().values()):
         return graph
     graph = gs.import_onnx(onnx.shape_inference.infer_shapes(gs.export_onnx(graph)))  # the types that Casts read
@@ -38,13 +39,13 @@ def widen(graph: gs.Graph) -> gs.Graph:
 
 
 def _is_half(tensor: gs.Tensor) -> bool:
-    """Graphsurgeon gives types that NumPy itself does not have, such as bfloat16, by ONNX number."""
+    """Return True for FP16 and BF16; graphsurgeon gives types that NumPy lacks as ONNX type numbers."""
     dtype = tensor.dtype
     return dtype in HALF_CODES if isinstance(dtype, int) else dtype is not None and np.dtype(dtype) in HALF
 
 
 def _code(node: gs.Node) -> int:
-    """The `to` of a Cast as ONNX numbers types; graphsurgeon reads it as a NumPy type."""
+    """The `to` of a Cast as an ONNX type number; graphsurgeon reads it as a NumPy type."""
     to = node.attrs["to"]
     return int(to) if isinstance(to, int) else int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(to)))
 

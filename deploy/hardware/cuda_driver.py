@@ -34,7 +34,7 @@ class Driver:
     """The installed CUDA driver.
 
     Attributes:
-        gpus: those that CUDA programs may use, in CUDA's order; empty when `problem` is not.
+        gpus: GPUs that CUDA programs may use, in CUDA's order; empty when `problem` is set.
         cuda: newest CUDA that the driver supports, as (13, 0); None without a driver.
         release: release of the driver, as "580.65.06"; "" where NVML is missing, as on some Jetsons.
         problem, fix: why there is no GPU, and what to do about it.
@@ -81,7 +81,7 @@ def look() -> Driver:
 
 
 def _load(names: tuple[str, ...]) -> Any:
-    """The first of these libraries that loads; None if none does."""
+    """The first of these libraries that loads; None if all fail."""
     for name in names:
         try:
             return ctypes.CDLL(name)

@@ -21,7 +21,7 @@ def cpu_threads() -> int:
 
 
 def require_threads(count: int, what: str, fix: str) -> None:
-    """Raise `UserError` for more threads than there are CPUs: vendors' libraries hang on thousands."""
+    """Raise `UserError` for more threads than CPUs: vendors' libraries hang with thousands of threads."""
     if count > cpu_threads():
         raise UserError(f"{what}: {count} threads are too many", f"this process may use {cpu_threads()} CPUs", fix)
 
@@ -40,5 +40,5 @@ def memory_mib(meminfo: Path = _MEMINFO) -> tuple[int, int] | None:
 
 
 def disk_free_mib(folder: Path) -> int:
-    """Free space where `folder` is."""
+    """Free space on the disk of `folder`."""
     return shutil.disk_usage(folder).free // MIB

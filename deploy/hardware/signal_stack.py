@@ -1,9 +1,9 @@
 """Room for signal handlers in processes that use OpenVINO.
 
 OpenVINO's CPU plugin gives the thread that loads it an alternate signal stack of about 12 kB in place of any that is
-there. A signal's frame took 11 kB of it, and Python's handlers, which run on that stack, wrote past its end: the
-process dies of a segmentation fault at the next SIGCHLD (a data worker, a child process) or Ctrl-C, without a
-traceback. Seen in core dumps with OpenVINO 2026.4 on AVX-512. Source: sigaltstack(2).
+there. A signal's frame took 11 kB of it, and Python's handlers, which run on that stack, wrote past its end. The
+process then dies of a segmentation fault without a traceback, at the next SIGCHLD (a data worker, a child process) or
+Ctrl-C. Seen in core dumps with OpenVINO 2026.4 on AVX-512. Source: sigaltstack(2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _SigAltStack(ctypes.Structure):
 
 
 def size() -> int:
-    """Bytes of this thread's alternate signal stack; 0 without one, and where there is no such thing."""
+    """Bytes of this thread's alternate signal stack; 0 without one, and on systems that have none."""
     if sys.platform != "linux":
         return 0
     current = _SigAltStack()

@@ -42,7 +42,7 @@ class CalibrationCache:
 
     @property
     def origin(self) -> str:
-        """Of the ranges, as plans record it."""
+        """Origin of the ranges, as plans record it."""
         return f"tensorrt-{self.calibrator}"
 
 
@@ -74,7 +74,7 @@ def read_calibration_cache(path: Path) -> CalibrationCache:
         name, value = found.group(1), struct.unpack(">f", bytes.fromhex(found.group(2)))[0]
         if not math.isfinite(value) or value < 0 or name in scales:
             why = "the tensor is listed twice" if name in scales else f"its scale is {value}"
-            raise UserError(f"{path}, line {number}: {name}", why=why, fix="calibrate again, or mend that line")
+            raise UserError(f"{path}, line {number}: {name}", why=why, fix="calibrate again, or correct that line")
         if value:
             scales[name] = Scale(np.array(value, np.float32))
     if not scales:

@@ -4,8 +4,8 @@
              x ─▶ Q ─▶ Transpose ─▶ DQ ─▶ Conv                       x ─▶ Q ─▶ DQ ─▶ Transpose ─▶ Conv
              w (int8) ─▶ Transpose ─▶ DQ ─▶                          w (int8, transposed) ─▶ DQ ─▶
 
-What has no such form is refused with the names of the nodes: operators that quantize while they run, quantizers inside
-If and Loop, blocked or computed scales, 4-bit and 16-bit integers, quantizers that were never calibrated.
+Nodes without such a form are refused by name: operators that quantize while they run, quantizers inside If and Loop,
+blocked or computed scales, 4-bit and 16-bit integers, quantizers that were never calibrated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHOWN = 5
 
 
 def to_pairs(graph: gs.Graph) -> gs.Graph:
-    """The same network with every quantizer a plain Q/DQ pair; what Q/DQ stand on is folded, they are not.
+    """The same network with every quantizer as a plain Q/DQ pair; constants around Q/DQ are folded, the pairs stay.
 
     Raises:
         UserError: quantizers without such a form, by name.
@@ -52,7 +52,7 @@ def to_pairs(graph: gs.Graph) -> gs.Graph:
 
 
 def _lift(graph: gs.Graph, node: gs.Node) -> None:
-    """Move what stands between a Q and `node`, its DQ, behind the DQ. Copies and MaxPool give the same values there."""
+    """Move operators between a Q and `node`, its DQ, after the DQ. Copies and MaxPool give the same values there."""
     moved: list[gs.Node] = []
     integers = node.inputs[0]
     while integers.inputs and _moves_integers(integers.inputs[0]):
@@ -77,14 +77,14 @@ def _lift(graph: gs.Graph, node: gs.Node) -> None:
 
 
 def _moves_integers(node: gs.Node) -> bool:
-    """Whether a DQ gives the same in front of `node` as behind it; a constant fill is dequantized with the rest."""
+    """Return True if a DQ gives the same values before `node` as after it; a constant fill is dequantized, too."""
     fill = node.inputs[2] if node.op == "Pad" and len(node.inputs) > 2 else None
     known = fill is None or fill.is_empty() or isinstance(fill, gs.Constant)
     return known if node.op == "Pad" else commutes(op_node(node))
 
 
 def _float_fill(pad: gs.Node, dequantize: gs.Node, name: str) -> list[gs.Tensor]:
-    """The inputs of an integer Pad behind its data, the fill as the number that it stands for; 0 where it has none."""
+    """The inputs of an integer Pad after its data, with the fill dequantized; 0 without a fill."""
     scale = np.asarray(dequantize.inputs[1].values, np.float32).reshape(-1)[0]
     zero = np.asarray(dequantize.inputs[2].values if len(dequantize.inputs) > 2 else 0, np.float32).reshape(-1)[0]
     given = len(pad.inputs) > 2 and not pad.inputs[2].is_empty()
@@ -127,7 +127,7 @@ def _other_type(node: gs.Node) -> bool:
 
 
 def _misfit(node: gs.Node) -> bool:
-    """Scales by channel along an axis that the tensor lacks, or has another length of; unknown shapes may fit."""
+    """Return True for scales along an axis that the tensor lacks or that has another length; unknown shapes pass."""
     shape = node.inputs[0].shape if node.op in PAIR else None
     scale = node.inputs[1].values if shape is not None else np.zeros(())
     if shape is None or scale.size == 1:
@@ -139,7 +139,7 @@ def _misfit(node: gs.Node) -> bool:
 
 
 Fault = Callable[[gs.Node], bool]
-# In this order: the later ones read what the earlier ones have made sure of.
+# The order matters: later steps rely on what earlier ones ensure.
 FAULTS: Iterable[tuple[Fault, str, str]] = (
     (_is_integer_op, "integer operators that hold no constant scales", "export a statically quantized model"),
     (_in_body, "a quantizer inside If or Loop", "export the model without control flow"),

@@ -22,16 +22,16 @@ def import_plan(source: Path) -> tuple[gs.Graph, QuantizationPlan]:
     A float file gives a plan without tensors.
 
     Raises:
-        UserError: no such file, or pairs that have no plain form (see `deploy.importing.foreign`).
+        UserError: no such file, or pairs without a plain form (see `deploy.importing.foreign`).
     """
     return import_graph(onnx_graph.load(source))
 
 
 def import_graph(graph: gs.Graph) -> tuple[gs.Graph, QuantizationPlan]:
-    """`import_plan` of a graph that is loaded already; it is changed.
+    """`import_plan` of a loaded graph, which it changes.
 
     Raises:
-        UserError: pairs that have no plain form (see `deploy.importing.foreign`).
+        UserError: pairs without a plain form (see `deploy.importing.foreign`).
     """
     graph = to_pairs(graph)
     scales = carry_to_folded(graph, strip(graph))

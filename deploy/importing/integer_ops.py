@@ -6,8 +6,8 @@
 
 Sources: ONNX operators QLinearConv and QLinearMatMul; ONNX Runtime documentation, "Contrib Operators" (com.microsoft).
 
-Look-alikes left alone, and refused later: operators that find their ranges while they run (ConvInteger,
-MatMulInteger, DynamicQuantizeLinear), since there is no constant scale to keep.
+Look-alikes left alone, and refused later: operators that compute ranges at run time (ConvInteger, MatMulInteger,
+DynamicQuantizeLinear), since they have no constant scale to keep.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UNARY = {
 _BINARY = {"QLinearAdd": "Add", "QLinearMatMul": "MatMul", "QLinearMul": "Mul"}
 _WEIGHTED = {"QLinearConv": "Conv", "QGemm": "Gemm"}
 KNOWN = {*_UNARY, *_BINARY, *_WEIGHTED, "QLinearConcat"}
-_LAYOUTS = ("channels_last",)  # attributes that the float operator lacks; other values than 0 are not converted
+_LAYOUTS = ("channels_last",)  # attributes that the float operator lacks; values other than 0 are not converted
 _ONLY_INTEGER = {"opset"}
 
 

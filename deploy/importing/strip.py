@@ -1,4 +1,4 @@
-"""Take the Q/DQ pairs out of an ONNX graph and keep their scales."""
+"""Removes the Q/DQ pairs from an ONNX graph and keeps their scales."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def strip(graph: gs.Graph) -> dict[str, Scale]:
     Weights stored as integers behind a lone DQ become float constants again. Unsigned or asymmetric ranges are
     converted to the symmetric int8 scale that covers them (a uint8 scale read as int8 would halve the range), and the
     scales of an activation's channels to the largest of them.
-    Of two scales on one tensor the one that feeds a weighted op is kept, for only that one reached an INT8 kernel.
+    Of two scales on one tensor, the one that feeds a weighted op is kept: only that scale reached an INT8 kernel.
 
     Raises:
         UserError: a Q without DQ, an element type other than int8/uint8, or two different scales on one tensor
@@ -79,7 +79,7 @@ def strip(graph: gs.Graph) -> dict[str, Scale]:
 
 
 def _chosen(tensor: str, first: _Found, second: _Found) -> _Found:
-    """Which of two pairs' scales `tensor` keeps."""
+    """The scale of two pairs that `tensor` keeps."""
     one, two = first.scale, second.scale
     if one.axis == two.axis and np.allclose(one.values, two.values, rtol=SAME, atol=0):
         return max(first, second, key=lambda item: float(item.scale.values.max()))
@@ -94,9 +94,9 @@ def _chosen(tensor: str, first: _Found, second: _Found) -> _Found:
 
 
 def _without_negatives(graph: gs.Graph, node: gs.Node) -> gs.Tensor:
-    """What `node` (a Q) quantizes; with a Relu after it where the Q's range starts at zero and does the Relu's work.
+    """The tensor that `node` (a Q) quantizes, with a Relu added where the Q's range starts at zero and replaced a Relu.
 
-    ONNX Runtime's quantizer drops a Relu that such a Q follows. Graph inputs and constants are taken as they are.
+    ONNX Runtime's quantizer drops a Relu that such a Q follows. Graph inputs and constants stay unchanged.
     """
     source = node.inputs[0]
     zero_points = node.inputs[2].values if len(node.inputs) > 2 else np.zeros(1, np.uint8)
@@ -138,7 +138,7 @@ def _symmetric(node: gs.Node) -> Scale:
 
 
 def _zero_points(node: gs.Node) -> gs.Constant:
-    """A DQ's zero-points; without that input they are zeros of the type it reads, uint8 where nobody says."""
+    """A DQ's zero-points; without that input, zeros of the type it reads, or uint8 where that is unknown."""
     if len(node.inputs) > 2:
         return node.inputs[2].values
     quantized = node.inputs[0]
@@ -155,7 +155,7 @@ def _axis(node: gs.Node) -> int:
 
 
 def _float_constant(node: gs.Node) -> gs.Constant:
-    """The float weight that a DQ on an integer constant stands for."""
+    """The float weight that a DQ on an integer constant represents."""
     integers = node.inputs[0]
     axis = None if node.inputs[1].values.size == 1 else _axis(node)
     values = integers.values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Weights that reach their operator through copies: the scale follows, and its axis with it.
+"""Weights that reach their operator through copies: moves the scale and its axis along.
 
     before   w (H, W, I, O) ─▶ Q ─▶ DQ(axis 3) ─▶ Transpose(3, 2, 0, 1) ─▶ Conv
     after    w (O, I, H, W) ─▶ Q ─▶ DQ(axis 0) ─▶ Conv
@@ -19,9 +19,9 @@ RESHAPES = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 def carry_to_folded(graph: gs.Graph, scales: Mapping[str, Scale]) -> dict[str, Scale]:
-    """`scales`, with those of constants that Transposes and reshapes fold away moved to what they fold into.
+    """`scales`, where constants that fold into others through Transposes and reshapes pass their scale on.
 
-    Shapes must be inferred. A reshape that splits or merges the channels of a scale ends its way.
+    Shapes must be inferred. A reshape that splits or merges the channels of a scale stops this.
     """
     known = dict(scales)
     constants = {name for name, tensor in graph.tensors().items() if isinstance(tensor, gs.Constant)}

@@ -1,1 +1,1 @@
-"""Deciding where Q/DQ goes: rules, rule sets, and the user's own choices."""
+"""Placement of Q/DQ: rules, rule sets, and the user's own choices."""

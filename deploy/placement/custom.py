@@ -10,10 +10,10 @@ from deploy.placement.rules.base import Rule
 
 
 def load_rules(path: Path) -> tuple[Rule, ...]:
-    """What `RULES` in the Python file `path` holds; the file is executed.
+    """The value of `RULES` in the Python file `path`; the file is executed.
 
     Raises:
-        UserError: no such file, an error while it runs, or `RULES` is no tuple of `Rule`.
+        UserError: no such file, an error while it runs, or `RULES` is not a tuple of `Rule`.
     """
     fix = "see docs/reference/placement.md and examples/custom_rule.py"
     module = load_module(path, "placement.custom", fix)

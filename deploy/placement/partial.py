@@ -18,12 +18,12 @@ from deploy.placement.decide import matches
 from deploy.placement.rules.base import Keep, Match, Rule, Skip, Verdict, input_edge
 
 ONLY, ONE_SIDE = "only", "one-side"
-CONFIGURED = frozenset({ONLY, ONE_SIDE})  # not for a search to switch off
+CONFIGURED = frozenset({ONLY, ONE_SIDE})  # a search must not switch this rule off
 SOURCE = "placement.only and placement.layers of the config"
 
 
 def restricted(rules: Sequence[Rule], only: Sequence[str] = (), layers: Sequence[LayerSpec] = ()) -> tuple[Rule, ...]:
-    """`rules` that leave float what `only` and `layers` leave out; unchanged where both are empty."""
+    """`rules`, restricted to the layers of `only` and `layers`; unchanged where both are empty."""
     found = tuple(rules)
     if layers:
         found = (*(_halved(rule, layers) for rule in found), _announcement(layers))
@@ -31,7 +31,7 @@ def restricted(rules: Sequence[Rule], only: Sequence[str] = (), layers: Sequence
 
 
 def halves(node: Node, layers: Sequence[LayerSpec]) -> LayerSpec | None:
-    """The last of `layers` that names `node`, if it leaves one side of it float."""
+    """The last of `layers` that names `node`, if it leaves one of its sides float."""
     named = [spec for spec in layers if node.kind in WEIGHTED and matches(node, spec.match)]
     return named[-1] if named and not (named[-1].inputs and named[-1].weights) else None
 
@@ -50,7 +50,7 @@ def _halved(rule: Rule, layers: Sequence[LayerSpec]) -> Rule:
 
 
 def _announcement(layers: Sequence[LayerSpec]) -> Rule:
-    """Says in every report which ops are half quantized; `deploy.checks.verify` lets those pass."""
+    """A rule that notes half-quantized ops in every report; `deploy.checks.verify` accepts them."""
 
     def match(graph: OpGraph, node: Node) -> Verdict:
         spec = halves(node, layers)

@@ -11,10 +11,11 @@ from deploy.plan.plan import QuantizationPlan, TensorPlan
 
 
 def carry(graph: OpGraph, plan: QuantizationPlan) -> QuantizationPlan:
-    """`plan` and, across ops that commute with Q/DQ, the range of the other side where one side has none.
+    """`plan` with missing ranges filled in from the other side of ops that commute with Q/DQ.
 
-    Past a Relu only forwards: rounding before it or after it is the same, but the values that it cuts off are not in
-    the range of its result. Backwards only past an op that alone reads its input: another reader's range may be larger.
+    A range passes a Relu only forwards: rounding before and after it is the same, but the range of its result lacks the
+    values that it cuts off. A range passes backwards only through the sole reader of a tensor: another reader's range
+    may be larger.
     """
     tensors = dict(plan.tensors)
     movers = [node for node in graph.nodes if commutes(node)]
@@ -32,7 +33,7 @@ def _copy(tensors: dict[str, TensorPlan], source: str, target: str) -> None:
 
 
 def unify(groups: Iterable[Sequence[str]], plan: QuantizationPlan) -> tuple[QuantizationPlan, tuple[str, ...]]:
-    """Give each group the largest scale of its members, so that nothing is clipped that was not before.
+    """Give each group the largest scale of its members, so that no further value is clipped.
 
     Returns:
         The plan, with the name of its group in each member, and the tensors whose scale grew.

@@ -30,7 +30,7 @@ class Histogram:
         self.limit = 0.0  # 0 until a non-zero value was seen; zeros are counted apart until then
         self.zeros = 0
         self.amax = 0.0
-        self.peaks: list[float] = []  # the largest magnitude of every update, in their order
+        self.peaks: list[float] = []  # the largest magnitude of every update, in order
 
     def update(self, x: Any) -> None:
         """Count every value of `x`, float of any shape.
@@ -105,7 +105,7 @@ class Histogram:
 
 
 def merged(histograms: Sequence[Histogram]) -> Histogram:
-    """One histogram of everything that `histograms` have seen, which took the updates in turns."""
+    """One histogram of all data in `histograms`, which received the updates in turns."""
     total = Histogram()
     for histogram in histograms:
         total.merge(histogram)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.errors import UserError
 
 _FIX = "give a .npy file of float32 (N, C, H, W), or the calibration.npz of a run"
-# For damaged files np.load raises what zipfile, zlib, ast and tokenize do; a header may ask for any amount of memory.
+# Damaged files raise errors of zipfile, zlib, ast and tokenize in np.load; a header may demand any amount of memory.
 _UNREADABLE = Exception
 
 
@@ -23,7 +23,7 @@ def read_images(path: Path) -> Iterator[NDArray[np.float32]]:
     `images` uint8 (N, H, W, C) RGB and `mean` and `std` of x / 255, one float for each channel.
 
     Raises:
-        UserError: the file is not one of these; it holds no images, only zeros, or values that are not finite.
+        UserError: the file has neither form, or holds no images, only zeros, or values that are not finite.
     """
     yield from _prepared(path) if path.suffix == ".npz" else _ready(path)
 
@@ -33,7 +33,7 @@ def _ready(path: Path) -> Iterator[NDArray[np.float32]]:
     if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype.kind != "f":
         found = f"{images.dtype} of shape {images.shape}" if isinstance(images, np.ndarray) else "several arrays"
         raise UserError(f"{path} does not hold network inputs", why=f"it holds {found}", fix=_FIX)
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused
+    with np.errstate(over="ignore"):  # values beyond float32 become infinity, which is refused
         images = images.astype(np.float32, copy=False)
     _require_values(path, images)
     yield from (image[np.newaxis] for image in images)

@@ -1,4 +1,4 @@
-"""Symmetric int8 scales and the rounding that they stand for."""
+"""Symmetric int8 scales and their rounding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 QMAX = 127
 UINT8_MIDDLE = 128  # zero-point of a signed range that is stored as uint8
-SMALLEST_AMAX = 1e-6  # a scale must be positive: a tensor that is all zero quantizes to zero with any scale
+SMALLEST_AMAX = 1e-6  # a scale must be positive; an all-zero tensor quantizes to zero with any scale
 
 
 @dataclass(frozen=True)

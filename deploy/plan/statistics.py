@@ -1,4 +1,4 @@
-"""The statistics pass over a float ONNX graph: which magnitudes tensors have on calibration images."""
+"""The statistics pass over a float ONNX graph: measures magnitudes of tensors on calibration images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def collect(graph: gs.Graph, tensors: Sequence[str], images: Sequence[NDArray[np
     """A histogram of |x| of each of `tensors`; ONNX Runtime runs the graph with nothing fused.
 
     Args:
-        graph: float, with one input; an input of a larger batch gets an image as often as it takes.
+        graph: float, with one input; each image is repeated to fill a larger fixed batch.
         tensors: activations of `graph`.
         images: network inputs, float32 (1, C, H, W) each.
 
@@ -32,7 +32,7 @@ def collect(graph: gs.Graph, tensors: Sequence[str], images: Sequence[NDArray[np
     for image in track(images, "observe"):
         try:
             values = session.run(list(tensors), {feed.name: np.repeat(image, max(1, batch // len(image)), axis=0)})
-        except Exception as error:  # ONNX Runtime has an exception type for each of its status codes
+        except Exception as error:  # ONNX Runtime has one exception type per status code
             raise UserError("the calibration images do not fit the graph", why=str(error)) from error
         for histogram, value in zip(histograms, values, strict=True):
             histogram.update(value)

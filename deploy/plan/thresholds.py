@@ -22,7 +22,7 @@ def amax_from(
     """The range by `method`; 0.0 for a tensor that was all zero.
 
     - max: the largest magnitude seen.
-    - moving_average: of the largest magnitude in each batch, of which the first sets it; each later one moves it by
+    - moving_average: of the largest magnitude in each batch; the first batch sets it. Each later one moves it by
       1 - `momentum` of the difference.
     - percentile: the magnitude below which `percentile` % of the values lie (interpolated inside a bin).
     - mse: the range with the least expected squared quantization and clipping error.
@@ -88,7 +88,7 @@ def squared_errors(counts: Counts, ends: Ends) -> Counts:
 def divergences(counts: Counts, ends: Ends) -> Counts:
     """KL divergence of the distribution clipped at each of `ends` from its `LEVELS`-level version.
 
-    What is clipped counts for the last bin inside. The first bin is left out, as ReLU fills it with zeros, which every
+    Clipped values count for the last bin inside. The first bin is left out, as ReLU fills it with zeros, which every
     range represents exactly. Levels are runs of bins, so sums over them are differences of prefix sums: with P the
     true distribution and Q constant on each level's non-empty bins, KL = sum(P log P) - sum over levels of P log Q.
 
@@ -99,7 +99,7 @@ def divergences(counts: Counts, ends: Ends) -> Counts:
     last, widths = ends - 1, ends - 1
     tail = counts.sum() - counts.cumsum()[last]
     raised = counts[last] + tail
-    added = (counts[last] == 0) & (tail > 0)  # the last bin holds nothing but what was clipped
+    added = (counts[last] == 0) & (tail > 0)  # the last bin holds only clipped values
     edges = 1 + -(-np.arange(LEVELS + 1) * widths[:, np.newaxis] // LEVELS)
     mass = _between(counts, edges)
     rows, clipped_level = np.arange(ends.size), (widths - 1) * LEVELS // widths

@@ -1,1 +1,2 @@
-"""Exact rewrites of the float graph that let more of it run as integer kernels; each keeps the scales it can."""
+"""Exact rewrites of the float graph that let more of it run in integer kernels; each keeps all scales that still
+hold."""

@@ -1,4 +1,4 @@
-"""What a BatchNorm computes per channel, and how a convolution takes that over."""
+"""A BatchNorm's factor and shift per channel, and their transfer into a convolution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def affine(norm: gs.Node) -> tuple[FloatArray, FloatArray]:
 
 
 def is_affine(norm: gs.Node) -> bool:
-    """Whether `norm` is a BatchNormalization of inference whose factors are known, finite and not zero."""
+    """Return True if `norm` is an inference BatchNormalization with known, finite, nonzero factors."""
     if norm.op != "BatchNormalization" or norm.attrs.get("training_mode", 0):
         return False
     if not all(isinstance(tensor, gs.Constant) for tensor in norm.inputs[1:5]):
@@ -49,7 +49,7 @@ def scale_channels(conv: gs.Node, factor: FloatArray, shift: FloatArray, scales:
     """Let `conv` compute (its result) · factor + shift per output channel, and its weight's scale follow.
 
     The scale is multiplied by |factor|, so that the weight's integers stay what they were, with the other sign where
-    the factor is negative. One scale for channels that now differ is dropped.
+    the factor is negative. A per-tensor scale is dropped, since channels now differ.
     """
     weight = conv.inputs[1]
     axis = weight_axis(op_node(conv))

@@ -3,8 +3,8 @@
     before   x ─▶ BatchNorm ─▶ Relu ─▶ Conv
     after    x ─▶ Conv(groups = channels, 1×1, w = f, b = shift) ─▶ Relu ─▶ Conv
 
-Each output channel has one weight and one scale, |f| / 127: the weight is exactly ±127 steps, so nothing is rounded
-but the input, which the rule `pre-activation-bn` quantizes anyway.
+Each output channel has one weight and one scale, |f| / 127: the weight is exactly ±127 steps, so only the input is
+rounded, which the rule `pre-activation-bn` quantizes anyway.
 
 Look-alikes left alone: a BatchNorm of anything but N×C×H×W maps, and one with a factor of zero.
 """

@@ -6,8 +6,8 @@
 The weight's integers stay what they were: the result is that of the unfolded graph, whose toolkit chose the integers
 before folding.
 
-Look-alikes left alone: a BatchNorm whose convolution somebody else reads too, a weight that two convolutions share, and
-a channel with f = 0, whose weight would have no scale.
+Look-alikes left alone: a BatchNorm whose convolution has other readers, a weight that two convolutions share, and a
+channel with f = 0, whose weight would have no scale.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from deploy.rewrites.affine import affine, is_affine, scalable_conv, scale_chann
 
 
 def fold_bn(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
-    """Fold every BatchNorm that can be, in place; the scales of folded weights follow."""
+    """Fold every possible BatchNorm, in place; the scales of folded weights follow."""
     folded = plan.scales()
     for norm in [node for node in graph.nodes if is_affine(node)]:
         conv = scalable_conv(graph, norm.inputs[0])

@@ -1,4 +1,4 @@
-"""Fold a BatchNorm behind an Add into both convolutions that the Add sums up.
+"""Folds a BatchNorm after an Add into both convolutions that the Add sums.
 
     before   x ─▶ Conv(w, b) ──▶ Add ─▶ BatchNorm ─▶ Relu
              z ─▶ Conv(v, c) ──▶
@@ -9,9 +9,9 @@
 Equal because (p + q) · f + shift = (p · f + shift) + q · f. PIDNet's head begins so: the BatchNorm reads the sum of
 Bag's two 1×1 convolutions.
 
-The convolutions' outputs change their values, so they get other names, and scales that they had are dropped.
+The convolutions' outputs change, so they get new names, and their old scales are dropped.
 
-Look-alikes left alone: an Add with an input that is no convolution, or whose inputs or sum somebody else reads.
+Look-alikes left alone: an Add with an input that is not a convolution, or whose inputs or sum have other readers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from deploy.graph.onnx_graph import replace_uses
 from deploy.plan.plan import QuantizationPlan
 from deploy.rewrites.affine import affine, is_affine, scalable_conv, scale_channels
 
-FOLDED = "_folded"  # a name that stayed would be compared with the tensor it no longer is
+FOLDED = "_folded"  # new names, so that checks do not compare these tensors with the old ones
 
 
 def fold_bn_through_add(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
-    """Fold every BatchNorm that can be, in place; scales that no longer hold leave the plan."""
+    """Fold every possible BatchNorm, in place; scales that no longer hold leave the plan."""
     kept = plan.scales()
     for norm in [node for node in graph.nodes if is_affine(node)]:
         convs = _summed_convs(graph, norm.inputs[0])

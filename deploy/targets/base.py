@@ -1,4 +1,4 @@
-"""What a backend is: it builds an engine bundle from ONNX, opens it, and tells which layers run in INT8."""
+"""The interface of a backend: it builds an engine bundle from ONNX, opens it, and lists the layers that run in INT8."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Unavailable:
-    """Why something cannot run here, and what would make it run."""
+    """The reason why something cannot run here, and a fix."""
 
     why: str
     fix: str = ""
@@ -61,9 +61,9 @@ class LayerInfo:
     Attributes:
         name: the engine's own name for it.
         kind: normalised operator kind: "Conv" for a (fused) convolution, else the engine's type name.
-        precision: what the kernel computes in: "int8", "fp32", "bf16", "fp16" or "unknown".
+        precision: arithmetic of the kernel: "int8", "fp32", "bf16", "fp16" or "unknown".
         detail: the evidence (OpenVINO primitiveType, ORT op type, TensorRT tactic or format).
-        origin: names of the ONNX nodes fused into it, where the engine tells.
+        origin: names of the ONNX nodes fused into it, where the engine lists them.
         inputs, constants, outputs: tensors it reads and writes; empty where the engine lists none, and for layers that
             are never executed. Constants are weights, biases and scales.
     """
@@ -85,7 +85,7 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer: the engine's own name, its kind ("Conv" for every convolution), what it computes in, milliseconds."""
+    """One layer: the engine's own name, its kind ("Conv" for every convolution), its precision, and milliseconds."""
 
     name: str
     kind: str
@@ -98,7 +98,7 @@ Wait = Callable[[], Tensors]  # waits for the results of one request
 
 @dataclass(frozen=True)
 class Requests:
-    """Several inferences under way: `submit` starts one; at most `capacity` of its waits may be outstanding."""
+    """Several inferences in flight: `submit` starts one; at most `capacity` of its waits may be outstanding."""
 
     capacity: int
     submit: Callable[[Tensors], Wait]
@@ -108,12 +108,12 @@ class Requests:
 
 @dataclass(frozen=True)
 class Triton:
-    """How Triton Inference Server runs an engine.
+    """Settings with which Triton Inference Server runs an engine.
 
     Attributes:
         backend, kind: names in `config.pbtxt`.
         files: names in the bundle, and those that Triton expects.
-        built_elsewhere: the engine may be of another version than the library here; Triton's own loads it.
+        built_elsewhere: the engine's version may differ from the library here; Triton's own library loads it.
         parameters: of the backend in `config.pbtxt`, from the bundle's manifest.
     """
 
@@ -159,7 +159,7 @@ class Backend(Protocol):
 
     @property
     def fallback_in_graph(self) -> bool:
-        """Whether the builder takes the fallback precision from the graph."""
+        """Return True if the builder takes the fallback precision from the graph."""
 
     def version(self) -> str:
         """Version of the vendor's library; an engine runs only with the version that built it."""
@@ -180,10 +180,10 @@ class Backend(Protocol):
         """Check the engine's hash, then load it."""
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
-        """The INT8 proof, read from the built engine."""
+        """Layers with their precision, read from the built engine."""
 
     def profile(self, bundle: Bundle, feeds: Tensors, runs: int) -> Iterable[LayerTime] | None:
         """Median time of every executed layer over `runs` inferences, by the vendor's profiler; None without one."""
 
     def requests(self, bundle: Bundle, threads: int) -> AbstractContextManager[Requests] | None:
-        """The engine, opened to run several inferences at a time on `threads` CPUs; None where it cannot."""
+        """The engine, opened for several inferences at a time on `threads` CPUs; None where this is not supported."""

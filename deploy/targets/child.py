@@ -1,4 +1,4 @@
-"""Run a step in a Python process of its own, so that a crash in a vendor's native code ends that step and no more."""
+"""Runs a step in a separate Python process, so that a crash in a vendor's native code ends only that step."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ _REQUEST, _REFUSAL, _OUTPUT = "request.json", "refusal.json", "output.txt"
 
 
 class ChildFailed(RuntimeError):
-    """The process ended without a result: killed by a signal, or by an error that is no `UserError`."""
+    """The process ended without a result: a signal killed it, or it raised an error other than `UserError`."""
 
 
 def run_in_child(module: str, request: Mapping[str, Any], folder: Path) -> None:
-    """Run `python -m module folder` and wait; `module` ends in `serve(step)`, and what the step makes lies in `folder`.
+    """Run `python -m module folder` and wait; `module` ends in `serve(step)`, and the step writes its results to
+    `folder`.
 
     Args:
         request: JSON for the step.
@@ -30,7 +31,7 @@ def run_in_child(module: str, request: Mapping[str, Any], folder: Path) -> None:
 
     Raises:
         UserError: the step raised it.
-        ChildFailed: anything else; the message names the signal, or ends with what the process said last.
+        ChildFailed: any other failure; the message names the signal or ends with the process's last output.
     """
     write_json(folder / _REQUEST, dict(request))
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -50,7 +51,7 @@ def run_in_child(module: str, request: Mapping[str, Any], folder: Path) -> None:
 
 
 def serve(step: Callable[[Mapping[str, Any], Path], None]) -> None:
-    """The child's side: `step(request, folder)`, with a `UserError` written down for the parent."""
+    """Run `step(request, folder)` in the child, and write a `UserError` to a file for the parent."""
     folder = Path(sys.argv[1])
     try:
         step(read_json(folder / _REQUEST), folder)

@@ -1,4 +1,4 @@
-"""Arithmetic on an engine's layers: bytes moved, multiply-adds, and how much of the network is fused.
+"""Counts over an engine's layers: bytes moved, multiply-adds, and fused operators.
 
 Counting operand types alone hides an unfused epilogue: an INT8 convolution that writes float needs another kernel, and
 the float tensor travels to memory and back. Every backend's list of layers gives shapes and types, so bytes can be
@@ -30,7 +30,7 @@ _CONVERSION_KERNEL = re.compile(r"__myl_(?:Mul|Min|Max|Roun|Cast|Tran|Repl|Move|
 _LAYOUT_KERNEL = re.compile(r"__myl_(?:Tran|Repl|Move|Resh)+_myl")
 _PRODUCTS = {"FullyConnected", "MatMul", "Gemm", "QGemm", "QLinearMatMul", "MatMulInteger", "MatrixMultiply"}
 _FLOATS = {"fp32", "bf16", "fp16"}
-HALF: tuple[Precision, ...] = ("bf16", "fp16")  # an INT8 engine that moves more than these pays for quantizing
+HALF: tuple[Precision, ...] = ("bf16", "fp16")  # an INT8 engine that moves more bytes than these loses by quantizing
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def work_of(layers: Sequence[LayerInfo]) -> EngineWork:
 
 
 def caution(int8: EngineWork, other: EngineWork, precision: str) -> str:
-    """A sentence where an INT8 engine moves more bytes than the engine of `precision`; "" otherwise or if unknown."""
+    """A warning where an INT8 engine moves more bytes than the engine of `precision`; "" otherwise or if unknown."""
     if int8.bytes_moved is None or other.bytes_moved is None or int8.bytes_moved <= other.bytes_moved:
         return ""
     more = f"{int8.bytes_moved / 1e6:.1f} MB per inference, {precision} {other.bytes_moved / 1e6:.1f} MB"
@@ -76,7 +76,7 @@ def caution(int8: EngineWork, other: EngineWork, precision: str) -> str:
 
 
 def executed(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
-    """Layers that run at every inference: those that write something, or all where the engine lists no tensors."""
+    """Layers that run at every inference: layers with outputs, or all where the engine lists no tensors."""
     return [layer for layer in layers if layer.outputs] or list(layers)
 
 
@@ -101,12 +101,12 @@ def macs(layer: LayerInfo) -> int:
 
 
 def is_conversion(layer: LayerInfo) -> bool:
-    """True for a layer that computes nothing: it scales, rounds, casts or moves."""
+    """Return True for a layer that only scales, rounds, casts or moves data."""
     return layer.kind in _CONVERSIONS or _CONVERSION_KERNEL.match(layer.name) is not None
 
 
 def is_pointwise(layer: LayerInfo) -> bool:
-    """True for a kernel that computes element by element outside of a convolution."""
+    """Return True for a kernel that computes element by element outside of a convolution."""
     return layer.kind in _POINTWISE or (layer.kind == _GENERATED and not _LAYOUT_KERNEL.match(layer.name))
 
 

@@ -1,4 +1,4 @@
-"""Vendor packages: are they here, and in which version."""
+"""Vendor packages: checks that they are installed, and reads their versions."""
 
 from __future__ import annotations
 

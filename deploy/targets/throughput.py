@@ -24,7 +24,7 @@ class Load:
 def sustained(bundle: Bundle, feeds: Tensors, threads: int, limit_s: float) -> Load | None:
     """Keep the engine busy for `limit_s` seconds after one inference per request that does not count.
 
-    Each request's inputs are copied into the engine and its results out of it, and this time counts.
+    The time includes copying each request's inputs into the engine and its results out of it.
 
     Args:
         feeds: one inference's inputs; all requests get the same.
@@ -34,7 +34,7 @@ def sustained(bundle: Bundle, feeds: Tensors, threads: int, limit_s: float) -> L
         None for a backend without a throughput mode here (TensorRT).
 
     Raises:
-        UserError: the bundle is not what was built (see `deploy.bundle.store.check_bundle`).
+        UserError: the bundle changed since it was built (see `deploy.bundle.store.check_bundle`).
     """
     opened = get_backend(bundle.backend).requests(bundle, threads)
     if opened is None:

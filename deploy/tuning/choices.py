@@ -1,4 +1,4 @@
-"""What the search may change about a scheme, one thing at a time."""
+"""Changes of a scheme that the search may try, one at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.placement.rules.base import Rule
 from deploy.plan.plan import QuantizationPlan
 from deploy.targets.tuned import REWRITES, Scheme, region_of
 
-REQUIRED = frozenset({"weighted-ops", "never-bias", "conv-bn-act", "pad-conv"})  # without them it is no INT8 network
+REQUIRED = frozenset({"weighted-ops", "never-bias", "conv-bn-act", "pad-conv"})  # rules that every INT8 network needs
 SPELLINGS: tuple[Unsigned, ...] = ("never", "non-negative", "always")
 
 
@@ -36,7 +36,7 @@ def global_choices(start: Scheme, known: Iterable[Rule]) -> Iterator[Choice]:
 
 
 def regional_choices(start: Scheme, plan: QuantizationPlan) -> Iterator[Choice]:
-    """Every rule that asked for pairs in a region, silent there."""
+    """One change per rule that placed pairs in a region: it switches the rule off there."""
     uses = (use for tensor in plan.activations.values() for use in tensor.uses)
     pairs = {(use.rule, region_of(use.node)): None for use in uses}
     for rule, region in pairs:

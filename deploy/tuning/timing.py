@@ -61,10 +61,10 @@ def time_in_turns(
 
 
 def paired_ratio(numerator: Samples, denominator: Samples, seed: int = 0) -> Ratio:
-    """How much longer one engine takes than another that was timed in turns with it, with a 95 % interval.
+    """Time ratio of two engines that were timed in turns, with a 95 % interval.
 
-    The median over rounds of each round's ratio: a machine that is slow for a while is slow for both, and such rounds
-    say the same as the others. Rounds are resampled (percentile bootstrap), not runs, which are not independent.
+    It is the median over rounds of each round's ratio: a slow phase of the machine affects both engines alike. Rounds
+    are resampled (percentile bootstrap), not runs, which are not independent.
     """
     ratios = np.median(numerator, axis=1) / np.median(denominator, axis=1)
     draws = np.random.default_rng(seed).integers(len(ratios), size=(BOOTSTRAP_RESAMPLES, len(ratios)))

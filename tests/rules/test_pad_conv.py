@@ -16,7 +16,7 @@ def test_nothing_between_pad_and_conv(attrs):
 def test_look_alike_other_padding_values_stay_behind_the_pad(value):
     graph = net(TEXT, "y", p={"mode": "constant", "pad_value": value})
     assert quantized(graph, WEIGHTED, RULE) == {("p", "y")}
-    assert whys(graph, WEIGHTED, RULE)["p"] == "pads with a value that may be no quantization step"
+    assert whys(graph, WEIGHTED, RULE)["p"] == "pads with a value that may not be a quantization step"
 
 
 def test_a_float_reader_of_the_padded_tensor_keeps_the_pair_behind():

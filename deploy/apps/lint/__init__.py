@@ -1,1 +1,1 @@
-"""What in a Q/DQ graph will make its TensorRT engine slow, wrong or impossible, before anyone has a GPU."""
+"""Findings in a Q/DQ graph that make its TensorRT engine slow, wrong or impossible; no GPU is needed."""

@@ -1,11 +1,11 @@
-"""One thing that TensorRT will not like, and where that is written."""
+"""One problem of a graph for TensorRT, with the document that describes it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-# error: refused, or computed wrongly · warning: slower than it needs to be · info: so by nature of the network
+# error: refused or computed wrongly · warning: slower than necessary · info: inherent in the network
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
@@ -21,11 +21,11 @@ class Finding:
     """One finding.
 
     Attributes:
-        code: what kind it is; a rule's name where a placement rule is broken.
-        node: of the graph that was given.
-        why: what TensorRT does with it.
-        source: the document that says so.
-        mended: whether `python -m deploy place` mends it; None before that was tried.
+        code: kind of the finding; a rule's name where a placement rule is broken.
+        node: name in the given graph.
+        why: how TensorRT treats the node.
+        source: the document that describes this.
+        mended: True if `python -m deploy place` fixes it; None before that was tried.
     """
 
     severity: Severity
@@ -41,5 +41,5 @@ class Finding:
 
 
 def at_least(severity: Severity, least: Severity) -> bool:
-    """Whether `severity` is as bad as `least`, or worse."""
+    """Return True if `severity` is as bad as `least`, or worse."""
     return SEVERITIES.index(severity) <= SEVERITIES.index(least)

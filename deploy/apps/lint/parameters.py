@@ -1,4 +1,4 @@
-"""Findings about single Q and DQ nodes: their types, zero-points, scales and the tensors that they stand on."""
+"""Findings about single Q and DQ nodes: types, zero-points, scales and quantized tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAIR = (QUANTIZE, DEQUANTIZE)
 
 
 def parameter_findings(graph: gs.Graph) -> Iterator[Finding]:
-    """Everything that TensorRT's parser refuses or reads differently than the toolkit meant it."""
+    """Findings where TensorRT's parser refuses a node or reads it differently than the toolkit intended."""
     for node in graph.nodes:
         if node.op in KNOWN or node.op.startswith("QLinear"):
             why = f"{node.op} is an integer operator; TensorRT takes Q/DQ pairs around float operators"

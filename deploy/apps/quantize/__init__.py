@@ -1,1 +1,2 @@
-"""One ONNX file and a folder of pictures to engines, and a table that compares them."""
+"""`python -m deploy quantize`: turns one ONNX file and a folder of pictures into engines, and compares them in a
+table."""

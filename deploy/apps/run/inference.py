@@ -1,4 +1,4 @@
-"""Inference requests: one after the other for latency, several under way for throughput."""
+"""Inference requests: one at a time for latency, several in flight for throughput."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ Wait = Callable[[], Mask]  # waits for the mask (H, W) of one request
 class Requests:
     """`submit` takes an image, uint8 (H, W, 3); at most `capacity` results may be outstanding.
 
-    `times_ms` are those of the last inferences where they run one by one; of all, a camera would fill the memory.
+    `times_ms` holds the times of the latest inferences where they run one by one; all times of a camera would fill
+    memory.
     """
 
     capacity: int
@@ -39,10 +40,10 @@ def open_requests(bundle: Bundle, mode: Mode, threads: int) -> Iterator[Requests
     """Open an image → mask engine.
 
     Args:
-        threads: CPUs for throughput; for latency the engine was built for a number of them.
+        threads: CPUs for throughput; for latency the engine's own number is used.
 
     Raises:
-        UserError: the engine has no throughput mode here, or is not what was built.
+        UserError: the engine has no throughput mode here, or its files changed since it was built.
     """
     if mode == "latency":
         with get_backend(bundle.backend).open(bundle) as session:

@@ -32,7 +32,8 @@ def overlay(image: Picture, mask: NDArray[np.uint8], colors: NDArray[np.uint8]) 
     """Class colours over the image, at the image's size.
 
     Args:
-        mask: (h, w) class indices at any size; grown by nearest neighbour, since mixed classes are no class.
+        mask: (h, w) class indices at any size; enlarged by nearest neighbour, since a mean of class indices is
+            meaningless.
         colors: (classes, 3) RGB.
     """
     height, width = image.shape[:2]
@@ -62,7 +63,7 @@ def _captioned(name: str, picture: Picture) -> Picture:
 
 
 def with_legend(picture: Picture, classes: Sequence[Mapping[str, Any]]) -> Picture:
-    """The picture with names and colours of all classes below it, in as many lines as its width needs."""
+    """The picture above a legend with names and colours of all classes, in as many lines as its width needs."""
     lines: list[list[tuple[int, Mapping[str, Any]]]] = [[]]
     left = MARGIN_PX
     for entry in classes:

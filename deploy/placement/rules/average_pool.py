@@ -5,7 +5,7 @@
     after    x ─▶ Q ─▶ DQ ─▶ AveragePool ─▶ Q ─▶ DQ ─▶ y
 
 Look-alikes left alone: MaxPool, which commutes (see `commuting`), and a pool that ends in a graph output or a float
-reader, where the Q behind it is missing.
+reader, where no Q follows it.
 """
 
 from __future__ import annotations

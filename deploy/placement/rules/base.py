@@ -1,4 +1,4 @@
-"""What a placement rule is."""
+"""The types of placement rules: a rule and its verdicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WeightUse:
 
 @dataclass(frozen=True)
 class Match:
-    """The rule fires: these uses get Q/DQ, all of them or (when one has to stay float) none.
+    """The rule fires: these uses get Q/DQ, all of them, or none if one must stay float.
 
     Attributes:
         edges: uses of activations.
@@ -37,7 +37,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Move:
-    """The op commutes with Q/DQ: where every reader wants `output` in INT8, one pair on `source` serves them all."""
+    """The op commutes with Q/DQ: where every reader wants `output` in INT8, one pair on `source` serves all of them."""
 
     source: Edge
     output: str
@@ -45,7 +45,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Keep:
-    """The rule forbids Q/DQ on these uses, whatever other rules ask for."""
+    """The rule forbids Q/DQ on these uses, whatever other rules request."""
 
     why: str
     edges: tuple[Edge, ...]
@@ -53,7 +53,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Skip:
-    """The node is of the rule's kind, but the rule declines, and says why."""
+    """The node is of the rule's kind, but the rule declines with a reason."""
 
     why: str
 
@@ -63,13 +63,13 @@ Verdict = Match | Move | Keep | Skip | None
 
 @dataclass(frozen=True)
 class Rule:
-    """One placement rule. `match` reads the graph and never edits it; None means "not my kind of node".
+    """One placement rule. `match` reads the graph and never edits it; it returns None for nodes of another kind.
 
     Attributes:
-        name: what the config's `placement.disable` and every report call it.
-        reason: why TensorRT wants it, in one sentence.
+        name: used in the config's `placement.disable` and in every report.
+        reason: why TensorRT needs it, in one sentence.
         source: the document the rule comes from.
-        match: verdict on one node.
+        match: returns the verdict on one node.
     """
 
     name: str

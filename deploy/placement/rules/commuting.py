@@ -1,4 +1,4 @@
-"""MaxPool and copies have no Q/DQ of their own: a pair wanted behind them moves in front of them.
+"""MaxPool and copies have no Q/DQ of their own: a pair that is wanted after them moves before them.
 
     before   x ─────────────▶ MaxPool ─▶ Q ─▶ DQ ─▶ Conv
 

@@ -3,8 +3,9 @@
     fused    Conv ─▶ BatchNorm ─▶ Relu ─▶ Q ─▶ DQ ─▶ ...
     broken   Conv ─▶ Q ─▶ DQ ─▶ BatchNorm ─▶ Relu
 
-Look-alike left alone: a BatchNorm or Relu whose input somebody else reads too. The convolution's bare output
-must then exist in memory, so a Q/DQ on it breaks no fusion. Nor is a BatchNorm behind the activation a part of it.
+Look-alike left alone: a BatchNorm or Relu whose input has other readers. The convolution's bare output
+must then exist in memory, so a Q/DQ on it breaks no fusion. A BatchNorm after the activation is not part of the fusion
+either.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Gates stay float: Mul, Sigmoid and their kin are fused with each other into one pointwise kernel.
+"""Gates stay float: Mul, Sigmoid and similar operators are fused into one pointwise kernel.
 
     before   Conv ─▶ Q ─▶ DQ ─▶ Sigmoid ─▶ Q ─▶ DQ ─▶ Mul
     after    Conv ─────────────▶ Sigmoid ─────────────▶ Mul

@@ -8,7 +8,7 @@ ONNX Runtime's CPU kernels are single integer operators (QLinearConv, QLinearAdd
 all the pairs around it; where one pair is missing, the operator computes in float. A Relu whose result is quantized
 from zero upwards disappears into the operator before it.
 
-What operators with weights read is left to `weighted-ops`, which knows whether the weight can be INT8, too.
+Inputs of operators with weights are left to `weighted-ops`, which checks that the weight can be INT8, too.
 
 Look-alikes left alone: an operator whose result is a graph output, and one with a constant operand, which would need a
 pair of its own.
@@ -19,9 +19,9 @@ from __future__ import annotations
 from deploy.graph.opgraph import ACTIVATIONS, WEIGHTED, Node, OpGraph
 from deploy.placement.rules.base import Match, Rule, Skip, Verdict, input_edge
 
-# Sigmoid, Concat and average pools have integer kernels, too; asking for pairs on their account made PIDNet-S slower.
+# Sigmoid, Concat and average pools have integer kernels, too, but adding pairs for them made PIDNet-S slower.
 KERNELS = frozenset({"Add", "Conv", "Gemm", "Mul", "Resize"})
-OPERANDS = {"Conv": 1, "Gemm": 1, "Resize": 1}  # inputs that are activations, where not all are
+OPERANDS = {"Conv": 1, "Gemm": 1, "Resize": 1}  # indices of the activation inputs, where not all inputs are activations
 
 
 def _match(graph: OpGraph, node: Node) -> Verdict:

@@ -4,8 +4,8 @@
 
     fused    x ─▶ Q ─▶ DQ ─▶ Pad ─────────────▶ Conv
 
-Look-alike left alone: padding with a value other than zero. Zero is a quantization step of every symmetric scale,
-another value is not, so quantizing before and after such a Pad differ.
+Look-alike left alone: padding with a value other than zero. Zero is a quantization step of every symmetric scale. Other
+values need not be, so quantizing before and after such a Pad differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def _match(graph: OpGraph, node: Node) -> Verdict:
     if node.kind != "Pad":
         return None
     if not commutes(node):
-        return Skip("pads with a value that may be no quantization step")
+        return Skip("pads with a value that may not be a quantization step")
     return Move(input_edge(node, 0), node.outputs[0])
 
 

@@ -26,7 +26,7 @@ def _match(graph: OpGraph, node: Node) -> Verdict:
 
 
 def _feeds_weighted(graph: OpGraph, tensor: str) -> bool:
-    """Whether a weighted op reads `tensor`, directly or behind an activation."""
+    """Return True if a weighted op reads `tensor`, directly or through an activation."""
     readers = [graph.node(edge.node) for edge in graph.uses(tensor)]
     behind = [graph.node(edge.node) for r in readers if r.kind in ACTIVATIONS for edge in graph.uses(r.outputs[0])]
     return any(reader.kind in WEIGHTED for reader in readers + behind)

@@ -1,4 +1,4 @@
-"""A residual Add is fused into one of the convolutions that feed it; its other input must be INT8 for that.
+"""A residual Add is fused into one of the convolutions that feed it; this requires its other input in INT8.
 
     before   x ─▶ Conv ─▶ Conv ──▶ Add ─▶ Relu
              └────────────────────▶

@@ -20,7 +20,7 @@ _KERNEL_TIME = "_kernel_time"
 _INT8_CONVOLUTIONS = {"QLinearConv", "ConvInteger"}
 _FLOAT_CONVOLUTIONS = {"Conv", "FusedConv", "ConvTranspose"}
 _INT8_PREFIXES = ("QLinear", "QGemm", "QAttention", "MatMulInteger", "DynamicQuantize")
-# As the profiler and `NodeArg.type` name them; both name the others as numpy does.
+# Names of the profiler and `NodeArg.type`; both use numpy's names for all other types.
 _DTYPES = {"uint8": "int8", "float": "fp32", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _NUMPY = {"float": "float32"}
 
@@ -51,7 +51,7 @@ def kind_of(operator: str) -> str:
 
 
 def precision_of(operator: str) -> str:
-    """What a CPU kernel computes in, which its operator tells."""
+    """The precision of a CPU kernel, which follows from its operator."""
     int8 = operator in _INT8_CONVOLUTIONS or operator.startswith(_INT8_PREFIXES)
     return "int8" if int8 else "fp32"
 

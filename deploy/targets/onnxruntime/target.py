@@ -1,4 +1,4 @@
-"""The Q/DQ graph that ONNX Runtime's CPU kernels like best (measured in docs/reference/placement.md)."""
+"""The Q/DQ graph that runs fastest in ONNX Runtime's CPU kernels (measured in docs/reference/placement.md)."""
 
 from __future__ import annotations
 

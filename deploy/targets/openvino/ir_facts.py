@@ -1,4 +1,4 @@
-"""What a manifest says of a model that comes as OpenVINO IR, as NNCF writes it, and not as ONNX."""
+"""Manifest entries of a model in OpenVINO IR, as NNCF writes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INTEGERS = {"i8", "u8"}
 
 
 def facts_of(model: Any) -> dict[str, Any]:
-    """Inputs and outputs of an `openvino.Model`, and how much of it is quantized, by the manifest's keys."""
+    """Inputs, outputs and quantized share of an `openvino.Model`, by the manifest's keys."""
     operations = model.get_ordered_ops()
     fakes = [node for node in operations if node.get_type_name() == "FakeQuantize" and not _is_constant(node, 0)]
     convolutions = [node for node in operations if node.get_type_name() in _CONVOLUTIONS]

@@ -18,7 +18,7 @@ def kind_of(layer_type: str) -> str:
 
 
 def precision_of(primitive: str) -> str:
-    """What a kernel computes in, from the end of its `primitiveType`."""
+    """The precision of a kernel, from the end of its `primitiveType`."""
     return _PRECISION_BY_SUFFIX.get(primitive.lower().rpartition("_")[2], "unknown")
 
 
@@ -40,7 +40,7 @@ def layer_of(operation: Any) -> LayerInfo:
 
 
 def _is_constant(node: Any) -> bool:
-    """True for a constant, also behind the reshapes and copies that are made of it once."""
+    """Return True for a constant, also after reshapes and copies that are computed once."""
     sources = [port.get_source_output().get_node() for port in node.inputs()]
     kind = node.get_rt_info()["layerType"].astype(str)
     return kind == "Const" or (bool(sources) and all(map(_is_constant, sources)))

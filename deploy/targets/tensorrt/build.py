@@ -25,7 +25,8 @@ def _flags(options: BuildOptions) -> dict[str, bool]:
 
 
 def polygraphy_trt(package: str) -> Any:
-    """`polygraphy.backend.trt` bound to `tensorrt` or `tensorrt_rtx`: for good, since Polygraphy reads it at import."""
+    """`polygraphy.backend.trt` bound to `tensorrt` or `tensorrt_rtx`, permanently: Polygraphy reads the choice at
+    import."""
     os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1" if package == "tensorrt_rtx" else "0"
     from polygraphy.backend import trt
 
@@ -46,14 +47,14 @@ def build_engine(
     Args:
         package: `tensorrt` or `tensorrt_rtx`; one process builds with one of them.
         strongly_typed: the builder takes precision from the graph, else from flags.
-        timing_cache: read if it is there, and written with what was timed.
+        timing_cache: read if it exists, then written with all timings.
 
-    The builder now and then crashes in native code after several engines: build each in a process of its own
+    The builder sometimes crashes in native code after several engines: build each in its own process
     (`deploy.targets.tensorrt.build_process`).
 
     Raises:
-        UserError: the parser or the builder refuses the graph (the log's errors are in the message), or the installed
-            TensorRT lacks what the options ask for.
+        UserError: the parser or the builder refuses the graph (the message holds the log's errors), or the installed
+            TensorRT lacks a requested option.
     """
     backend = polygraphy_trt(package)
     from polygraphy.exception import PolygraphyException
@@ -87,7 +88,7 @@ def build_engine(
 
 @contextmanager
 def _captured_log(say: Callable[[str], None]) -> Iterator[list[str]]:
-    """Everything TensorRT says while the block runs goes to `say`, not to the terminal; yields the errors in it."""
+    """Send TensorRT's log to `say` instead of the terminal while the block runs; yields the errors in it."""
     from polygraphy.logger import G_LOGGER
 
     errors: list[str] = []

@@ -1,8 +1,8 @@
-"""Which precision each TensorRT layer computes in, from the build log.
+"""Precision of each TensorRT layer, from the build log.
 
-With detailed profiling verbosity the builder lists, for every layer, its type, the type of each input and output, its
-weights, and the ONNX nodes it was made from. Full TensorRT states the weights' type; RTX lists constants instead.
-Source: NVIDIA TensorRT documentation, "Engine Inspector", whose lines these are.
+With detailed profiling verbosity the builder lists each layer's type, the types of its inputs and outputs, its weights,
+and the ONNX nodes it was made from. Full TensorRT states the weights' type; RTX lists constants instead. Source: NVIDIA
+TensorRT documentation, "Engine Inspector", which shows these lines.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _described(line: str, match: re.Match[str]) -> Described:
 
 
 def _tensors(text: str) -> list[DescribedTensor]:
-    """Tensors between the brackets of a list; a dimension that is no number is dynamic."""
+    """Tensors between the brackets of a list; a dimension that is not a number is dynamic."""
     found = _TENSOR.findall(text)
     return [DescribedTensor(tuple(_size(side) for side in filter(None, dims.split(","))), word) for dims, word in found]
 

@@ -1,4 +1,4 @@
-"""Record what a step enqueues on a CUDA stream once, and launch it as a whole.
+"""Records the work that a step enqueues on a CUDA stream, and launches it as a whole.
 
 pycuda has no graphs; cuda-python's bindings of the same driver take pycuda's stream by its handle. Never run during
 development, which had no GPU. Source: CUDA Driver API, "Stream Management" (`cuStreamBeginCapture`) and "Graph
@@ -14,13 +14,13 @@ from core.errors import UnsupportedEnvironment
 
 
 class CudaGraph:
-    """What `enqueue` puts on a stream; the memory it names has to stay where it is."""
+    """Recorded work of `enqueue` on a stream; the memory it uses must keep its addresses."""
 
     def __init__(self, stream_handle: int, enqueue: Callable[[], None]) -> None:
-        """Capture, with a context current and nothing but `enqueue` using the stream.
+        """Capture `enqueue`. A context must be current, and nothing else may use the stream.
 
         Raises:
-            UnsupportedEnvironment: cuda-python is missing, or what is enqueued cannot be captured.
+            UnsupportedEnvironment: cuda-python is missing, or the enqueued work cannot be captured.
         """
         self._driver = driver = _driver()
         self._stream = driver.CUstream(stream_handle)
@@ -30,7 +30,7 @@ class CudaGraph:
         try:
             enqueue()
         except BaseException:
-            driver.cuStreamEndCapture(self._stream)  # fails as well, and would hide what happened
+            driver.cuStreamEndCapture(self._stream)  # ending the capture fails, too, and would hide the first error
             raise
         (graph,) = self._call(driver.cuStreamEndCapture(self._stream))
         try:
@@ -43,7 +43,7 @@ class CudaGraph:
         self._call(self._driver.cuGraphLaunch(self._executable, self._stream))
 
     def close(self) -> None:
-        """Give the graph back; it must not be running."""
+        """Free the graph; it must not be running."""
         self._call(self._driver.cuGraphExecDestroy(self._executable))
 
     def _call(self, result: tuple[Any, ...]) -> tuple[Any, ...]:

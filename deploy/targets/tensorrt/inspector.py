@@ -1,4 +1,4 @@
-"""Which precision each TensorRT layer computes in, from the EngineInspector's JSON.
+"""Precision of each TensorRT layer, from the EngineInspector's JSON.
 
 `IEngineInspector.get_engine_information` gives it, and `trtexec --exportLayerInfo` writes it. Keys by version: a
 tensor's type is in `Format/Datatype`, together with its memory format, up to 10.x; 11.x has `DataType` and `Format`,
@@ -30,16 +30,16 @@ def from_information(text: str, source: str) -> list[LayerInfo]:
     """Layers of one engine.
 
     Args:
-        text: what the inspector says in its JSON format.
-        source: where the text is from, for messages.
+        text: the inspector's output in its JSON format.
+        source: origin of the text, for messages.
 
     Raises:
-        UserError: no layer list, or one of names only.
+        UserError: there is no layer list, or it holds names only.
     """
     try:
         information = json.loads(text, strict=False)  # names may hold the separators of metadata
     except ValueError as error:
-        raise UserError(f"{source} is no JSON", why=str(error)) from error
+        raise UserError(f"{source} is not JSON", why=str(error)) from error
     layers = information.get("Layers") if isinstance(information, dict) else None
     if not isinstance(layers, list):
         raise UserError(
@@ -57,7 +57,7 @@ def from_information(text: str, source: str) -> list[LayerInfo]:
         return layers_of(_described(layer) for layer in layers if not _OTHER_PROFILE.search(layer["Name"]))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(
-            f"{source} holds layers as no TensorRT describes them", why=one_line(error), fix="export it again"
+            f"{source} holds layers in an unknown form", why=one_line(error), fix="export it again"
         ) from error
 
 
@@ -67,11 +67,11 @@ def read_information(path: Path) -> list[LayerInfo]:
 
 
 def engine_information(trt: Any, logger: Any, engine: bytes, host_code: bool) -> str | None:
-    """The inspector's JSON on a serialized engine; None where it cannot be loaded: another GPU, or none.
+    """The inspector's JSON on a serialized engine; None where it cannot be loaded, for example without its GPU.
 
     Args:
         trt: `tensorrt` or `tensorrt_rtx`.
-        host_code: let the engine bring host code of its own, which a version-compatible one does.
+        host_code: allow the engine to contain host code, which a version-compatible engine does.
     """
     runtime = trt.Runtime(logger)
     if host_code:
@@ -100,7 +100,7 @@ def _tensors(layer: Mapping[str, Any], key: str) -> list[DescribedTensor]:
 
 
 def _shape(tensor: Mapping[str, Any]) -> tuple[int, ...]:
-    """A dimension that is no positive number is dynamic."""
+    """A dimension that is not a positive number is dynamic."""
     return tuple(side if isinstance(side, int) and side > 0 else 1 for side in tensor.get("Dimensions", ()))
 
 

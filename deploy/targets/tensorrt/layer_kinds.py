@@ -1,4 +1,4 @@
-"""What TensorRT's own description of a layer says: is it a convolution, and what does it compute in.
+"""Kind and precision of a layer, read from TensorRT's own description.
 
 The builder's log (`deploy.targets.tensorrt.build_log`) and the EngineInspector
 (`deploy.targets.tensorrt.inspector`) describe layers in the same terms. Source: NVIDIA TensorRT documentation,
@@ -39,7 +39,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class DescribedTensor:
-    """A tensor in TensorRT's words.
+    """A tensor as TensorRT describes it.
 
     Attributes:
         shape: 1 for a dynamic dimension; for weights of full TensorRT their number alone.
@@ -52,11 +52,11 @@ class DescribedTensor:
 
 @dataclass(frozen=True)
 class Described:
-    """A layer in TensorRT's words.
+    """A layer as TensorRT describes it.
 
     Attributes:
         weights: as stated by full TensorRT; None where it is not.
-        constants: what RTX lists in place of weights.
+        constants: RTX's list in place of weights.
         metadata: "[ONNX Layer: …]" for each node; "" before TensorRT 8.6.
     """
 
@@ -70,12 +70,12 @@ class Described:
 
 
 def layers_of(described: Iterable[Described]) -> list[LayerInfo]:
-    """Layers that do something; waits and signals between streams are left out."""
+    """Layers that compute or move data; waits and signals between streams are left out."""
     return [_layer(layer) for layer in described if layer.kind not in _SYNCHRONISATION]
 
 
 def _layer(layer: Described) -> LayerInfo:
-    """A convolution's fused residual may come before its activation, so its weights tell what it computes in."""
+    """The precision of a layer. A fused residual may precede a convolution's activation, so its weights decide."""
     inputs, outputs = _tensors(layer.inputs), _tensors(layer.outputs)
     constants = _tensors((layer.weights, *layer.constants) if layer.weights else layer.constants)
     precisions = [tensor.dtype if tensor.dtype in _PRECISIONS else "unknown" for tensor in inputs]
@@ -96,7 +96,8 @@ def _layer(layer: Described) -> LayerInfo:
 
 
 def _named_in(name: str) -> tuple[str, ...]:
-    """ONNX nodes in a layer's name, all there is before 8.6: `c.weight + QuantizeLinear_7 + Conv_9 + PWN(Relu_10)`."""
+    """ONNX nodes in a layer's name, the only source before 8.6: `c.weight + QuantizeLinear_7 + Conv_9 +
+    PWN(Relu_10)`."""
     if _KERNEL_MADE_AT_BUILD.match(name):
         return ()
     parts = (_POINTWISE.sub(r"\1", part) for part in name.split(" + "))

@@ -1,6 +1,6 @@
-"""The config section `deploy.tensorrt` in the words of the installed TensorRT.
+"""The config section `deploy.tensorrt` as options of the installed TensorRT.
 
-What not every TensorRT has is looked up by name, so that a missing one is told with the names that are there.
+Options that some releases lack are looked up by name, so that an error can list the available names.
 Sources: NVIDIA TensorRT documentation, "Engine Compatibility" and "Working with Dynamic Shapes"; NVIDIA TensorRT-RTX
 documentation, "CPU-Only AOT and TensorRT-RTX Engines" and "Engine Compatibility".
 """
@@ -47,7 +47,7 @@ def profiles(backend: Any, network: Any, batch: BatchConfig | None) -> list[Any]
 
 
 def compatibility(trt: Any, wanted: TensorrtConfig) -> dict[str, Any]:
-    """Arguments of Polygraphy's `CreateConfig` on how hard to search and where the engine will run."""
+    """Arguments of Polygraphy's `CreateConfig` for optimization effort and engine compatibility."""
     arguments: dict[str, Any] = {}
     if wanted.optimization_level is not None:
         arguments["builder_optimization_level"] = wanted.optimization_level
@@ -62,7 +62,7 @@ def compatibility(trt: Any, wanted: TensorrtConfig) -> dict[str, Any]:
 
 
 def set_targets(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
-    """Let an `IBuilderConfig` of TensorRT-RTX build for these compute capabilities; none leaves its own choice.
+    """Let an `IBuilderConfig` of TensorRT-RTX build for these compute capabilities; an empty list keeps its own choice.
 
     Raises:
         UserError: TensorRT-RTX does not build for one of them.

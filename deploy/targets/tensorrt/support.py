@@ -9,7 +9,7 @@ from deploy.hardware.cuda_driver import Driver, Gpu
 from deploy.targets.base import Unavailable
 from deploy.targets.tensorrt.vendor import Capability, Release, Vendor
 
-# By first release: oldest compute capability, and newest (None: its builder has the last word).
+# By first release: oldest compute capability, and newest (None: its builder decides).
 # Sources: TensorRT release notes 8.5.2 (Maxwell stays until 9.0), 10.0.1 and 10.5.0 (Volta deprecated, removed), 10.8.0
 # (Blackwell added); support matrix 10.1.0 (SM 7.0 or higher, H100 the newest).
 _TENSORRT: dict[tuple[int, int], tuple[Capability, Capability | None]] = {
@@ -18,20 +18,20 @@ _TENSORRT: dict[tuple[int, int], tuple[Capability, Capability | None]] = {
     (10, 5): ((7, 5), (9, 0)),
     (10, 8): ((7, 5), None),
 }
-_ADVISED = (10, 0)  # an older one is not worth installing where a newer one runs
+_ADVISED = (10, 0)  # older releases are not suggested where a newer one runs
 # Oldest driver release by CUDA major version. Source: NVIDIA CUDA Compatibility, "Minor Version Compatibility".
 _DRIVER_RELEASE = {11: 450, 12: 525, 13: 580}
 
 
 def unsupported(driver: Driver, vendor: Vendor) -> Unavailable | None:
-    """None when the installed package runs on the first GPU, the one that sessions use, else the reason and a fix."""
+    """None when the installed package runs on the first GPU, which sessions use; else the reason and a fix."""
     if driver.problem:
         return Unavailable(driver.problem, driver.fix)
     return _old_driver(driver, vendor) or _foreign_gpu(driver.gpus[0], vendor)
 
 
 def has_kernels(release: Release, capability: Capability) -> bool:
-    """Whether a release of TensorRT runs on GPUs of this compute capability."""
+    """Return True if a release of TensorRT runs on GPUs of this compute capability."""
     own = [row for since, row in _TENSORRT.items() if since <= release]
     return not own or _within(capability, own[-1])
 
@@ -58,7 +58,7 @@ def _foreign_gpu(gpu: Gpu, vendor: Vendor) -> Unavailable | None:
 
 
 def _other(capability: Capability) -> str:
-    """The newest TensorRT that has kernels; OpenVINO and ONNX Runtime need none."""
+    """The fix: the newest TensorRT with kernels for this GPU, or OpenVINO and ONNX Runtime, which need no GPU."""
     fit = [since for since, row in _TENSORRT.items() if _within(capability, row)]
     if not fit:
         return "use OpenVINO or ONNX Runtime, which run on the CPU"

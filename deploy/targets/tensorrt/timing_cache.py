@@ -1,4 +1,4 @@
-"""What TensorRT's builder timed, kept beside the engines for the next build.
+"""Kernel timings of TensorRT's builder, kept beside the engines for the next build.
 
 Timings hold for one version on one GPU, so both are in the file's name. Builders work on a copy; the last one to
 finish replaces the file, whole.
@@ -27,9 +27,9 @@ def timing_cache_beside(engine: Path, version: str, gpu: str) -> Path:
 
 @contextmanager
 def borrowed(cache: Path, copy: Path) -> Iterator[None]:
-    """`cache` copied to `copy` for the block, if there is one; what the block leaves at `copy` is the new cache.
+    """Copy `cache`, if it exists, to `copy` for the block; afterwards the file at `copy` becomes the new cache.
 
-    Nothing is kept of a block that fails.
+    A block that fails changes nothing.
     """
     if cache.is_file():
         shutil.copyfile(cache, copy)

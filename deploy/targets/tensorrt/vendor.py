@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX are two packages with one API; this is everything in which they differ here."""
+"""TensorRT and TensorRT-RTX are two packages with one API; this module describes how they differ here."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Release = tuple[int, int]
 
 @dataclass(frozen=True)
 class Vendor:
-    """One of the two packages.
+    """One of the two packages, TensorRT or TensorRT-RTX.
 
     Attributes:
         package: import name; also the name of the backend and of its target.
         title: the product's name for people.
         builds_on_its_gpu: the builder needs the GPU that it builds for, and times kernels on it.
         strongly_typed_since: first major version that takes precision from the graph, not from flags.
-        has_kernels: whether a release runs on GPUs of a compute capability.
+        has_kernels: returns True if a release runs on GPUs of a compute capability.
         refuse: raises `UserError` for options that only the other package has.
         triton: how Triton serves its engines; None where it does not.
     """
@@ -37,7 +37,7 @@ class Vendor:
     triton: Triton | None = None
 
     def module(self) -> Any:
-        """The package itself, imported now."""
+        """The package itself, imported at the call."""
         return import_module(self.package)
 
     def logger(self) -> Any:
@@ -54,7 +54,7 @@ class Vendor:
         return release_of(self.version().split(" ")[1])
 
     def strongly_typed(self) -> bool:
-        """Whether precision belongs in the graph; True where the package is not installed."""
+        """Return True if precision belongs in the graph, or if the package is not installed."""
         return util.find_spec(self.package) is None or self.release()[0] >= self.strongly_typed_since
 
 

@@ -1,1 +1,1 @@
-"""TensorRT-RTX on NVIDIA GPUs: everything in which it differs from TensorRT, whose code builds and runs it."""
+"""TensorRT-RTX on NVIDIA GPUs: its differences from TensorRT, whose code builds and runs it."""

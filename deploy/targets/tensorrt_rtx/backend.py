@@ -1,4 +1,4 @@
-"""TensorRT-RTX: it builds without a GPU, for GPUs that are named, and only ever takes strongly typed graphs.
+"""TensorRT-RTX: it builds without a GPU, for named GPUs, and accepts only strongly typed graphs.
 
 Its `ComputeCapability` lists its targets. Newer GPUs work as well: on a GPU that it lacks, RTX 1.7.1 logs "Supported
 compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0".
@@ -18,20 +18,20 @@ PACKAGE = "tensorrt_rtx"
 
 
 def has_kernels(_: Release, capability: Capability) -> bool:
-    """Whether the installed release runs on GPUs of this compute capability."""
+    """Return True if the installed release runs on GPUs of this compute capability."""
     listed = capabilities()
     return capability in listed or capability > max(listed)
 
 
 def capabilities() -> set[Capability]:
-    """(8, 9) of SM89, (12, 0) of SM120; the other members of the list are no GPUs."""
+    """(8, 9) of SM89, (12, 0) of SM120; the other members of the list are not GPUs."""
     names = import_module(PACKAGE).ComputeCapability.__members__
     found = (re.fullmatch(r"SM(\d+)(\d)", name) for name in names)
     return {(int(match[1]), int(match[2])) for match in found if match}
 
 
 def refuse(wanted: TensorrtConfig) -> None:
-    """Raise `UserError` for options that only TensorRT has: RTX would take some of them and do nothing."""
+    """Raise `UserError` for options that only TensorRT has: RTX would ignore some of them silently."""
     if wanted.version_compatible:
         raise UserError(
             "deploy.tensorrt.version_compatible: not with TensorRT-RTX",

@@ -226,7 +226,7 @@ def test_a_file_without_usable_images_is_refused_and_nothing_is_written(float_fi
 
 def test_a_folder_and_a_missing_file_are_refused(float_file, tmp_path):
     for path in (tmp_path, tmp_path / "missing.npy", tmp_path / "missing.npz"):
-        with pytest.raises(UserError, match="no calibration file"):
+        with pytest.raises(UserError, match="not a calibration file"):
             make_plan(float_file, read_images(path), tmp_path / "made", Choices(), config("mse"))
     assert list(tmp_path.iterdir()) == []
 

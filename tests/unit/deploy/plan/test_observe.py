@@ -68,9 +68,9 @@ def test_wrong_files_are_refused(tmp_path):
     (tmp_path / "no.npy").write_bytes(b"no array")
     np.savez(tmp_path / "half.npz", images=np.zeros((1, 2, 2, 3), np.uint8))
     np.save(tmp_path / "wide.npy", np.ones((1, 5, 3, 3), np.float32))
-    with pytest.raises(UserError, match="no calibration file"):
+    with pytest.raises(UserError, match="not a calibration file"):
         list(read_images(tmp_path / "missing.npy"))
-    with pytest.raises(UserError, match="no calibration file"):
+    with pytest.raises(UserError, match="not a calibration file"):
         list(read_images(tmp_path / "no.npy"))
     with pytest.raises(UserError, match="lacks mean, std"):
         list(read_images(tmp_path / "half.npz"))
