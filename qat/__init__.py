@@ -1,1 +1,1 @@
-"""From a PyTorch model and data to a trained Q/DQ ONNX graph."""
+"""The QAT stage: turns a PyTorch model and data into a trained Q/DQ ONNX graph."""

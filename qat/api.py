@@ -1,4 +1,4 @@
-"""The QAT stage from Python, for a training loop of one's own.
+"""The QAT stage from Python, for your own training loop.
 
     model = quantize(float_model, example, PlacementConfig(skip=("head",)))
     calibrate(model, batches, CalibrationConfig(method="percentile", percentile=99.9))
@@ -54,10 +54,10 @@ def quantize(
 
 
 def calibrate(model: nn.Module, batches: Iterable[Tensor], config: CalibrationConfig | None = None) -> None:
-    """Give every quantizer of `model` a range and let it quantize with it.
+    """Calibrate every quantizer of `model` and switch it on.
 
     Args:
-        batches: (N, C, H, W) float32 training images, all of them read, whatever `config.images` says.
+        batches: (N, C, H, W) float32 training images; all of them are read and `config.images` is ignored.
 
     Raises:
         UserError: an override names no quantizer, or activations are not finite.
@@ -88,7 +88,7 @@ def save(
     """Fix all ranges; returns the paths of `float.onnx`, the network with its weights, and of its `plan.json`.
 
     Args:
-        images: (1, C, H, W) float32 each; they give the scales that only other targets than TensorRT need.
+        images: (1, C, H, W) float32 each, to measure scales that only targets other than TensorRT need.
         folder: both files are written there.
         placement: as for `quantize`.
 
@@ -97,7 +97,7 @@ def save(
     """
     inputs, options = list(images), placement or PlacementConfig()
     if not inputs:
-        raise UserError("there are no images", why="some targets need scales that training does not", fix="give some")
+        raise UserError("there are no images", why="some targets need scales from images", fix="give some")
     finish(model)
     targets = [target_for(name) for name in TARGETS if name != PORTABLE.name]
     others = [

@@ -1,4 +1,4 @@
-"""The device of a run, decided here and nowhere else: the key `device` of its config."""
+"""The device of a run, chosen only here, from the key `device` of its config."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def device_for(wanted: Device = "auto") -> torch.device:
     Processes that torchrun or `accelerate launch` start on one machine take one CUDA device each, by their local rank.
 
     Args:
-        wanted: `cpu`; `cuda`; `cuda:n`, a device by its number; `auto`, CUDA where there is any.
+        wanted: `cpu`; `cuda`; `cuda:n`, a device by its number; `auto`, CUDA where it is available.
 
     Raises:
         UnsupportedEnvironment: the CUDA device does not exist.
@@ -47,5 +47,6 @@ def device_for(wanted: Device = "auto") -> torch.device:
 
 
 def process_on(device: torch.device) -> PartialState:
-    """This process among all that were launched together. The first call joins them: by NCCL on CUDA, else by Gloo."""
+    """The state of this process among all launched ones. The first call connects them, by NCCL on CUDA, else by
+    Gloo."""
     return PartialState(cpu=device.type != "cuda")

@@ -1,4 +1,4 @@
-"""A network with fake quantizers as files: the float graph, its quantization plan, and the portable Q/DQ graph."""
+"""Writes a network with fake quantizers to files: the float graph, its quantization plan, the portable Q/DQ graph."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from qat.tracing.inputs import Inputs
 
 
 def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int) -> None:
-    """Write `model` as it computes in eval mode: float ONNX, or portable Q/DQ ONNX where it has fake quantizers.
+    """Write `model` in eval mode: float ONNX, or portable Q/DQ ONNX where it has fake quantizers.
 
     Args:
         model: traced; it is not changed.
@@ -34,7 +34,8 @@ def export_onnx(model: fx.GraphModule, example: Inputs, target: Path, opset: int
         opset: ONNX operator set, 18 or later.
 
     Raises:
-        UserError: a quantizer without a finite amax, an input that is no tensor, or a network torch cannot export.
+        UserError: a quantizer without a finite amax, an input that is not a tensor, or a network that torch cannot
+            export.
     """
     if not quantizers(model):
         onnx_graph.save(float_graph(model, example, opset)[0], target)

@@ -1,4 +1,4 @@
-"""The fair opponent of QAT: the FP32 network given the same extra steps by the same recipe, without quantizers."""
+"""The FP32 baseline of QAT: the network trained for the same extra steps by the same recipe, without quantizers."""
 
 from __future__ import annotations
 

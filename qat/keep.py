@@ -1,4 +1,4 @@
-"""QAT has to earn its place: the trained network ships only where it beats its own PTQ on the tuning split."""
+"""Chooses between QAT and PTQ: the trained network ships only where it beats its own PTQ on the tuning split."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ NATS = "{:+.2g}".format
 
 @dataclass(frozen=True)
 class Decision:
-    """Which network ships, and why.
+    """The network that ships, and the reason.
 
     Attributes:
         why: one sentence for people.
         comparison: the trained network minus PTQ on the tuning split; None where they were not compared.
         scores: on the tuning split, of "fp32", "ptq" and "qat".
-        engines: the comparison on engines, by backend; they are asked where fake quantizers show a gain.
+        engines: the comparison on engines, by backend; made only where fake quantizers show a gain.
     """
 
     ships: Literal["ptq", "qat"]
@@ -58,7 +58,7 @@ class Decision:
 
 
 class Contest:
-    """PTQ, measured before training, against what training makes of it."""
+    """Compares PTQ, measured before training, with the trained network."""
 
     def __init__(self, evaluator: Evaluator, ptq: fx.GraphModule, config: Config, paths: RunPaths) -> None:
         self.evaluator, self.ptq, self.config, self.paths = evaluator, ptq, config, paths
@@ -68,8 +68,8 @@ class Contest:
     def decide(self, trained: fx.GraphModule) -> Decision:
         """Compare the best epoch with PTQ, first with fake quantizers, then on the engines that can be built here.
 
-        Engines round less than fake quantizers do (uint8 where no value is negative, fused layers): what training
-        repairs may be a fault of the simulation alone.
+        Engines round less than fake quantizers do (uint8 where no value is negative, fused layers), so training may
+        repair an error that only the simulation has.
         """
         after = self.evaluator.answers(trained)
         compared = self._compared(after, self._before)
@@ -86,10 +86,10 @@ class Contest:
         return Decision(ships, why, compared, scores, tuple(engines.items()))
 
     def _on_engines(self, trained: fx.GraphModule) -> dict[str, Comparison]:
-        """By backend. Each process builds the engines, as each runs them on its share of the images."""
+        """Comparisons by backend. Each process builds the engines and runs them on its share of the images."""
         if is_main():
             save_calibration(self.config, self.paths)
-        gathered(None)  # the others wait for it
+        gathered(None)  # other processes wait for the first one
         found: dict[str, Comparison] = {}
         for name in self.config.deploy.backends:
             backend = get_backend(name)
@@ -106,7 +106,7 @@ class Contest:
 
 
 def judged(compared: Comparison, metric: str) -> tuple[Literal["ptq", "qat"], str]:
-    """Which of the two ships, and the sentence about it. A tie goes to PTQ, which costs no training.
+    """The choice between the two, and a sentence about it. A tie goes to PTQ, which needs no training.
 
     With labels the trained network must gain in the metric. It must not be farther from FP32 than PTQ is, either: on
     images like those that it was trained on, a network with labels gains what it loses elsewhere. Without labels it
@@ -138,14 +138,14 @@ def described(score: Score, task: Task) -> str:
 
 
 def without_contest(config: QatConfig) -> Decision:
-    """The decision that the config has made."""
+    """The decision that the config fixes."""
     if config.epochs == 0:
         return Decision("ptq", "qat.epochs is 0: the PTQ network ships")
     return Decision("qat", "qat.keep is last: what was trained is kept, unproven")
 
 
 def tuning_evaluator(config: Config, reference: nn.Module) -> Evaluator | None:
-    """The evaluator of a training that chooses between epochs or networks; None for one that does not.
+    """The evaluator of a training that chooses between epochs or networks; None where there is no choice.
 
     Raises:
         UserError: there are too few tuning images to choose by.
@@ -164,19 +164,19 @@ def require_evidence(groups: Sequence[int]) -> None:
     if len(set(groups)) < LEAST_GROUPS:
         raise UserError(
             f"the tuning split has {len(groups)} images in {len(set(groups))} groups: too few to choose by",
-            why="it is held aside from train, and nothing tells there whether training helps",
+            why="it is held out from train, and with so few images it cannot show whether training helps",
             fix="add training images, raise data.tuning.share, or ship what was trained: qat.keep=last",
         )
 
 
 def tuning_score(evaluator: Evaluator, model: nn.Module) -> float:
-    """The number by which epochs are compared, higher is better: the metric, or without labels the fidelity to FP32."""
+    """The score of an epoch, higher is better: the metric, or without labels the fidelity to FP32."""
     found = evaluator.score(evaluator.answers(model))
     return -found.divergence if found.metric is None else found.metric
 
 
 def record(decision: Decision, paths: RunPaths, stage: str) -> None:
-    """Say the decision, write it, and add it to the metrics."""
+    """Print the decision, write it, and add it to the metrics."""
     say(f"{stage}: {decision.why}")
     write_json(paths.decision, decision.to_json())
     MetricsFile(paths.metrics, "decision", resumed_step=-1).append({"step": 0, **decision.to_json()})

@@ -1,4 +1,4 @@
-"""Histograms of tensors, counted where the tensor is: on a GPU only the counts travel."""
+"""Histograms of tensors, counted on the tensor's device: only the counts leave a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deploy.plan.histogram import BINS, Histogram
 
-CHUNK = 1 << 24  # torch.histc counts in float32, which holds every integer up to here and no further
+CHUNK = 1 << 24  # torch.histc counts in float32, which is exact for integers up to this one
 
 
 class TensorHistogram(Histogram):

@@ -1,4 +1,4 @@
-"""The statistics pass: what range does each quantized tensor of the float network have on training images?"""
+"""The statistics pass: measures the range of each quantized tensor of the float network on training images."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from qat.tracing.inputs import Inputs, apply, device_of
 
 
 def activation_quantizers(model: nn.Module) -> dict[str, Quantizer]:
-    """The quantizers with one scale per tensor; weights are calibrated from the weight itself."""
+    """The quantizers with one scale per tensor; weight quantizers are calibrated from the weight itself."""
     return {name: quantizer for name, quantizer in quantizers(model).items() if quantizer.axis is None}
 
 
 def collect(model: nn.Module, batches: Iterable[Inputs]) -> dict[str, Histogram]:
     """Histograms of |x| at every activation quantizer while the network computes in float.
 
-    Several processes share the batches and merge what they counted, so each ends with the histograms of all of them.
+    Several processes share the batches and merge their counts, so each ends with the histograms of all batches.
 
     Args:
         model: with quantizers; it is put in eval mode with all quantizers passing through.
-        batches: (N, C, H, W) float32 images of the *training* split, or what else the network is called with.
+        batches: (N, C, H, W) float32 images of the *training* split, or other inputs of the network.
 
     Returns:
         A histogram by quantizer name.
@@ -56,7 +56,7 @@ def collect(model: nn.Module, batches: Iterable[Inputs]) -> dict[str, Histogram]
 
 
 def calibrate(model: nn.Module, histograms: dict[str, Histogram], config: CalibrationConfig) -> None:
-    """Set every activation's amax from its histogram, by `config.method` or what an override says."""
+    """Set every activation's amax from its histogram, by `config.method` or by an override."""
     calibrators = calibrator_of(model, config)
     for name, quantizer in activation_quantizers(model).items():
         own = calibrators[name]

@@ -28,7 +28,7 @@ def build_dataset(cfg: DataConfig, split: Split, *, seed: int = 0) -> LabelledIm
         seed: for generated data only.
 
     Raises:
-        UserError: the data is not under `cfg.root`, or incomplete, or `cfg.factory` is of no use; on access, a file or
+        UserError: the data is not under `cfg.root`, or incomplete, or `cfg.factory` is unusable; on access, a file or
             a sample is broken.
     """
     whole, by = _whole(cfg, split, seed)
@@ -36,9 +36,10 @@ def build_dataset(cfg: DataConfig, split: Split, *, seed: int = 0) -> LabelledIm
 
 
 def build_tuning(cfg: DataConfig, *, seed: int = 0) -> TuningSet:
-    """The images that choices are made on, as `data.tuning` says; none of them is in train or val.
+    """The images that choices are evaluated on, as `data.tuning` says; none of them is in train or val.
 
-    It is empty where train has too few images to hold any aside. Made-up streets are more streets of their own.
+    It is empty where train has too few images to hold any out. For the generated streets it consists of further
+    streets.
 
     Raises:
         UserError: as `build_dataset`.
@@ -53,7 +54,7 @@ def build_tuning(cfg: DataConfig, *, seed: int = 0) -> TuningSet:
 
 
 def _whole(cfg: DataConfig, split: Split, seed: int) -> tuple[LabelledImages, By]:
-    """A split with the tuning images in it, and how these are told from the others."""
+    """A split that includes the tuning images, and a function that separates them."""
     limit, by = cfg.train_images if split == "train" else cfg.val_images, cfg.tuning.by
     if cfg.name == "streets":
         streets = Streets(split, cfg.height_px, cfg.width_px, size=limit, seed=seed)

@@ -18,7 +18,7 @@ EDGE_RIM_PX = 6
 
 @dataclass(frozen=True)
 class View:
-    """Which part of an image is looked at, and how.
+    """A random view of an image: scale, crop and flip.
 
     Attributes:
         scaled_px: size (height, width) that the whole image is scaled to.
@@ -72,7 +72,7 @@ def augment(
 
     Args:
         sample: image (H, W, 3) and its label.
-        rng: where randomness comes from; equal generators give equal samples.
+        rng: source of randomness; equal generators give equal samples.
         scale_range: smallest and largest scale factor, drawn uniformly.
         crop_px: (height, width) of the result.
         flip: mirror half of the samples.
@@ -83,7 +83,7 @@ def augment(
 
 
 def view_of(sample: Sample, view: View, pad_color: tuple[int, int, int] = MEAN_COLOR) -> Sample:
-    """`apply_view` to image and label map alike; the class of a whole image stays."""
+    """Apply the view to image and label map alike; the class of a whole image stays."""
     image = apply_view(sample.image, view, fill=pad_color, smooth=True)
     label = apply_view(sample.label, view, fill=IGNORE, smooth=False) if sample.label.ndim else sample.label
     return Sample(image, label, sample.name)

@@ -1,4 +1,4 @@
-"""What a data set is: RGB images with their labels."""
+"""The interface of a data set: RGB images with their labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255  # label of pixels that neither losses nor metrics count
-NO_CLASS = -1  # the same of images that have one class each
+NO_CLASS = -1  # the same for images with one class each
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class LabelledImages(Protocol):
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of the samples, without reading them; those of one video begin alike, in the order of its frames."""
+        """Names of the samples, without reading them; names of one video share a prefix, in the order of its frames."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
 
     def fingerprint(self) -> str:
-        """Hash that changes when the samples do: of file names and contents, or of the generator's parameters."""
+        """Hash that changes with the samples: of file names and contents, or of the generator's parameters."""

@@ -32,7 +32,7 @@ ORIGINAL_LAYOUT = """    701_StillsRaw_full/*.png      (or images/)
     train.txt, val.txt            (optional: one file name a line; else SegNet's split)"""
 ORIGINAL_SOURCE = "mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid"
 
-# The 32 colours of the original masks by the class that they are merged into; every other one is an error.
+# The 32 colours of the original masks by the class that they are merged into; any other colour is an error.
 _MERGED: dict[int, tuple[tuple[int, int, int], ...]] = {
     0: ((128, 128, 128),),  # Sky
     1: ((128, 0, 0), (0, 128, 64), (192, 0, 128), (64, 0, 64), (64, 192, 0)),  # Building Bridge Archway Tunnel Wall
@@ -86,7 +86,8 @@ def standard_split(name: str) -> Literal["train", "val", "test"]:
     """Split of SegNet's published lists, by file name such as `0016E5_07961`.
 
     The lists follow sequence and frame number: the 15 Hz stretch 07959 to 08159 of sequence 0016E5 is `val` (101
-    images), the rest of it, all of 0006R0 and 0001TP up to frame 8520 are `train` (367); the rest is `test` (233).
+    images). The other frames of 0016E5, all of 0006R0, and 0001TP up to frame 8520 are `train` (367). All other frames
+    are `test` (233).
     """
     sequence, _, frame = name.partition("_")
     number = int("".join(character for character in frame if character.isdigit()) or -1)
@@ -108,7 +109,7 @@ def merge_colors(mask: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
         raise UserError(
             f"{path} holds colours that are not CamVid classes: {', '.join(map(str, colors))}",
             why=f"{int(wrong.sum())} pixels; resampled or JPEG-compressed masks have blended colours",
-            fix="use the masks as they come, losslessly and in their original size",
+            fix="use the original masks, lossless and in their original size",
         )
     return np.asarray(label, np.uint8)
 

@@ -1,4 +1,4 @@
-"""Images that have one class each: a folder for every class, or one folder whose file names begin with the class."""
+"""Images with one class each: one folder per class, or one folder whose file names begin with the class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qat.data.tuning import By, TuningSet, held_aside, without_tuning
 
 Split = Literal["train", "val"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-CROP_SHARE = 7 / 8  # of the shorter side that the crop takes, as in the usual 224 of 256
+CROP_SHARE = 7 / 8  # share of the shorter side that the crop takes, as in the usual 224 of 256
 FOLDERS_LAYOUT = "    train/<class>/*.jpg\n    val/<class>/*.jpg"
 FLAT_LAYOUT = "    <class index>_<name of the class>.jpg, maybe in train/ and val/"
 _FLAT_NAME = re.compile(r"(\d+)_(.+)")
@@ -68,14 +68,14 @@ def build_classified(cfg: DataConfig, split: Split, num_classes: int) -> Labelle
     "train" is without the images that `build_classified_tuning` gives.
 
     Raises:
-        UserError: the data is not under `cfg.root`, or has other classes than `num_classes` of them.
+        UserError: the data is not under `cfg.root`, or the number of its classes is not `num_classes`.
     """
     whole = _whole(cfg, split, num_classes)
     return whole if split == "val" else without_tuning(whole, cfg.tuning, _by(cfg))
 
 
 def build_classified_tuning(cfg: DataConfig, num_classes: int) -> TuningSet:
-    """The images that choices are made on: evenly spaced ones of train, unless `data.tuning.by` says otherwise."""
+    """The images that choices are evaluated on: evenly spaced in train, unless `data.tuning.by` says otherwise."""
     return held_aside(_whole(cfg, "train", num_classes), cfg.tuning, _by(cfg))
 
 
@@ -111,7 +111,7 @@ def folders(root: Path | None, split: Split, num_classes: int) -> Classified:
 
 
 def flat(root: Path | None, split: Split, num_classes: int) -> Classified:
-    """`root/<class index>_<name>.jpg`: of a folder without train/ and val/, every other picture is for validation."""
+    """`root/<class index>_<name>.jpg`: in a folder without train/ and val/, every second picture is for validation."""
     if root is None or not root.is_dir():
         raise missing_data(root, FLAT_LAYOUT, "your own pictures", ("<class index>_<name>.jpg",))
     divided = (root / "train").is_dir() or (root / "val").is_dir()
@@ -144,7 +144,7 @@ class CentreCropped(Kept):
         self._shorter_px = shorter_px or round(min(height_px, width_px) / CROP_SHARE)
 
     def brought_to_size(self, sample: Sample) -> Sample:
-        """The sample as the network sees it."""
+        """The sample, scaled and cropped to the network's input size."""
         image = centre_crop(sample.image, self._shorter_px, (self._height_px, self._width_px))
         return Sample(image, sample.label, sample.name)
 
@@ -162,7 +162,7 @@ def centre_crop(image: NDArray[np.uint8], shorter_px: int, crop_px: tuple[int, i
 
 
 def class_of(label: Any, _image_px: tuple[int, int], classes: int) -> NDArray[np.int32]:
-    """A custom data set's label as int32 (); `ValueError` says what is wrong with it."""
+    """A custom data set's label as int32 (); raises `ValueError` with the reason for an invalid label."""
     array = np.asarray(NO_CLASS if label is None else label)
     if array.ndim or array.dtype.kind not in "iu":
         raise ValueError(f"the class is {array.dtype} {array.shape}, not one whole number")

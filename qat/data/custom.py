@@ -1,4 +1,4 @@
-"""A data set of the user's own, from a function in a Python file."""
+"""The user's own data set, from a function in a Python file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ReadLabel = Callable[[Any, tuple[int, int], int], NDArray[Any]]  # of label, ima
 
 
 class Custom:
-    """Checks every sample of what the user's function returned, and supplies what it leaves out.
+    """The data set that the user's function returned: checks every sample and adds missing attributes.
 
     Raises:
-        UserError: (on access) an image or label map of another type or shape, or a label that is no class.
+        UserError: (on access) an image or label map of another type or shape, or a label outside the classes.
     """
 
     def __init__(self, source: Any, reference: str, root: Path | None, read_label: ReadLabel) -> None:
@@ -54,7 +54,7 @@ class Custom:
 
     @property
     def classifies(self) -> bool:
-        """The first sample's label is one class of the whole image: pictures, not frames."""
+        """Return True if the first label is one class for the whole image: such images are not video frames."""
         item = self._source[0]
         return isinstance(item, tuple | list) and len(item) == 2 and item[1] is not None and np.ndim(item[1]) == 0
 
@@ -71,7 +71,8 @@ class Custom:
         return self._checked(image, label, self.names[index])
 
     def fingerprint(self) -> str:
-        """The data set's own; else of the Python file, the number of samples, and all files below `data.root`."""
+        """The data set's own fingerprint, else a hash of the Python file, the sample count, and all files of
+        `data.root`."""
         own = getattr(self._source, "fingerprint", None)
         if own is not None:
             return str(own())
@@ -93,7 +94,7 @@ class Custom:
 
 
 def label_map_of(label: Any, image_px: tuple[int, int], classes: int) -> NDArray[np.uint8]:
-    """A label map as uint8 (H, W); one class may stand for all pixels. `ValueError` says what is wrong with it."""
+    """A label map as uint8 (H, W); one class may stand for all pixels. Raises `ValueError` with the reason."""
     if classes > MOST_CLASSES["segmentation"]:
         raise ValueError(f"{classes} classes are more than {MOST_CLASSES['segmentation']}: label maps are 8 bits")
     array = np.asarray(IGNORE if label is None else label)
@@ -108,10 +109,10 @@ def label_map_of(label: Any, image_px: tuple[int, int], classes: int) -> NDArray
 
 
 def custom(cfg: DataConfig, split: Literal["train", "val"], read_label: ReadLabel = label_map_of) -> Custom:
-    """What `cfg.factory` returns for `split`, which it gets by name, as it gets `root`; either may be left out.
+    """The data set that `cfg.factory` returns for `split`. It receives `split` and `root` by name; both are optional.
 
     Raises:
-        UserError: no such function, one that wants other arguments, or one that returns no data set, or an empty one.
+        UserError: the function is missing, needs other arguments, or returns an empty data set or none at all.
     """
     assert cfg.factory is not None
     what = f"data.factory: {cfg.factory}"

@@ -1,4 +1,4 @@
-"""Data sets that are pairs of image and label files, with errors that name the file."""
+"""Data sets of image and label file pairs, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Single-channel 8-bit file as uint8 (H, W), values untouched; raises `UserError` for any other kind."""
+    """Single-channel 8-bit file as uint8 (H, W), values unchanged; raises `UserError` for any other kind."""
     grey = read_image(path, cv2.IMREAD_UNCHANGED)
     if grey.ndim != 2 or grey.dtype != np.uint8:
         channels = 1 if grey.ndim == 2 else grey.shape[2]
@@ -82,7 +82,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 
 def checked_classes(label: NDArray[np.uint8], table: NDArray[np.int16], path: Path) -> NDArray[np.uint8]:
-    """Map file values to class indices; `table` holds 256 of them, -1 where a value is not allowed."""
+    """Map file values to class indices; `table` holds 256 indices, -1 for forbidden values."""
     mapped = table[label]
     if mapped.min() < 0:
         values = np.unique(label[mapped < 0]).tolist()
@@ -96,7 +96,7 @@ def checked_classes(label: NDArray[np.uint8], table: NDArray[np.int16], path: Pa
 
 
 def pair_up(images: Sequence[Path], labels: Sequence[Path], split: str, masks: bool = True) -> tuple[Pair, ...]:
-    """Pair the files one by one; raises `UserError` for the first label that does not exist, if there are `masks`."""
+    """Pair the files one by one; with `masks`, raises `UserError` for the first missing label."""
     if not masks:
         return tuple(Pair(image, None) for image in images)
     pairs = tuple(Pair(image, label) for image, label in zip(images, labels, strict=True))
@@ -111,7 +111,7 @@ def pair_up(images: Sequence[Path], labels: Sequence[Path], split: str, masks: b
 
 
 def missing_data(root: Path | None, layout: str, source: str, needed: Sequence[str]) -> UserError:
-    """The error for a data set that is not where the config says: what is expected, what was found, where to get it."""
+    """The error for a data set that is missing at its path: expected files, found files, and the source."""
     if root is None:
         why = "data.root is not set"
     elif not root.is_dir():

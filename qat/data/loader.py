@@ -19,11 +19,11 @@ from qat.data.transform import normalize
 class TrainingBatches(Dataset[tuple[Tensor, ...]]):
     """One epoch of augmented samples.
 
-    Sample i of epoch e is augmented with a generator seeded by (seed, e, i) alone: neither the order in which samples
-    are asked for, nor the number of workers or processes, nor a restart in mid-epoch changes it.
+    Sample i of epoch e is augmented with a generator seeded by (seed, e, i) alone: the order of access, the number of
+    workers or processes, and a restart in mid-epoch do not change it.
 
     Args:
-        dataset: where samples come from.
+        dataset: source of the samples.
         data: mean and standard deviation of the normalisation.
         train: crop size, flip, and the scale range.
         seed: of the run.
@@ -51,12 +51,12 @@ class TrainingBatches(Dataset[tuple[Tensor, ...]]):
 
     @classmethod
     def of_fp32(cls, dataset: LabelledImages, config: Config) -> Callable[[int], TrainingBatches]:
-        """What FP32 training sees, by epoch."""
+        """The batches of FP32 training, by epoch."""
         return partial(cls._epoch_of, dataset, config, config.seed, (config.train.scale_min, config.train.scale_max))
 
     @classmethod
     def of_qat(cls, dataset: LabelledImages, config: Config) -> Callable[[int], TrainingBatches]:
-        """What quantization-aware training sees, by epoch: a narrower range of scales."""
+        """The batches of quantization-aware training, by epoch, with a narrower range of scales."""
         scales = config.qat.scale_min, config.qat.scale_max
         return partial(cls._epoch_of, dataset, config, config.fine_tuning_seed, scales)
 
@@ -72,7 +72,7 @@ class TrainingBatches(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         """Image float32 (3, h, w), label int64 (h, w), class edges float32 (h, w); h x w is the crop size.
 
-        Of an image with one class: image and label int64 ().
+        For an image with one class: image and label int64 ().
         """
         sample = self._dataset[index]
         rng = np.random.default_rng((self._seed, self._epoch, index))

@@ -1,4 +1,4 @@
-"""OpenCV's threads and processes that are forked."""
+"""OpenCV's threads in forked processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import cv2
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
-    """Within the block OpenCV works in the calling thread alone; afterwards it has as many threads as before.
+    """Limit OpenCV to the calling thread within the block; afterwards it has as many threads as before.
 
-    A forked process inherits OpenCV's pool without its threads and waits for them for ever when it lowers their number,
-    as workers that load data often do: the pool must end before they are forked.
+    A forked process inherits OpenCV's pool without its threads. It waits for them forever when it lowers their number,
+    as data workers often do, so the pool must end before the fork.
     """
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""From decoded files to what a network sees: size, cache, and normalisation."""
+"""Converts decoded files to network inputs: size, cache, and normalisation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from core.artifacts import sha256_json
 from core.config import DataConfig
 from qat.data.base import LabelledImages, Sample
 
-CACHE_BYTES = 4 << 30  # CamVid and streets fit; of Cityscapes at full size, the rest is decoded on each access
+CACHE_BYTES = 4 << 30  # CamVid and streets fit; further images, as of full-size Cityscapes, are decoded on each access
 
 
 class Kept:
     """A data set at one size, limited to evenly spaced samples, each decoded once per process.
 
     Args:
-        source: where samples come from.
+        source: source of the samples.
         height_px, width_px: size of every sample.
-        limit: how many samples to keep; None for all.
+        limit: number of samples to keep; None for all.
     """
 
     def __init__(self, source: LabelledImages, height_px: int, width_px: int, limit: int | None = None) -> None:
@@ -33,7 +33,7 @@ class Kept:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the samples that are kept."""
+        """The names of the kept samples."""
         names = self._source.names
         return tuple(names[index] for index in self._indices)
 
@@ -50,7 +50,7 @@ class Kept:
         return sample
 
     def brought_to_size(self, sample: Sample) -> Sample:
-        """The sample at the size of the data set; subclasses say how."""
+        """The sample at the size of the data set; subclasses define the scaling."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
-"""The tuning split: images of train that choices are made on, and that nothing is trained or calibrated on.
+"""The tuning split: images of train that only choices are evaluated on, never training or calibration.
 
 Frames of one video are alike: a network that has learned one of them knows its neighbours. So whole sequences are held
-aside where file names show several, else contiguous blocks with a gap on either side. For the same reason tuning images
+out where file names show several, else contiguous blocks with a gap on either side. For the same reason tuning images
 are resampled by group (`TuningSet.groups`): a sequence, or a stretch of one.
 """
 
@@ -19,16 +19,16 @@ from core.errors import UserError
 from qat.data.base import LabelledImages, Sample
 
 By = Literal["auto", "sequence", "block", "image"]
-LEAST_IMAGES = 10  # of train: with fewer no tuning split is made
-LEAST_TUNING = 4  # images that are held aside at least
-LEAST_IN_SEQUENCE = 3  # images, on average, for the beginnings of names to be sequences
-BLOCKED = 100  # with so many training images three blocks are held aside, with fewer one
-GROUPS = 12  # that tuning images are resampled in, where there are no more sequences
+LEAST_IMAGES = 10  # images of train; with fewer there is no tuning split
+LEAST_TUNING = 4  # least number of held-out images
+LEAST_IN_SEQUENCE = 3  # least average number of images for a prefix of names to count as a sequence
+BLOCKED = 100  # three blocks are held out from this number of training images on, else one
+GROUPS = 12  # groups for resampling tuning images, where sequences are fewer
 
 
 @dataclass(frozen=True)
 class Division:
-    """Indices of train: those that are trained and calibrated on, and those for tuning with the group of each."""
+    """Indices of train: images for training and calibration, and images for tuning with their groups."""
 
     train: tuple[int, ...]
     tuning: tuple[int, ...]
@@ -44,7 +44,7 @@ class Subset:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those of the chosen samples."""
+        """The names of the chosen samples."""
         names = self._source.names
         return tuple(names[index] for index in self._indices)
 
@@ -70,12 +70,12 @@ class TuningSet:
 
 
 def without_tuning(whole: LabelledImages, config: TuningConfig, by: By) -> Subset:
-    """The images of train that are trained and calibrated on."""
+    """The images of train for training and calibration."""
     return Subset(whole, divide(whole.names, config, by).train)
 
 
 def held_aside(whole: LabelledImages, config: TuningConfig, by: By) -> TuningSet:
-    """The images of train that choices are made on."""
+    """The images of train that choices are evaluated on."""
     division = divide(whole.names, config, by)
     return TuningSet(Subset(whole, division.tuning), division.groups)
 
@@ -84,10 +84,10 @@ def divide(names: Sequence[str], config: TuningConfig, by: By = "auto") -> Divis
     """The tuning split of training images with these names, in the order of the data set.
 
     Args:
-        by: `config.by`, or what replaces its `auto`.
+        by: `config.by`, or the replacement of its `auto`.
 
     Raises:
-        UserError: `by: sequence`, and the names do not show several sequences.
+        UserError: `by: sequence`, but the names do not show several sequences.
     """
     count = len(names)
     if count < LEAST_IMAGES:
@@ -118,7 +118,7 @@ def divide(names: Sequence[str], config: TuningConfig, by: By = "auto") -> Divis
 
 
 def sequence_of(name: str) -> str:
-    """The sequence that a sample's name belongs to: its folder, else what stands before the first separator."""
+    """The sequence that a sample's name belongs to: its folder, else the text before the first separator."""
     folder, slash, stem = name.rpartition("/")
     if slash:
         return folder
@@ -129,7 +129,7 @@ def sequence_of(name: str) -> str:
 def _held_sequences(sequences: Sequence[str], config: TuningConfig, *, whatever: bool) -> set[str] | None:
     """The smallest sequences that make up the share, beginning with number `fold`.
 
-    None where there are not several, and unless `whatever` where all but the largest are too small together.
+    None where there is only one. Unless `whatever`, also None where all but the largest are too small together.
     """
     sizes = Counter(sequences)
     wanted = max(config.share * len(sequences), LEAST_TUNING)
@@ -148,7 +148,7 @@ def _held_sequences(sequences: Sequence[str], config: TuningConfig, *, whatever:
 
 
 def _blocks(count: int, config: TuningConfig) -> tuple[list[int], set[int]]:
-    """Images in evenly spread blocks that make up the share, and those of the gaps around them."""
+    """Images in evenly spread blocks that make up the share, and the images of the gaps around them."""
     blocks = 3 if count >= BLOCKED else 1
     length = max(LEAST_TUNING, round(config.share * count)) // blocks
     gap = min(config.gap_images, max(1, count // (8 * blocks)))

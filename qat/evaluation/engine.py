@@ -1,4 +1,4 @@
-"""What a network says on tuning images as an engine that is built for that and thrown away."""
+"""Answers of a network on tuning images, run as a temporary engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The score of anything that turns images into logits."""
+"""Scores any function that turns images into logits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate(
     Args:
         model: takes float32 (N, 3, H, W), normalised as `data_cfg` says, and returns logits (N, classes, ...). A
             module is run in evaluation mode on the device of its weights and left in the mode it was in.
-        batch_size: images at once; the images of one batch must be of one size.
+        batch_size: images at once; the images of one batch must have the same size.
     """
     found = [
         task.evidence(answer, sample.label, num_classes)
@@ -73,7 +73,7 @@ def predictions(
     batch_size: int = 1,
     task: Task = TASKS["segmentation"],
 ) -> Iterator[tuple[Sample, Answer]]:
-    """Every sample with the answer that `model` gives to it; see `evaluate`."""
+    """Every sample with the answer of `model`; see `evaluate`."""
     for samples, logits in outputs(model, dataset, data_cfg, batch_size):
         labels: NDArray[Any] = np.stack([sample.label for sample in samples])
         yield from zip(samples, task.answer(logits, labels), strict=True)
@@ -82,7 +82,7 @@ def predictions(
 def outputs(
     model: Predictor, dataset: Samples, data_cfg: DataConfig, batch_size: int = 1
 ) -> Iterator[tuple[list[Sample], Tensor]]:
-    """Batches of samples with the logits that `model` gives them, where the model computes."""
+    """Batches of samples with the logits of `model`, on the model's device."""
     device = device_of(model) if isinstance(model, nn.Module) else torch.device("cpu")
     with _evaluation_mode(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for samples in track(_batches(dataset, batch_size), "evaluate", -(-len(dataset) // batch_size)):
@@ -97,7 +97,7 @@ def _batches(dataset: Samples, size: int) -> Iterator[list[Sample]]:
 
 @contextmanager
 def _evaluation_mode(model: Predictor) -> Iterator[None]:
-    """Modes are restored module by module: frozen batch norms may be in another than the rest."""
+    """Modes are restored module by module: frozen batch norms may be in another mode than other modules."""
     modes = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
     if isinstance(model, nn.Module):
         model.eval()

@@ -1,7 +1,7 @@
-"""What networks say about the tuning images, and which of two says it better: the evaluator of every choice.
+"""The evaluator of every choice: answers of networks on the tuning images, and comparisons of two networks.
 
-Two questions, each with an interval over groups of images. Where there are labels: how much does the metric differ?
-Always: which of the two stays closer to FP32 (KL divergence per pixel, share of pixels with FP32's class)?
+A comparison gives differences with intervals over groups of images: of the metric where there are labels, and always of
+the closeness to FP32 (KL divergence per pixel, share of pixels with FP32's class).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from qat.tasks.bootstrap import interval as bootstrap
 from qat.tasks.bootstrap import mean
 from qat.tasks.metrics import divergence
 
-LEAST_GROUPS = 4  # of tuning images, for an interval to mean anything
+LEAST_GROUPS = 4  # least number of tuning images for a meaningful interval
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one network says about each image.
+    """Answers of one network to each image, compared with FP32.
 
     Attributes:
         evidence: (images, ...), of the task; zero for images without labels.
@@ -79,10 +79,10 @@ class Comparison:
 
 
 class Evaluator:
-    """Answers of networks and engines on the tuning images, and comparisons of them.
+    """Evaluates networks and engines on the tuning images, and compares them.
 
     Attributes:
-        labelled: the images have labels, so that there is a metric.
+        labelled: the images have labels, so a metric exists.
         fp32: answers of the reference itself.
     """
 
@@ -100,7 +100,7 @@ class Evaluator:
 
     @property
     def groups(self) -> int:
-        """In how many groups the images are resampled."""
+        """The number of groups in which images are resampled."""
         return len(set(self._tuning.groups))
 
     def answers(self, network: Predictor) -> Answers:
@@ -108,16 +108,16 @@ class Evaluator:
         return self._answers(logits.float() for _, logits in outputs(network, self._mine, self._data))
 
     def score(self, answers: Answers) -> Score:
-        """Over all images."""
+        """The score over all images."""
         ones = np.ones((1, len(self._tuning)))
         metric = float(self.task.values(answers.evidence, ones)[self.task.metric][0]) if self.labelled else None
         return Score(metric, float(answers.divergence.mean()), float(answers.agreement.mean()))
 
     def compare(self, new: Answers, old: Answers, looks: int = 1) -> Comparison:
-        """How `new` differs from `old`.
+        """The difference of `new` from `old`.
 
         Args:
-            looks: networks of which `new` is the best: its intervals are as much wider.
+            looks: number of networks of which `new` is the best; the intervals are widened for it.
         """
 
         def metric(weights: Values) -> Values:

@@ -1,4 +1,4 @@
-"""What the fake-quantized model predicts on the validation split: the reference that engines are compared with."""
+"""Predictions of the fake-quantized model on the validation split: the reference for engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALIBRATION_IMAGES = 8
 
 
 def save_predictions(model: nn.Module, config: Config, paths: RunPaths) -> None:
-    """Write what `model` answers on val (N, ...), its score and the toolkit."""
+    """Write the answers of `model` on val (N, ...), its score and the toolkit."""
     task, data = task_of(config), dataset_of(config, "val")
     answers, evidence = list[Answer](), list[Evidence]()
     for sample, answer in predictions(model, data, config.data, task=task):
@@ -54,9 +54,9 @@ def save_parity(model: nn.Module, config: Config, paths: RunPaths) -> None:
 
 
 def nudge_layers(model: nn.Module) -> None:
-    """Let every layer with a weight err as another order of summation would, always in the same way.
+    """Add to every layer with a weight the error of another order of summation, always the same.
 
-    Each layer of an engine rounds on its own. An untrained or badly trained network magnifies that layer by layer, more
+    Each layer of an engine rounds by itself. An untrained or badly trained network magnifies this layer by layer, more
     than it magnifies a change of the image alone.
     """
     generator = torch.Generator().manual_seed(0)

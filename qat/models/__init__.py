@@ -1,4 +1,4 @@
-"""The networks: PIDNet, classifiers, or a user's own from a factory function."""
+"""The networks: PIDNet, classifiers, or the user's own network from a factory function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build_model(config: ModelConfig, *, augment: bool) -> nn.Module:
             network either way.
 
     Raises:
-        UserError: the factory cannot be imported, wants other arguments or does not return a module.
+        UserError: the factory cannot be imported, needs other arguments or does not return a module.
     """
     if config.name in SIZES:
         return PIDNet(SIZES[config.name], config.num_classes, augment=augment)

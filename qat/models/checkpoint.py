@@ -1,4 +1,4 @@
-"""Load weights so that every parameter is accounted for: a silent partial load ships plausible, wrong masks."""
+"""Loads weights and checks that every parameter is set: a silent partial load gives plausible but wrong masks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from core.errors import UserError
 from qat.models.tensor_file import load_file
 
-ORIGINAL_PREFIX = "model."  # the authors save their training wrapper, whose network is called `model`
-TRAINING_ONLY = ("loss.", "sem_loss.", "bd_loss.")  # what else that wrapper holds
+ORIGINAL_PREFIX = "model."  # the authors save their training wrapper, which calls the network `model`
+TRAINING_ONLY = ("loss.", "sem_loss.", "bd_loss.")  # other entries of that wrapper
 SHOWN = 5
 
 
 def load_state(model: nn.Module, path: Path) -> None:
-    """Load a checkpoint into `model`; every key of the model must be there in its shape.
+    """Load a checkpoint into `model`; it must hold every key of the model in the same shape.
 
     The file is a state dict, or a dict with one under "state_dict". Keys may carry the authors' prefix `model.`.
-    Weights may be left over whose names begin as the model's attribute `training_only` says: an auxiliary head's.
+    Extra weights are allowed under the prefixes in the model's attribute `training_only`, such as an auxiliary head's.
 
     Raises:
         UserError: no such file, not a checkpoint, keys that are missing, unexpected or of another shape, or values that
-            are no finite numbers in memory (NaN, sparse or meta tensors).
+            are not finite numbers in memory (NaN, sparse or meta tensors).
     """
     wanted = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     state = read_state(path)
@@ -54,7 +54,7 @@ def load_state(model: nn.Module, path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a checkpoint file by name; raises `UserError` when there is none to read."""
+    """Tensors of a checkpoint file by name; raises `UserError` when the file is missing or unreadable."""
     content = load_file(path, "checkpoint", "check model.checkpoint (CKPT=…)")
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -70,9 +70,7 @@ def _require_numbers(path: Path, state: Mapping[str, Tensor]) -> None:
     broken = [] if strange else [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
     problems = _listed("sparse, complex, quantized or without values", strange) + _listed("NaN or infinite", broken)
     if problems:
-        raise UserError(
-            f"{path} holds no usable weights", "; ".join(problems), "use the checkpoint of a sound training"
-        )
+        raise UserError(f"{path} holds no usable weights", "; ".join(problems), "use a checkpoint with finite weights")
 
 
 def _listed(problem: str, names: Iterable[str]) -> list[str]:

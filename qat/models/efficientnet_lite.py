@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-EPS, MOMENTUM = 1e-3, 0.01  # of BatchNorm
+EPS, MOMENTUM = 1e-3, 0.01  # epsilon of BatchNorm
 STEM, HEAD = 32, 1280
 DROPOUT = 0.2
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Equal inverted residual blocks; the first of them has the stride."""
+    """A stage of equal inverted residual blocks; only the first one has the stride."""
 
     expansion: int
     planes: int
@@ -40,7 +40,7 @@ STAGES = (
 
 
 class EfficientNetLite0(nn.Module):
-    """For images whose sides are multiples of 32; the published weights want 224 px and (x - 127) / 128."""
+    """EfficientNet-Lite0 for sides that are multiples of 32; published weights need 224 px and (x - 127) / 128."""
 
     def __init__(self, num_classes: int) -> None:
         """`num_classes`: channels of the logits."""
@@ -101,6 +101,6 @@ def _norm(planes: int) -> nn.BatchNorm2d:
 
 
 def _padding(kernel: int) -> nn.ZeroPad2d:
-    """Of a convolution with stride 2 on even sides."""
+    """Padding of a convolution with stride 2 on even sides."""
     before = (kernel - 2) // 2
     return nn.ZeroPad2d((before, kernel - 2 - before, before, kernel - 2 - before))

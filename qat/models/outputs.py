@@ -1,4 +1,4 @@
-"""What a network returns: which of several outputs is deployed, and logits at the size of the labels."""
+"""Outputs of a network: selects the deployed one, and resizes logits to the size of the labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def head_of(outputs: Any, key: Key = None) -> Any:
 
     Args:
         outputs: one value, or a sequence or mapping of heads. A network may return one value in evaluation and heads
-            in training: `key` is only looked at where there are several.
+            in training: `key` is only used where there are several.
 
     Raises:
         UserError: there are several and `key` is None, or names none of them.

@@ -27,7 +27,7 @@ from qat.models.pidnet_blocks import (
 
 @dataclass(frozen=True)
 class PIDNetSize:
-    """What tells S, M and L apart. `deep` networks have DAPPM, Bag and a wider D branch."""
+    """The parameters that distinguish S, M and L. `deep` networks have DAPPM, Bag and a wider D branch."""
 
     planes: int
     shallow_blocks: int

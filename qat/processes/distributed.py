@@ -1,4 +1,4 @@
-"""What several training processes tell each other; with one process, all of it does nothing.
+"""Communication between training processes; with one process, these functions do nothing.
 
 Gradients are averaged by one all-reduce after the backward pass rather than by `DistributedDataParallel`, which fixes
 the set of trained parameters when it wraps the model: quantization-aware training adds scales to that set on the way.
@@ -25,7 +25,7 @@ def rank() -> int:
 
 
 def gathered(value: Any) -> list[Any]:
-    """`value` of every process, in the order of their ranks."""
+    """A list of `value` from every process, in the order of ranks."""
     if not _several():
         return [value]
     values: list[Any] = [None] * world_size()
@@ -54,18 +54,18 @@ def average_gradients(model: nn.Module) -> None:
 
 
 def broadcast_weights(model: nn.Module) -> None:
-    """Give every process the parameters and buffers of the first one."""
+    """Copy parameters and buffers from the first process to all others."""
     _broadcast([*model.parameters(), *model.buffers()])
 
 
 def broadcast_statistics(model: nn.Module) -> None:
-    """Give every process the state of the first one that no gradient changes: running means, observed ranges."""
+    """Copy state without gradients, such as running means and observed ranges, from the first process to all others."""
     _broadcast([*(p for p in model.parameters() if not p.requires_grad), *model.buffers()])
 
 
 @contextmanager
 def synchronised_batch_norm(model: nn.Module) -> Iterator[None]:
-    """Within the context, batch-norm statistics are those of the global batch.
+    """Within the context, compute batch-norm statistics over the global batch.
 
     PyTorch has such layers for GPUs only: on a CPU, and with one process, the model stays as it is. The layers are
     swapped in place and back; both share parameters and buffers, so nothing is copied.
@@ -79,7 +79,7 @@ def synchronised_batch_norm(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def swapped_batch_norm(model: nn.Module) -> Iterator[None]:
-    """Within the context, every batch norm below `model` is a `SyncBatchNorm` on the same parameters."""
+    """Within the context, replace every batch norm of `model` by a `SyncBatchNorm` on the same parameters."""
     originals = {
         name: module
         for name, module in model.named_modules()

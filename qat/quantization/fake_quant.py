@@ -1,7 +1,7 @@
-"""The arithmetic of a trip through int8, forward and backward.
+"""The arithmetic of fake quantization, forward and backward.
 
-On GPUs these are PyTorch's fused kernels. PyTorch's CPU kernels of that name work element by element, eight times
-slower than the vectorized operators that CPUs get here; both give the same values, bit for bit, and the same gradients.
+GPUs use PyTorch's fused kernels. PyTorch's CPU kernels of that name work element by element, eight times slower than
+the vectorized operators that this module uses on CPUs. Both give the same values, bit for bit, and the same gradients.
 Gradients are the straight-through estimator's: values that saturate get none. The gradient of a learned scale is that
 of LSQ (Esser et al., "Learned Step Size Quantization", ICLR 2020).
 """
@@ -23,7 +23,8 @@ def fake_quantize(x: Tensor, scale: Tensor, *, axis: int | None, qmin: int, satu
     Args:
         x: any shape, float32 or half precision; the result has its dtype.
         scale: float32, a scalar (`axis` None) or one value per slice of x along `axis`.
-        saturates: False where the caller knows that no value lies outside the range: the gradient then passes as it is.
+        saturates: False where the caller knows that no value lies outside the range; the gradient then passes
+            unchanged.
     """
     if not x.is_cuda:
         result: Tensor = _FakeQuantize.apply(x, scale, axis, qmin, saturates)
@@ -35,7 +36,7 @@ def fake_quantize(x: Tensor, scale: Tensor, *, axis: int | None, qmin: int, satu
 
 
 def fake_quantize_learned(x: Tensor, scale: Tensor, *, axis: int | None, qmin: int, gain: float = 1.0) -> Tensor:
-    """As `fake_quantize`, and the scale gets LSQ's gradient times `gain`."""
+    """The result of `fake_quantize`; the scale also gets LSQ's gradient times `gain`."""
     if not x.is_cuda:
         result: Tensor = _LearnedFakeQuantize.apply(x, scale, axis, qmin, gain)
         return result
@@ -61,7 +62,7 @@ def magnitude(x: Tensor, axis: int | None) -> Tensor:
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """Keeps its input rather than a mask: behind a ReLU that input is kept for the ReLU anyway."""
+    """Fake quantization that saves its input instead of a mask: after a ReLU, autograd keeps that input anyway."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, axis: int | None, qmin: int, saturates: bool) -> Tensor:
@@ -80,13 +81,13 @@ class _FakeQuantize(torch.autograd.Function):
 
 
 class _LearnedFakeQuantize(torch.autograd.Function):
-    """By the scale, a value's derivative is its rounding error in steps, or the bound where it saturates."""
+    """Gradients. A value's derivative by the scale is its rounding error in steps, or the bound where it saturates."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, axis: int | None, qmin: int, gain: float) -> Tensor:
         shaped = broadcast(scale, x, axis)
         result = _through_int8(x, shaped, qmin)
-        ctx.save_for_backward(x, shaped, result)  # the result is kept by the convolution that reads it, too
+        ctx.save_for_backward(x, shaped, result)  # the convolution that reads the result also keeps it
         ctx.axis, ctx.qmin, ctx.gain, ctx.scale_shape = axis, qmin, gain, scale.shape
         return result
 
@@ -113,7 +114,7 @@ def _through_int8(x: Tensor, scale: Tensor, qmin: int, saturates: bool = True) -
 
 
 def _range(x: Tensor, scale: Tensor, qmin: int) -> tuple[Tensor, float, float]:
-    """A tensor and the bounds between which it lies where x / scale rounds into [qmin, QMAX]."""
+    """A tensor and its bounds: values between them round into [qmin, QMAX] after division by scale."""
     low, high = qmin - 0.5, QMAX + 0.5
     if scale.numel() > 1:
         return (x * (1 / scale)).to(x.dtype), low, high
@@ -122,7 +123,7 @@ def _range(x: Tensor, scale: Tensor, qmin: int) -> tuple[Tensor, float, float]:
 
 
 def broadcast(scale: Tensor, x: Tensor, axis: int | None) -> Tensor:
-    """`scale`, a scalar or one value per slice along `axis`, in a shape so that it broadcasts against x."""
+    """`scale`, a scalar or one value per slice along `axis`, in a shape that broadcasts against x."""
     if axis is None:
         return scale
     shape = [1] * x.ndim

@@ -1,4 +1,4 @@
-"""Sensitivity of the parts of a network to INT8, measured without changing the network."""
+"""Sensitivity of parts of a network to INT8, measured without changing the network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load`, which brings torch: reports read this package's types without it."""
+    """Import `load`, and with it torch, on first use: reports read this package's types without torch."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from qat.sensitivity.network.save import load

@@ -1,4 +1,4 @@
-"""Candidates: networks with a plan, each a run of its own, so that stages keep what is done and engines are built as
+"""Candidates: networks with a plan. Each is a separate run, so that stages reuse finished work and engines are built as
 `make engine` builds them."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Candidate:
         step: of the ladder.
         title: for people, such as "PTQ, mse".
         config: of the run that holds its files.
-        make: makes what is missing of these.
+        make: makes the missing files of the run.
         float_layers: nodes that stay in float.
     """
 
@@ -59,7 +59,7 @@ class Candidate:
 
     @property
     def paths(self) -> RunPaths:
-        """Of its run."""
+        """Paths of its run."""
         return RunPaths(self.config.run)
 
 
@@ -74,7 +74,7 @@ def of_run(base: Config, slug: str, **sections: dict[str, Any]) -> Config:
 
 @dataclass
 class Ptq:
-    """Post-training quantization by any calibrator; all share one network and one statistics pass."""
+    """Post-training quantization by any calibrator; all candidates share one network and one statistics pass."""
 
     base: Config
     _observed: tuple[fx.GraphModule, dict[str, Histogram]] | None = field(default=None)
@@ -152,7 +152,7 @@ def corrected(source: Candidate) -> Candidate:
 
 
 def trained(base: Config, slug: str, title: str, qat: dict[str, Any]) -> Candidate:
-    """The best epoch of fine-tuning with the changes `qat`; whether it is worth shipping, its engine shows."""
+    """The best epoch of fine-tuning with the changes `qat`; its engine decides if it is worth shipping."""
     epochs = max(base.qat.epochs, 1)
     config = of_run(base, slug, qat={"keep": "last", "epochs": epochs, "early_stop_epochs": epochs, **qat})
     return Candidate("QAT", title, config, lambda: pipeline.ensure(config))
@@ -161,7 +161,7 @@ def trained(base: Config, slug: str, title: str, qat: dict[str, Any]) -> Candida
 def with_float(
     source: Candidate, groups: Sequence[str], layers: tuple[str, ...], subject: Callable[[], Subject]
 ) -> Candidate:
-    """`source` with some quantizer groups in float: its plan, decided again without them.
+    """`source` with some quantizer groups in float: its plan, made again without them.
 
     Args:
         groups: their names.

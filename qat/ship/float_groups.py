@@ -1,4 +1,4 @@
-"""Which quantizer groups to leave in float: the most fidelity for each millisecond, measured."""
+"""Chooses the quantizer groups to leave in float by measured fidelity per millisecond."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from qat.ship.candidate import Candidate
 from qat.ship.trial import Measuring
 from qat.single_steps import load_quantized
 
-IMAGES = 8  # of the tuning split, on which fake quantizers compare groups
+IMAGES = 8  # images of the tuning split on which fake quantizers compare groups
 MOST = 8  # groups that are measured on engines
-FLOOR = 0.01  # share of the engine's time: costs below it count as that much
+FLOOR = 0.01  # share of the engine's time; lower costs are raised to it
 
 
 def subject_of(source: Candidate, base: Config) -> Subject:
@@ -48,11 +48,11 @@ def subject_of(source: Candidate, base: Config) -> Subject:
 def cheapest_first(
     source: Candidate, subject: Callable[[], Subject], measuring: Measuring, backend: Backend
 ) -> list[QuantizerGroup]:
-    """Groups that are worth their milliseconds in float, the best first; those that gain nothing are left out.
+    """Groups that are worth their milliseconds in float, the best first; groups without a gain are left out.
 
-    The gain is the KL divergence from FP32 that goes when a group is in float and all others are INT8; the cost is how
-    much slower the engine then is. Fake quantizers choose the `MOST` promising groups; these are measured on engines.
-    Ratios count to a power of two: noise in the timing seldom changes the order.
+    The gain is the drop in KL divergence from FP32 when a group is float and all others are INT8; the cost is the extra
+    time of that engine. Fake quantizers choose the `MOST` promising groups; these are measured on engines. Ratios count
+    to a power of two: noise in the timing seldom changes the order.
     """
     network, paths = subject(), source.paths
     hopes = _hopes(source, network, measuring.tuning)
@@ -75,7 +75,7 @@ def cheapest_first(
 def _gains(
     source: Candidate, groups: list[QuantizerGroup], engines: Engines, measuring: Measuring, backend: Backend
 ) -> dict[str, float]:
-    """By group: how much KL divergence goes from the engine with it in float."""
+    """The drop in the engine's KL divergence with each group in float, by group."""
     paths = source.paths
     stored = paths.dir / f"gains-{backend.name}.json"
 
@@ -95,7 +95,7 @@ def _gains(
 
 
 def _hopes(source: Candidate, network: Subject, tuning: TuningSet) -> dict[str, float]:
-    """By group: how much KL divergence goes with it in float, by fake quantizers on a few images."""
+    """The drop in KL divergence with each group in float, by group, from fake quantizers on a few images."""
     data, count = source.config.data, min(IMAGES, len(tuning))
     samples = [tuning.dataset[(2 * index + 1) * len(tuning) // (2 * count)] for index in range(count)]
     batches = tuple(

@@ -1,4 +1,4 @@
-"""The steps of the climb, cheap ones first. A new step is one function and one line in `LADDER`."""
+"""The steps of the climb, cheap steps first. A new step is one function and one line in `LADDER`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOAT_GROUPS = (1, 2, 4, 8)  # that stay in float, in turn
 
 @dataclass
 class Climb:
-    """What the steps know of each other: the run, what was tried, and from which candidate."""
+    """The shared state of the steps: the run, the trials, and their candidates."""
 
     config: Config
     measuring: Measuring
@@ -31,7 +31,7 @@ class Climb:
         self.ptq = Ptq(self.config)
 
     def best(self, step: str, backend: Backend) -> Candidate | None:
-        """The candidate of a step whose engine of this backend came closest; None where the step has none."""
+        """The candidate of a step whose engine of this backend came closest to FP32; None where the step has none."""
         own = [pair for pair in self.trials if pair[0].step == step and pair[1].backend == backend.name]
         return max(own, key=lambda pair: pair[1].kept.low)[0] if own else None
 
@@ -40,13 +40,13 @@ Step = Callable[[Climb, Backend], Iterator[Candidate]]
 
 
 def by_calibrator(climb: Climb, _backend: Backend) -> Iterator[Candidate]:
-    """PTQ by the configured calibrator, then by the others."""
+    """PTQ by the configured calibrator, then by all other calibrators."""
     for method in dict.fromkeys((climb.config.qat.calibration.method, *CALIBRATORS)):
         yield climb.ptq.candidate(method)
 
 
 def float_groups(of: str, climb: Climb, backend: Backend) -> Iterator[Candidate]:
-    """The closest candidate of a step with ever more groups in float."""
+    """The closest candidate of a step, with more and more groups in float."""
     source = climb.best(of, backend)
     if source is None:
         return
@@ -59,14 +59,14 @@ def float_groups(of: str, climb: Climb, backend: Backend) -> Iterator[Candidate]
 
 
 def bias_corrected(climb: Climb, backend: Backend) -> Iterator[Candidate]:
-    """The closest PTQ with the mean error of each layer taken out of its bias."""
+    """The closest PTQ candidate, with each layer's bias corrected by its mean error."""
     source = climb.best("PTQ", backend)
     if source is not None:
         yield corrected(source)
 
 
 def training(climb: Climb, backend: Backend) -> Iterator[Candidate]:
-    """QAT from the closest PTQ: by distillation alone, then with labels where there are some."""
+    """QAT from the closest PTQ candidate: by distillation alone, then with labels if available."""
     source = climb.best("PTQ", backend)
     calibration = (source.config if source else climb.config).qat.calibration
     distill = climb.config.qat.distill

@@ -1,4 +1,4 @@
-"""The decision first, then what it cost, the runners-up, and the frontier of all that was tried."""
+"""The report of a climb: first the decision, then its cost, the runners-up, and the frontier of all trials."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def decision(found: Shipped) -> str:
 
 
 def text(found: Shipped) -> str:
-    """What the command prints."""
+    """The lines that the command prints."""
     lines = [decision(found), ""]
     if found.winner is not None:
         lines.append(f"engine: {found.winner.bundle}")
@@ -69,7 +69,7 @@ def text(found: Shipped) -> str:
 
 
 def found_out(found: Shipped) -> list[str]:
-    """What the decision cost to find, and the runners-up."""
+    """The cost of the search, and the runners-up."""
     judged = f"{found.images} tuning images in {found.groups} groups"
     lines = [f"found in {duration(found.seconds)}: {len(found.trials)} engines on {judged}"]
     if found.stopped:
@@ -99,7 +99,7 @@ def _table(found: Shipped) -> list[str]:
 
 
 def to_json(found: Shipped, config: Config, command: str) -> dict[str, Any]:
-    """Everything, as plain values."""
+    """The whole report as plain values."""
     return {
         "run": config.run,
         "command": command,
@@ -127,7 +127,7 @@ def write(found: Shipped, config: Config, command: str) -> Path:
 
 
 def require_shipped(found: Shipped) -> None:
-    """Raise `GateMissed` where nothing meets the tolerance, or val shows that the winner does not."""
+    """Raise `GateMissed` if no engine meets the tolerance, or if the winner misses it on val."""
     if found.winner is None:
         nearest = "" if found.nearest is None else f"nearest: {summary(found.nearest)}"
         why = "; ".join(filter(None, [found.stopped, nearest]))

@@ -1,4 +1,4 @@
-"""One candidate as an engine: built, scored on the tuning split against FP32, and timed beside it."""
+"""A trial: one candidate as an engine, built, scored on the tuning split against FP32, and timed beside it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from qat.keep import require_evidence
 from qat.ship.candidate import Candidate
 from qat.tasks import dataset_of, task_of, tuning_of
 
-ROUNDS, WARMUP_MS = 7, 1000  # at most, while climbing
+ROUNDS, WARMUP_MS = 7, 1000  # limit while climbing
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured of one engine.
+    """Measurements of one engine.
 
     Attributes:
         step, title, backend, run: of the candidate and its engine.
-        metric: name of the task's.
+        metric: name of the task's metric.
         score: on the tuning split.
         change: the engine minus FP32 there.
         latency_ms: median. speedup: FP32 of the same backend over it, timed in turns.
-        int8, convolutions: how many compute in INT8, read from the engine, and how many there are.
+        int8, convolutions: number of convolutions in INT8, read from the engine, and of all.
         bundle: folder of the engine.
-        seconds: that making and measuring it took.
+        seconds: time to make and measure it.
     """
 
     step: str
@@ -66,7 +66,7 @@ class Trial:
         return self.change.metric or self.change.agreement
 
     def met(self, tolerance: float) -> bool:
-        """The interval as a whole lies within the tolerance."""
+        """Return True if the whole interval lies within the tolerance."""
         return self.kept.low >= -tolerance
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Trial:
 
     @classmethod
     def of_json(cls, found: dict[str, Any]) -> Trial:
-        """What `to_json` gave."""
+        """The trial that `to_json` wrote."""
         change = {name: value and Interval(**value) for name, value in found["change"].items()}
         values = {
             "score": Score(**found["score"]),
@@ -93,7 +93,7 @@ class Trial:
 
 
 class Measuring:
-    """Measures candidates of one run; the FP32 engine of the first backend is what all are compared with."""
+    """Measures candidates of one run against the FP32 engine of the first backend."""
 
     def __init__(self, config: Config, backends: list[Backend]) -> None:
         self.config, self.backends = config, backends
@@ -101,16 +101,16 @@ class Measuring:
         require_evidence(self.tuning.groups)
 
     def fp32(self, backend: Backend) -> Bundle:
-        """The FP32 engine; raises `UserError` where there is none."""
+        """The FP32 engine; raises `UserError` where it cannot be built."""
         return built(self.config, RunPaths(self.config.run), backend, "fp32")
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        """On the tuning split; its reference runs when a trial is not kept from before."""
+        """The evaluator on the tuning split; its reference runs only if a trial is not cached."""
         return self._evaluator(self.tuning)
 
     def trial(self, candidate: Candidate, backend: Backend) -> Trial:
-        """Build the engine of a candidate that is made, and measure it, unless that was done before."""
+        """Build and measure the engine of a finished candidate, unless a cached result exists."""
         started, paths = time.monotonic(), candidate.paths
         bundle, fp32 = built(candidate.config, paths, backend, "int8"), self.fp32(backend)
         stored = paths.dir / f"trial-{backend.name}.json"
@@ -134,11 +134,11 @@ class Measuring:
         return Trial.of_json(read_json(stored))
 
     def reference_score(self) -> Score:
-        """FP32 on the tuning split."""
+        """The score of FP32 on the tuning split."""
         return self.evaluator.score(self.evaluator.fp32)
 
     def on_val(self, candidate: Candidate, backend: Backend) -> tuple[Score, Score, Comparison]:
-        """FP32 and the engine on the validation split, and the difference: the one time that val is read."""
+        """FP32 and the engine on the validation split, and their difference. Nothing else reads val."""
         dataset = dataset_of(self.config, "val")
         groups = groups_of([sequence_of(name) for name in dataset.names])
         evaluator = self._evaluator(TuningSet(dataset, groups))

@@ -1,4 +1,4 @@
-"""What the network is for: one object a task has labels, loss, metric, the form of an answer, and pictures."""
+"""The tasks of networks: one object per task defines labels, loss, metric, the form of an answer, and pictures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def task_of(config: Config) -> Task:
 
 
 def dataset_of(config: Config, split: Literal["train", "val"]) -> LabelledImages:
-    """The images of a run's split, with the labels that its task reads."""
+    """The images of a run's split, with the labels of its task."""
     return task_of(config).dataset(config, split)
 
 
 def tuning_of(config: Config) -> TuningSet:
-    """The images that a run's choices are made on."""
+    """The images that a run's choices are evaluated on."""
     return task_of(config).tuning(config)

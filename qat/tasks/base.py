@@ -1,4 +1,4 @@
-"""What a task is."""
+"""The interface of a task."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from qat.tasks.bootstrap import interval
 from qat.tasks.losses import Loss
 from qat.tasks.metrics import Score
 
-Answer = NDArray[np.integer[Any]]  # what the network says of one image
-Evidence = NDArray[np.int32]  # counts of one image, from which the metric of any images is computed
+Answer = NDArray[np.integer[Any]]  # the network's answer to one image
+Evidence = NDArray[np.int32]  # counts of one image; their sums give the metric of any set of images
 Picture = NDArray[np.uint8]  # RGB (H, W, 3)
 
 
@@ -33,35 +33,35 @@ class Shown:
 
 
 class Task(Protocol):
-    """All that depends on what the network is for; nothing else asks for the task."""
+    """All code that depends on the task; other code does not check which task it is."""
 
-    metric: str  # the name of what counts, such as "mIoU"
-    answers: str  # what agreement is a share of, such as "pixels"
+    metric: str  # name of the metric, such as "mIoU"
+    answers: str  # unit of agreement, such as "pixels"
     per_class: str  # the metric of one class, such as "IoU"
-    examples_are: str  # which images the report shows
+    examples_are: str  # description of the report's images
     shows_all: bool  # changed or not
-    legend: Mapping[str, tuple[int, int, int]]  # what colours of these pictures mean, RGB
+    legend: Mapping[str, tuple[int, int, int]]  # meaning of colours in these pictures, RGB
 
     def dataset(self, config: Config, split: Literal["train", "val"]) -> LabelledImages:
         """The images of a split, with labels."""
 
     def tuning(self, config: Config) -> TuningSet:
-        """The images that choices are made on, with labels where there are some."""
+        """The images that choices are evaluated on, with labels if available."""
 
     def loss(self, config: Config) -> Loss:
-        """What training minimises where the network brings no loss of its own."""
+        """The loss of training, for networks without their own loss."""
 
     def require_logits(self, shape: tuple[int, ...], classes: int) -> None:
         """Raise `UserError` unless an output of this shape is logits of this task."""
 
     def labelled(self, sample: Sample) -> bool:
-        """Whether some part of the image has a class."""
+        """Return True if some part of the image has a class."""
 
     def answer(self, logits: Tensor, label: NDArray[Any]) -> NDArray[np.integer[Any]]:
-        """Answers (N, ...) from logits (N, classes, ...); of `label` only the shape matters."""
+        """Answers (N, ...) from logits (N, classes, ...); only the shape of `label` matters."""
 
     def evidence(self, answer: Answer, label: NDArray[Any], classes: int) -> Evidence:
-        """Counts of one image, of the shape that `evidence_shape` says."""
+        """Counts of one image, in the shape `evidence_shape`."""
 
     def evidence_shape(self, classes: int) -> tuple[int, ...]:
         """Shape of the evidence of one image."""
@@ -70,10 +70,10 @@ class Task(Protocol):
         """Percent by name for each row of `weights` (k, images), the metric first; `evidence` is (images, ...)."""
 
     def score(self, evidence: Evidence, class_names: tuple[str, ...]) -> Score:
-        """All values with their intervals; raises `UserError` when nothing was labelled."""
+        """All values with their intervals; raises `UserError` when no image has labels."""
 
     def agreement(self, one: Answer, other: Answer) -> tuple[int, int]:
-        """How many parts of two answers to one image are equal, and how many there are."""
+        """The number of equal parts of two answers to one image, and the number of all parts."""
 
     def shown(self, sample: Sample, fp32: Answer, int8: Answer, dataset: LabelledImages) -> Shown:
         """The image in the report."""

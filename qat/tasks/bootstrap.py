@@ -17,7 +17,7 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 @lru_cache(maxsize=4)
 def multiplicities(units: int, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
-    """How often each image, or group, is in each resample: float64 (resamples, units), shared; rows sum to `units`."""
+    """Counts of each image or group in each resample: float64 (resamples, units), shared; rows sum to `units`."""
     generator = np.random.default_rng((seed, units))
     return generator.multinomial(units, np.full(units, 1 / units), size=resamples).astype(np.float64)
 
@@ -31,7 +31,7 @@ def interval(
         statistic: from weights (k, images) to k values; paired differences take both networks in one call.
         groups: the number of each image's group, from 0; groups are resampled whole, as images of one video are alike.
             None resamples image by image.
-        looks: intervals that the same question is asked of; each then covers 1 - 0.05 / looks (Bonferroni).
+        looks: number of intervals for the same question; each then covers 1 - 0.05 / looks (Bonferroni).
     """
     value = float(statistic(np.ones((1, images)))[0])
     member = np.arange(images) if groups is None else np.asarray(groups)

@@ -1,4 +1,4 @@
-"""What would end a training late is found before it begins: bad files, wrong classes, no labels at all."""
+"""Checks before training that would otherwise fail late: bad files, wrong classes, no labels at all."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def require_readable(dataset: LabelledImages, split: str, task: Task, *, labels:
     """Read every sample once.
 
     Args:
-        labels: they are used, so that some pixel, or image, must have one.
+        labels: True if training uses labels; some pixel, or image, must then have one.
 
     Raises:
-        UserError: a sample cannot be read, or with `labels` there is none in the split.
+        UserError: a sample cannot be read, or `labels` is true and the split has none.
     """
     labelled = False
     for index in track(range(len(dataset)), f"check {split}", len(dataset)):

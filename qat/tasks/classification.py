@@ -22,9 +22,9 @@ TOP = 5
 
 
 class Classification:
-    """Answers are the five likeliest classes, int32 (5,), or all where there are fewer.
+    """Classification: answers are the five likeliest classes, int32 (5,), or all where there are fewer.
 
-    Evidence of an image is its class, whether the first answer is right, and whether one of the five is.
+    Evidence of an image is its class and two flags: the first answer is right, and one of the five is right.
     """
 
     metric, answers, per_class = "top-1", "images", "top-1"
@@ -53,7 +53,7 @@ class Classification:
         return int(sample.label) != NO_CLASS
 
     def answer(self, logits: Tensor, label: NDArray[Any]) -> NDArray[np.integer[Any]]:
-        """Sorted by score; of equal scores the lower class comes first, as `argmax` takes it."""
+        """Classes sorted by score; of equal scores the lower class comes first, as in `argmax`."""
         scores = logits.float().cpu().numpy()
         return np.argsort(-scores, axis=1, kind="stable")[:, :TOP].astype(np.int32)
 

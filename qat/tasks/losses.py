@@ -1,7 +1,7 @@
-"""What a training minimises unless the network brings a loss of its own (see `qat.training.model_loss`).
+"""Losses of training, for networks without their own loss (see `qat.training.model_loss`).
 
-Every mean is a sum over this process's pixels divided by the pixel count of *all* processes (times their number), so
-that averaging the losses, or their gradients, over processes gives the loss of the whole global batch.
+Every mean is a sum over this process's pixels divided by the mean pixel count of *all* processes. Averaging the losses,
+or their gradients, over processes then gives the loss of the whole global batch.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from qat.data.base import IGNORE, NO_CLASS
 from qat.models.outputs import Key, head_of, upsample
 from qat.processes.distributed import global_sum, world_size
 
-# From the network's outputs and an item's targets (all but the image) to scalars by name; "loss" is differentiated.
+# Maps the network's outputs and an item's targets (all but the image) to scalars by name; training minimises "loss".
 Loss = Callable[..., dict[str, Tensor]]
 
 
 class SegmentationLoss:
-    """Cross entropy of every pixel of the evaluated head, the mean over the hard ones (OHEM)."""
+    """Cross entropy of the evaluated head, averaged over hard pixels (OHEM)."""
 
     def __init__(self, cfg: TrainConfig, output: Key = None) -> None:
         self.ohem_threshold, self.ohem_min_kept, self.output = cfg.ohem_threshold, cfg.ohem_min_kept, output
@@ -32,7 +32,7 @@ class SegmentationLoss:
     def __call__(self, outputs: Any, label: Tensor, *_targets: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            outputs: logits (N, classes, h, w) at any size, or heads of which `output` names such.
+            outputs: logits (N, classes, h, w) at any size, or several heads, of which `output` selects one.
             label: int64 (N, H, W), class index or 255.
 
         Returns:
@@ -49,7 +49,7 @@ class SegmentationLoss:
 
 
 class ClassificationLoss:
-    """Cross entropy of the evaluated head, the mean over images that have a class."""
+    """Cross entropy of the evaluated head, averaged over images that have a class."""
 
     def __init__(self, output: Key = None) -> None:
         self.output = output
@@ -57,7 +57,7 @@ class ClassificationLoss:
     def __call__(self, outputs: Any, label: Tensor, *_targets: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            outputs: logits (N, classes), or heads of which `output` names such.
+            outputs: logits (N, classes), or several heads, of which `output` selects one.
             label: int64 (N,), class index or -1.
 
         Returns:
@@ -74,7 +74,7 @@ def pixel_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def masked_mean(losses: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `losses` where `mask` holds, over all processes; 0 (with zero gradients) where it holds nowhere."""
+    """Mean of `losses` where `mask` is true, over all processes; 0 (with zero gradients) for an empty mask."""
     return global_mean(losses[mask].sum(), mask.sum())
 
 
@@ -82,7 +82,7 @@ def ohem_mean(losses: Tensor, valid: Tensor, threshold: float, min_kept: float) 
     """Online hard example mining: the mean over pixels whose true class has a probability below `threshold`.
 
     When they are fewer than the share `min_kept` of all pixels (ignored ones included), the mean is over that many
-    hardest valid pixels instead. Which pixels are kept is decided by each process for its own images.
+    hardest valid pixels instead. Each process selects pixels of its own images.
 
     Args:
         losses: cross entropy of each pixel, any shape.
@@ -97,5 +97,5 @@ def ohem_mean(losses: Tensor, valid: Tensor, threshold: float, min_kept: float) 
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """`total` over all processes by `count` over all processes; 0 where nothing was counted."""
+    """The sum of `total` divided by the sum of `count`, over all processes; 0 where the count is 0."""
     return total * world_size() / global_sum(count.to(torch.float64)).clamp_min(1).to(total.dtype)

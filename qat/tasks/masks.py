@@ -16,7 +16,7 @@ Picture = NDArray[np.uint8]  # RGB (H, W, 3)
 Color = tuple[int, int, int]
 
 IGNORED_COLOR: Color = (0, 0, 0)
-LEGEND: dict[str, Color] = {  # of what INT8 changes
+LEGEND: dict[str, Color] = {  # legend of INT8's changes
     "INT8 lost it": (255, 96, 32),
     "INT8 gained it": (72, 160, 255),
     "both wrong, or no ground truth": (255, 220, 60),
@@ -34,7 +34,7 @@ def colorize(mask: Mask, colors: Sequence[Color]) -> Picture:
 
 
 def difference(image: Picture, label: Mask, fp32: Mask, int8: Mask) -> Picture:
-    """The photo in faint grey, with the pixels whose class INT8 changes coloured by whether that helped."""
+    """The photo in faint grey; pixels whose class INT8 changes are coloured by gain or loss."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 3 + 24
     picture: Picture = np.repeat(grey[..., np.newaxis], 3, axis=2).astype(np.uint8)
     changed = fp32 != int8

@@ -1,4 +1,4 @@
-"""What a score is, and mIoU, from one confusion matrix over all pixels of a data set."""
+"""Scores, and mIoU from one confusion matrix over all pixels of a data set."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def classes_of(logits: Tensor) -> Tensor:
 
 
 def divergence(reference: Tensor, output: Tensor) -> tuple[float, float]:
-    """KL divergence of the softmax over dimension 1 from the reference's: its sum in nats, and over how many positions.
+    """KL divergence of the softmax over dimension 1 from the reference's: its sum in nats, and the number of positions.
 
-    One channel alone is taken as a logit, whose softmax is over it and its complement.
+    A single channel counts as the logit of two complementary classes.
     """
     log_a, log_b = _log_softmax(reference.double()), _log_softmax(output.double())
     positions = reference.numel() / (reference.shape[1] if reference.ndim > 1 else 1)
@@ -39,7 +39,7 @@ def _log_softmax(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Score:
-    """How well a network does its task on labelled images.
+    """The score of a network on labelled images.
 
     Attributes:
         values: percent by name, with their 95 % intervals over images; the task's metric comes first.
@@ -101,9 +101,8 @@ def confusion(pred: NDArray[np.integer[Any]], label: NDArray[np.integer[Any]], c
 def class_ious(counts: NDArray[np.integer[Any]]) -> list[float | None]:
     """IoU of each class, percent, of one confusion matrix.
 
-    None for a class that no pixel is labelled with: it is absent even if it was predicted somewhere (those pixels
-    already count against the class they belong to), so that two networks scored on the same images are averaged over
-    the same classes.
+    None for a class without labelled pixels, even if it was predicted somewhere: those pixels already count against
+    their own class. Two networks scored on the same images are thus averaged over the same classes.
     """
     labelled, predicted, correct = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
     union = labelled + predicted - correct

@@ -23,7 +23,7 @@ from qat.tasks.metrics import Score, class_ious, classes_of, confusion, pixel_ac
 
 
 class Segmentation:
-    """Answers are label maps, uint8 (H, W); evidence is confusion matrices."""
+    """Segmentation: answers are label maps, uint8 (H, W); evidence is confusion matrices."""
 
     metric, answers, per_class = "mIoU", "pixels", "IoU"
     examples_are = "Validation images at even distances, segmented by"

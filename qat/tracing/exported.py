@@ -1,4 +1,4 @@
-"""Networks that torch.fx cannot trace, through torch.export: the graph of the operators that ran for the example.
+"""Captures networks that torch.fx cannot trace through torch.export: the graph of operators that ran for the example.
 
 The graph has the names of the parameters, so that quantizers, checkpoints and plans find them. It is the graph of
 evaluation mode: BatchNorm and dropout stay as they are in evaluation while quantizers train.
@@ -23,20 +23,20 @@ _AUTO = torch.export.Dim.AUTO
 
 
 def exported(model: nn.Module, example: Inputs, why_not_fx: str) -> fx.GraphModule:
-    """The graph of `model` in evaluation mode, on the same parameters, for any batch and image size that it allows.
+    """The graph of `model` in evaluation mode, on the same parameters, with batch and image size dynamic if possible.
 
     Raises:
         UserError: torch.export cannot capture the network either.
     """
     model.eval()
     errors = []
-    for images, dynamic in ((2, True), (1, True), (1, False)):  # one image would be taken for fixed; some sizes are
+    for images, dynamic in ((2, True), (1, True), (1, False)):  # a batch of one counts as fixed; so do some sizes
         args, kwargs = _arguments(example, images)
         shapes = {name: _dynamic(value) for name, value in kwargs.items()} if kwargs else tuple(map(_dynamic, args))
         try:
             with torch.no_grad(), _quiet():
                 program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None)
-                program = program.run_decompositions({})  # nothing in place any more; operators stay whole
+                program = program.run_decompositions({})  # no operations in place; operators stay whole
                 graph = program.module(check_guards=False)
             break
         except Exception as error:  # torch.export has many exception types, none of them public
@@ -52,7 +52,7 @@ def exported(model: nn.Module, example: Inputs, why_not_fx: str) -> fx.GraphModu
 
 
 def _on_parameters_of(model: nn.Module, graph: fx.GraphModule, outputs: Any) -> fx.GraphModule:
-    """`graph` as an ordinary module: it can be switched between modes, and its parameters are those of `model`."""
+    """`graph` as an ordinary module, which can switch modes and shares the parameters of `model`."""
     plain = fx.GraphModule(graph, graph.graph, type(model).__name__)
     plain.graph.set_codegen(fx.graph.CodeGen())
     for node in list(plain.graph.nodes):
@@ -64,7 +64,7 @@ def _on_parameters_of(model: nn.Module, graph: fx.GraphModule, outputs: Any) -> 
         parent, _, own = name.rpartition(".")
         try:
             holder = plain.get_submodule(parent)
-        except AttributeError:  # what evaluation does not use is not in the graph
+        except AttributeError:  # the graph lacks everything that evaluation does not use
             continue
         if hasattr(holder, own):
             setattr(holder, own, parameter)
@@ -73,7 +73,7 @@ def _on_parameters_of(model: nn.Module, graph: fx.GraphModule, outputs: Any) -> 
 
 
 def _arguments(example: Inputs, images: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments in order and by name, with that many times the example's images."""
+    """Arguments in order and by name, with the example's images repeated that many times."""
 
     def several(value: Any) -> Any:
         return value.repeat(images, 1, 1, 1) if isinstance(value, Tensor) and value.ndim == 4 else value
@@ -84,7 +84,7 @@ def _arguments(example: Inputs, images: int) -> tuple[tuple[Any, ...], dict[str,
 
 
 def _dynamic(value: Any) -> Any:
-    """Any batch, height and width of an image; other inputs as they are."""
+    """Dynamic batch, height and width of an image; other inputs are fixed."""
     if not isinstance(value, Tensor) or value.ndim != 4:
         return None
     return {0: _AUTO, 2: _AUTO, 3: _AUTO}

@@ -1,4 +1,4 @@
-"""Traced networks without operations in place: a quantizer reads, and keeps for its gradient, what they overwrite."""
+"""Removes operations in place from traced networks: they overwrite tensors that quantizers keep for gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPERATORS = {
 
 
 def write_nothing_in_place(traced: fx.GraphModule) -> None:
-    """Make every operation in place one that makes a tensor of its own, which later readers then read."""
+    """Replace every operation in place by one that makes a new tensor, and redirect later readers to it."""
     order = {node: index for index, node in enumerate(traced.graph.nodes)}
     for node in list(traced.graph.nodes):
         written = _written_by(traced, node)
@@ -37,7 +37,7 @@ def write_nothing_in_place(traced: fx.GraphModule) -> None:
 
 
 def _set_copy(traced: fx.GraphModule, name: str, module: nn.Module) -> None:
-    """A module that writes a tensor of its own, in `traced` only: the network it was traced from stays as it is."""
+    """A module that writes a new tensor, in `traced` only: the original network stays unchanged."""
     out_of_place = copy.copy(module)
     out_of_place.inplace = False  # type: ignore[assignment]
     parent, _, own = name.rpartition(".")
@@ -45,7 +45,7 @@ def _set_copy(traced: fx.GraphModule, name: str, module: nn.Module) -> None:
 
 
 def _written_by(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """The value that `node` overwrites, if any; the node itself is changed to write its own."""
+    """The value that `node` overwrites, if any; the node is changed to write a new tensor."""
     overwrites = False
     if node.op == "call_module":
         overwrites = bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
@@ -60,7 +60,7 @@ def _written_by(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 
 def _replace_function(node: fx.Node) -> bool:
-    """True if the function wrote in place; it then no longer does."""
+    """Return True if the function wrote in place, and change it to write a new tensor."""
     if node.target in _OPERATORS:
         node.target = _OPERATORS[node.target]
         return True
@@ -72,7 +72,7 @@ def _replace_function(node: fx.Node) -> bool:
             return True
     try:
         given = inspect.signature(node.target).bind(*node.args, **node.kwargs)  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # builtins that tell no signature have no such parameter
+    except (TypeError, ValueError):  # builtins without a signature have no such parameter
         return False
     if not given.arguments.get("inplace"):
         return False
@@ -82,6 +82,6 @@ def _replace_function(node: fx.Node) -> bool:
 
 
 def _without_underscore(name: str, home: Any) -> str | None:
-    """The name of the function that computes the same into a tensor of its own."""
+    """The name of the function that computes the same into a new tensor."""
     plain = name[:-1]
     return plain if name.endswith("_") and not name.endswith("__") and hasattr(home, plain) else None

@@ -1,4 +1,4 @@
-"""What a network is called with: one tensor, several in order, or several by the names of `forward`'s parameters."""
+"""Arguments of a network: one tensor, several in order, or several by the names of `forward`'s parameters."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def apply(model: Callable[..., Any], inputs: Inputs) -> Any:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the network's parameters are; a network without any is wherever its inputs are made, on the CPU."""
+    """The device of the network's parameters; the CPU for a network without parameters."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def in_order(traced: fx.GraphModule, inputs: Inputs) -> tuple[Any, ...]:
-    """`inputs` as an interpreter of the graph takes them: in the order of its placeholders.
+    """`inputs` in the order of the graph's placeholders, for an interpreter.
 
     Raises:
-        UserError: `forward` takes arbitrary names, which placeholders do not have.
+        UserError: `forward` takes arbitrary names, which placeholders cannot represent.
     """
     if isinstance(inputs, Tensor):
         return (inputs,)

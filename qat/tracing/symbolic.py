@@ -1,7 +1,7 @@
 """torch.fx's tracer for networks that compute with sizes: branches, loops and `int()` of shapes.
 
-The trace stays valid at other sizes where the network only calculates with them. A branch is taken as it is at the
-example's size, like everything that an engine of that size does.
+The trace stays valid at other sizes where the network only calculates with them. Branches are resolved at the example's
+size.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch import Tensor, fx, nn
 
 from qat.quantization.quantized_layers import layer_type
 
-SIZES = ("shape", "ndim", "size", "dim", "numel", "dtype", "device", "is_cuda")  # what depends on no value of a tensor
+SIZES = ("shape", "ndim", "size", "dim", "numel", "dtype", "device", "is_cuda")  # they depend on no values
 BUILTINS: tuple[Any, ...] = (int, float, round, len, list, tuple)
 _LIBRARIES = ("torch", "builtins")
 _CALL, _GETATTR = nn.Module.__call__, nn.Module.__getattr__
 
 
 class Tracer(fx.Tracer):
-    """Keeps the user's own subclasses of layers whole where they only add to the constructor.
+    """A tracer that keeps the user's own layer subclasses whole where they only extend the constructor.
 
     Args:
-        leaf: which modules are one operator besides those of `torch.nn`.
-        constants: values of parameters of `forward`, which may then decide by them.
-        inputs: an example by the name of the parameter, to know sizes.
+        leaf: selects modules that count as one operator besides those of `torch.nn`.
+        constants: values of parameters of `forward`, which may then branch on them.
+        inputs: an example by the name of the parameter, for its sizes.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class Tracer(fx.Tracer):
         return layer_type(m) is not None or self.leaf(m) or super().is_leaf_module(m, module_qualified_name)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        """How a branch on sizes goes at those of the example; one on values is refused as before."""
+        """The result of a branch on sizes, at the example's sizes; a branch on values is refused as before."""
         return bool(self._value(obj.node)) if _is_of_sizes(obj.node) else super().to_bool(obj)
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        """Items of a shape, as many as the example has."""
+        """Items of a shape, as many as in the example."""
         if not _is_of_sizes(obj.node):
             return super().iter(obj)
         items: Any = obj
         return iter([items[index] for index in range(len(self._value(obj.node)))])
 
     def length(self, obj: fx.Proxy) -> Any:
-        """Length of a shape, or of what is kept as an operator of its own."""
+        """Length of a shape, or of the result of an operator."""
         if _is_of_sizes(obj.node):
             return len(self._value(obj.node))
         return obj.size(0)
 
     def _value(self, node: fx.Node) -> Any:
-        """What the node gives for the example."""
+        """The value of the node for the example."""
         if node not in self.values:
             with torch.no_grad(), _modules_as_ever():
                 self.values[node] = self._run(node)
@@ -100,7 +100,7 @@ class Tracer(fx.Tracer):
 
 @contextmanager
 def _modules_as_ever() -> Iterator[None]:
-    """torch.fx replaces these methods while it traces."""
+    """Restore, within the context, the methods that torch.fx replaces while it traces."""
     tracing = nn.Module.__call__, nn.Module.__getattr__
     nn.Module.__call__, nn.Module.__getattr__ = _CALL, _GETATTR  # type: ignore[method-assign]
     try:
@@ -110,12 +110,12 @@ def _modules_as_ever() -> Iterator[None]:
 
 
 def _own_copy(value: Any) -> Any:
-    """Operators that write in place must not change what others read."""
+    """A copy of a tensor, so that operators in place do not change values that others read."""
     return value.clone() if isinstance(value, Tensor) else value
 
 
 def _is_of_sizes(node: fx.Node) -> bool:
-    """Whether the value depends on inputs through their sizes only."""
+    """Return True if the value depends on inputs only through their sizes."""
     if node.op == "call_method" and node.target in SIZES:
         return True
     if node.op == "call_function" and node.target is getattr and node.args[1] in SIZES:
@@ -126,7 +126,7 @@ def _is_of_sizes(node: fx.Node) -> bool:
 
 
 class _StandIn(type):
-    """Type of what takes a builtin's place in the user's modules while they are traced."""
+    """Metaclass of the stand-ins for builtins in the user's modules while they are traced."""
 
     real: Any
 

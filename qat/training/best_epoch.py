@@ -1,4 +1,4 @@
-"""Score the network after every epoch, keep the best weights, and end when no epoch beats them any more."""
+"""Scores the network after every epoch, keeps the best weights, and stops when no further epoch beats them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BestEpoch(NoHooks):
     def __init__(self, model: nn.Module, score: Callable[[], float], patience: int | None) -> None:
         """
         Args:
-            score: of the model as it is, higher is better; the same in every process.
+            score: scores the present model, higher is better; the same in every process.
             patience: epochs in a row without a new best after which training stops; None for any.
         """
         self.model, self.score, self.patience = model, score, patience
@@ -27,7 +27,7 @@ class BestEpoch(NoHooks):
 
     @property
     def stopped(self) -> bool:
-        """Whether the last `patience` epochs brought nothing."""
+        """Return True if the last `patience` epochs brought no improvement."""
         return self.patience is not None and self.waited >= self.patience
 
     def on_epoch_end(self, epoch: int) -> Mapping[str, float]:
@@ -41,7 +41,7 @@ class BestEpoch(NoHooks):
         return {"tuning_score": score, "best_tuning_score": self.best}
 
     def adopt(self) -> None:
-        """Give the model the best weights; without an epoch behind it, it stays as it is."""
+        """Load the best weights into the model; before the first epoch, leave it unchanged."""
         if self.weights:
             self.model.load_state_dict(self.weights)
 
@@ -50,7 +50,7 @@ class BestEpoch(NoHooks):
         return {"best": self.best, "waited": self.waited, "weights": self.weights}
 
     def load_state_dict(self, state: Any, /) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a result of `state_dict`."""
         self.best, self.waited, self.weights = state["best"], state["waited"], dict(state["weights"])
 
 

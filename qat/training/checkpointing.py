@@ -1,4 +1,4 @@
-"""The state from which an interrupted training goes on as if nothing had happened."""
+"""Checkpoints: an interrupted training resumes from them with the same result."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Stateful(Protocol):
 
 
 def save_checkpoint(path: Path, key: str, step: int, parts: dict[str, Stateful]) -> None:
-    """Write the state of `parts` after `step` completed steps; `key` names the plan it belongs to."""
+    """Write the state of `parts` after `step` completed steps; `key` identifies the training plan."""
     state = {name: part.state_dict() for name, part in parts.items()}
     with write_atomic(path) as temporary:
         torch.save({"key": key, "step": step, "state": state}, temporary)
 
 
 def load_checkpoint(path: Path, key: str, parts: dict[str, Stateful]) -> int:
-    """Restore `parts`, each where its tensors are; return the completed steps, 0 without a checkpoint of this plan."""
+    """Restore `parts`, each on its device; return the completed steps, 0 without a checkpoint of this plan."""
     if not path.exists():
         return 0
     try:

@@ -1,9 +1,9 @@
-"""Distillation from the FP32 network: fine-tuning towards what the network said before it was quantized.
+"""Distillation from the FP32 network: fine-tuning towards the outputs of the network before quantization.
 
 Loss: T² · KL(teacher ‖ student) of softened class probabilities at the logits' own resolution (Hinton, Vinyals, Dean,
 "Distilling the Knowledge in a Neural Network", 2015), the mean over pixels; optionally the squared distance of inner
 features relative to the teacher's (Romero et al., "FitNets", ICLR 2015, without adapters, as the shapes are equal).
-Without labels it is the whole loss and masks are never read.
+Without labels it is the whole loss, and masks are never read.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def distilled(loss: Loss, student: nn.Module, teacher: nn.Module, config: Distil
     """Within the context, a loss that also pulls `student` towards `teacher`; `loss` itself when that is off.
 
     Args:
-        student: trained; hooks on it show its inputs and features while the context lasts.
-        teacher: float network of the same structure, left as it is.
+        student: the network in training; hooks record its inputs and features while the context lasts.
+        teacher: float network of the same structure; it does not change.
 
     Raises:
         UserError: `config.features` names no module.
@@ -49,7 +49,7 @@ def distilled(loss: Loss, student: nn.Module, teacher: nn.Module, config: Distil
 
 
 class Distillation:
-    """`Loss` that compares with the teacher what the student has just computed."""
+    """A `Loss` that compares the student's latest outputs with the teacher's."""
 
     def __init__(self, loss: Loss, teacher: nn.Module, config: DistillConfig) -> None:
         self.loss, self.config = loss, config
@@ -58,7 +58,7 @@ class Distillation:
         self.features: dict[str, dict[str, Tensor]] = {"student": {}, "teacher": {}}
 
     def watch(self, student: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
-        """Run the teacher on whatever the student is run on, and note both networks' features."""
+        """Run the teacher on the student's inputs, and record both networks' features."""
         handles = [student.register_forward_hook(self._teach)]
         tops = [name for name, _ in self.teacher.named_children()]
         names = [name for name, _ in self.teacher.named_modules() if name]
@@ -74,7 +74,7 @@ class Distillation:
         return handles
 
     def __call__(self, outputs: Tensor, *targets: Tensor) -> dict[str, Tensor]:
-        """As `Loss`; adds "distill" and, with features, "features", both unweighted."""
+        """The result of `Loss`, with "distill" and, with features, "features", both unweighted."""
         assert self.expected is not None, "the student has not been run under `watch`"
         terms = {"distill": soft_divergence(outputs, self.expected, self.config.temperature)}
         total = self.config.weight * terms["distill"]

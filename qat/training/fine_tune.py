@@ -25,13 +25,13 @@ def fine_tune(
     plan: TrainPlan,
     score: Callable[[], float] | None,
 ) -> None:
-    """Train `model` in place; it ends with the weights that the recipe chooses, which are those in `plan.weights`.
+    """Train `model` in place; the recipe chooses the final weights, which are also written to `plan.weights`.
 
     Args:
         model: with quantizers, or in float.
         teacher: the FP32 network, for distillation.
-        ranges: what moves quantizers and BatchNorm between steps (`qat.calibration.approaches`).
-        score: of `model` as it is, higher is better; the best epoch by it is kept. None keeps the last one.
+        ranges: hooks that update quantizers and BatchNorm between steps (`qat.calibration.approaches`).
+        score: scores the present `model`, higher is better; the best epoch by it is kept. None keeps the last one.
     """
     train = dataset_of(config, "train")
     recipe = Recipe(model, config.qat, ranges, score)

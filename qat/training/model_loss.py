@@ -1,4 +1,4 @@
-"""The loss that a network is trained with: the user's, the network's own, or the task's."""
+"""The training loss of a network: the user's, the network's own, or the task's."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from qat.training.pidnet_loss import PIDNetLoss
 
 
 def build_loss(config: Config) -> Loss:
-    """`model.loss` if there is one, PIDNet's for a PIDNet, else the loss of the task.
+    """`model.loss` if it is set, PIDNet's loss for a PIDNet, else the loss of the task.
 
     Raises:
-        UserError: `model.loss` is no function of a Python file.
+        UserError: `model.loss` does not name a function of a Python file.
     """
     if config.model.loss is not None:
         return UserLoss(config.model.loss)
@@ -29,12 +29,12 @@ def build_loss(config: Config) -> Loss:
 
 
 def loss_files(config: Config) -> tuple[Path, ...]:
-    """Files of the user's own that the loss depends on."""
+    """The user's own files that the loss depends on."""
     return () if config.model.loss is None else (Path(config.model.loss.rpartition(":")[0]),)
 
 
 class UserLoss:
-    """A function of outputs and label: all heads while FP32 trains, the deployed one while quantizers do."""
+    """A loss of outputs and label: all heads in FP32 training, the deployed head in quantization-aware training."""
 
     def __init__(self, reference: str) -> None:
         """`reference` is "file.py:function"."""
@@ -44,7 +44,7 @@ class UserLoss:
     def __call__(self, outputs: Any, label: Tensor, *_targets: Tensor) -> dict[str, Tensor]:
         """
         Args:
-            outputs: what the network returns.
+            outputs: of the network.
             label: int64 (N, H, W), or (N,) of a classifier.
 
         Returns:
@@ -59,7 +59,7 @@ class UserLoss:
         if not numbers or "loss" not in losses or losses["loss"].numel() != 1:
             raise UserError(
                 f"model.loss: {self.reference} returned {type(found).__name__}",
-                why="it must return one number as a tensor, or such by name, one of them called loss",
+                why="it must return a scalar tensor, or a dict of scalar tensors with the key loss",
                 fix="see docs/reference/config.md",
             )
         return {name: torch.as_tensor(value).reshape(()) for name, value in losses.items()}

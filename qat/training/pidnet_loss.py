@@ -25,7 +25,7 @@ Outputs = Tensor | Sequence[Tensor]
 
 
 class PIDNetLoss:
-    """The four-term PIDNet loss; for the deployed network, which has one output, its main term alone."""
+    """The four-term PIDNet loss; only its main term for the deployed network, which has one output."""
 
     def __init__(self, cfg: TrainConfig) -> None:
         self.main = SegmentationLoss(cfg)
@@ -66,7 +66,7 @@ class PIDNetLoss:
 
 
 def boundary_bce(logits: Tensor, edge: Tensor) -> Tensor:
-    """Binary cross entropy in which boundary and other pixels of the global batch weigh the same in total.
+    """Binary cross entropy that weights boundary and other pixels of the global batch equally in total.
 
     Args:
         logits: float32, any shape.

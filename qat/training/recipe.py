@@ -1,4 +1,4 @@
-"""What fine-tuning does between steps: ranges by approach, averaged weights, the best epoch."""
+"""Work of fine-tuning between steps: ranges by approach, averaged weights, the best epoch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from qat.training.weight_average import WeightAverage
 
 
 class Recipe(NoHooks):
-    """The approach's hooks with `qat.ema_decay` and the choice of the best epoch around them."""
+    """The approach's hooks, extended by `qat.ema_decay` and the choice of the best epoch."""
 
     def __init__(self, model: nn.Module, config: QatConfig, ranges: Hooks, score: Callable[[], float] | None) -> None:
-        """`score` is the tuning score of the model as it is, by which an epoch is chosen; None keeps the last one."""
+        """`score` returns the tuning score, which decides the epoch to keep; None keeps the last epoch."""
         self.ranges = ranges
         self.average = None if config.ema_decay is None else WeightAverage(model, config.ema_decay)
         self.best = None if score is None else BestEpoch(model, score, config.early_stop_epochs)
@@ -27,11 +27,11 @@ class Recipe(NoHooks):
 
     @property
     def stopped(self) -> bool:
-        """Whether one of the parts wants to stop."""
+        """Return True if one of the parts wants to stop."""
         return any(part.stopped for part in self.parts.values())
 
     def on_training_start(self, steps_per_epoch: int) -> None:
-        """Each part in turn, as below."""
+        """Call each part in turn."""
         for part in self.parts.values():
             part.on_training_start(steps_per_epoch)
 
@@ -44,13 +44,13 @@ class Recipe(NoHooks):
             part.on_step_end(step)
 
     def on_epoch_end(self, epoch: int) -> Mapping[str, float]:
-        """Score the weights that would be exported: the averaged ones where there are such."""
+        """Score the weights that would be exported: averaged weights if there are any."""
         with self.average.swapped_in() if self.average and self.best else nullcontext():
             values = [part.on_epoch_end(epoch) for part in self.parts.values()]
         return {name: value for found in values for name, value in found.items()}
 
     def on_training_end(self) -> None:
-        """Give the model the weights that training was for: of the best epoch, else averaged, else the last."""
+        """Load the final weights into the model: of the best epoch, else averaged, else the last."""
         if self.best:
             self.best.adopt()
         elif self.average:
@@ -61,6 +61,6 @@ class Recipe(NoHooks):
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: Any, /) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a result of `state_dict`."""
         for name, part in self.parts.items():
             part.load_state_dict(state[name])

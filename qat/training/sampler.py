@@ -1,4 +1,4 @@
-"""Which images make up which step: decided by (seed, epoch) alone, whatever the number of processes."""
+"""The images of each step, determined by (seed, epoch) alone for any number of processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from core.errors import UserError
 class EpochBatches:
     """Batches of one process.
 
-    An epoch is a permutation of the data set cut into global batches of `processes * batch_size` images; what is left
-    over at its end is not used. Each process takes its slice of every global batch, so over all processes step k sees
-    the images that one process with the whole batch would see.
+    An epoch is a permutation of the data set cut into global batches of `processes * batch_size` images; remaining
+    images are not used. Each process takes its slice of every global batch, so over all processes step k sees the
+    images that one process with the whole batch would see.
 
     Attributes:
         images: size of the data set.

@@ -13,7 +13,7 @@ def learning_rate(schedule: Schedule, base: float, step: int, total: int, power:
 
     Args:
         power: exponent of "poly" (Liu et al., "ParseNet", 2015; 0.9 since DeepLab).
-        warmup: first steps, in which the rate rises linearly to `base`; the schedule takes the others.
+        warmup: number of first steps, in which the rate rises linearly to `base`; the schedule covers all later steps.
     """
     if step < warmup:
         return base * (step + 1) / (warmup + 1)

@@ -1,14 +1,12 @@
 """One training loop for FP32 training and for quantization-aware fine-tuning, in one process or several.
 
 Several processes (started by `torchrun`, on GPUs also by `accelerate launch`) compute the same as one process with
-their whole batch: the same images in each step, losses and gradients of the global batch, one set of weights. Two
-things are exempt, because they depend on which images share a process: batch-norm statistics on CPUs (on GPUs they are
-synchronised), and the minimum share of pixels that OHEM keeps. Random layers of the model (dropout) draw differently in
-each process, too.
+their whole batch: the same images in each step, losses and gradients of the global batch, one set of weights. Three
+things depend on the process of an image and differ: batch-norm statistics on CPUs (on GPUs they are synchronised), the
+minimum share of pixels that OHEM keeps, and random layers of the model (dropout).
 
-An interrupted training that is started again continues from its last checkpoint and ends with the same weights, bit
-for bit on a CPU with the same number of threads. No generator state needs to be stored for that: the generators are
-seeded anew at every step.
+An interrupted training resumes from its last checkpoint and ends with the same weights, bit for bit on a CPU with the
+same number of threads. No generator state is stored: the generators are seeded at every step.
 """
 
 from __future__ import annotations
@@ -47,31 +45,31 @@ from qat.training.schedule import learning_rate
 from qat.training.train_log import MetricsFile, Progress
 from qat.training.train_plan import TrainPlan, uses_bf16
 
-DIVERGED = 1e3  # times the first loss of this start, or times 1 where that is less
+DIVERGED = 1e3  # limit of the loss as a multiple of the first loss of this start, or of 1 where that is less
 
-Item = tuple[Tensor, ...]  # image float32 (3, H, W), then what the loss takes beside the outputs, the label first
+Item = tuple[Tensor, ...]  # image float32 (3, H, W), then the loss's arguments besides the outputs, the label first
 
 
 class Items(Protocol):
-    """What one epoch trains on; an item depends on its index only, not on what was read before."""
+    """The items of one epoch; an item depends only on its index, not on earlier reads."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Item: ...
 
 
-Data = Callable[[int], Items]  # by epoch, counted from 0; of the same length in each
+Data = Callable[[int], Items]  # items by epoch, counted from 0; all epochs have the same length
 
 
 def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks | None = None) -> None:
     """Train `model` in place as `plan` says and write its state dict to `plan.weights`.
 
     Args:
-        model: takes float32 (N, 3, H, W) and returns what `loss` takes.
+        model: takes float32 (N, 3, H, W) and returns the input of `loss`.
         data: gives the items of an epoch, such as `qat.data.loader.TrainingBatches`.
-        loss: its "loss" is minimised; its other values are only recorded.
-        plan: how long, how fast, and where results go.
-        hooks: what the stage does between steps.
+        loss: training minimises its "loss"; its other values are only recorded.
+        plan: duration, learning rate, and paths of results.
+        hooks: the stage's work between steps.
 
     Raises:
         UserError: fewer images than one step needs, a loss that is not finite or has grown without bounds, or weights
@@ -99,7 +97,7 @@ class Stepper:
     """Does one optimizer step; also what `benchmarks.train_step` times."""
 
     def __init__(self, model: nn.Module, loss: Loss, plan: TrainPlan) -> None:
-        """Moves the model to the plan's device, in the memory layout that the precision is fastest in."""
+        """Moves the model to the plan's device, in the fastest memory layout for the precision."""
         self.model, self.loss, self.plan = model, loss, plan
         self.bf16 = uses_bf16(plan.precision, plan.device)
         layout = torch.channels_last if self.bf16 else torch.contiguous_format
@@ -127,7 +125,7 @@ class Stepper:
         return dict(zip(losses, means.tolist(), strict=True))
 
     def _clip(self) -> None:
-        """Weights and scales apart: gradients of scales are of another order of magnitude."""
+        """Clip weights and scales separately: gradients of scales have another order of magnitude."""
         if self.plan.clip_norm is None:
             return
         for group in self.optimizer.param_groups:
@@ -183,7 +181,7 @@ def _batches_from(done: int, data: Data, batches: EpochBatches, plan: TrainPlan)
 
 
 def _optimizer(model: nn.Module, plan: TrainPlan) -> torch.optim.Optimizer:
-    """Over all parameters: those that need no gradient yet are skipped until they get one."""
+    """The optimizer of all parameters: it skips those without a gradient until they get one."""
     scales = [parameter for quantizer in quantizers(model).values() for parameter in quantizer.parameters()]
     apart = {id(parameter) for parameter in scales}
     others = [parameter for parameter in model.parameters() if id(parameter) not in apart]
@@ -200,14 +198,14 @@ def _seed_step(seed: int, step: int, rank: int) -> None:
 
 
 class _Divergence:
-    """Stops a training whose loss is no number, or so far above the first one that nothing is left to save."""
+    """Stops a training whose loss is not a number, or is so far above the first loss that it cannot recover."""
 
     def __init__(self, plan: TrainPlan) -> None:
         self._plan = plan
         self._limit: float | None = None
 
     def check(self, losses: dict[str, float], step: int) -> None:
-        """Raise `UserError` after a step with such losses."""
+        """Raise `UserError` if a step's losses are like that."""
         loss = losses["loss"]
         if self._limit is None:
             self._limit = DIVERGED * max(1.0, loss)
@@ -222,8 +220,8 @@ class _Divergence:
 
 
 def _require_finite_weights(model: nn.Module, plan: TrainPlan) -> None:
-    """The last step's update is in no loss: raise `UserError` when it, or the model from the start, is not finite."""
-    ranges = tuple(f"{name}." for name in quantizers(model))  # NaN there is a range that is not found yet
+    """Raise `UserError` for weights that are not finite; no loss covers the last step's update."""
+    ranges = tuple(f"{name}." for name in quantizers(model))  # NaN here means a range that is not calibrated yet
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith(ranges)}
     broken = [name for name, value in weights.items() if isinstance(value, Tensor) and _is_broken(value)]
     if broken:

@@ -1,4 +1,4 @@
-"""How one training run goes: everything the loop needs to know besides model, data and loss."""
+"""The plan of one training run: all settings of the loop besides model, data and loss."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """One training run.
+    """The settings of one training run.
 
     Attributes:
         stage: name shown to the user and written in every line of the metrics file.
         epochs: passes over the data; 0 writes the weights as they are.
         batch_size: images per step and process.
         lr, momentum, weight_decay: of the optimizer (AdamW ignores momentum). Scales of quantizers do not decay.
-        weights: where the final state dict goes; the resume checkpoint lies beside it until then.
+        weights: path of the final state dict; the resume checkpoint lies beside it until then.
         metrics: JSON-lines file that is appended to.
         schedule: learning rate per step; `poly_power` belongs to "poly".
         warmup_steps: first steps, in which the rate rises linearly to `lr`.
         clip_norm: largest norm of a step's gradient, None for any.
-        precision: bf16 is autocast with channels-last memory; "auto" takes it where the hardware computes in it.
+        precision: bf16 is autocast with channels-last memory; "auto" uses it where the hardware supports it.
         device: of model and batches.
         seed: of data order and of the model's randomness.
         checkpoint_every_steps: a checkpoint is also written after every epoch.
-        keeps_checkpoint: leave the resume checkpoint to the caller, whose work goes on after the training: started
-            again, it finds the training finished.
-        workers: data loading processes, started anew for every epoch; 0 loads between the steps.
-        identity: hash of what else the result depends on (model, data); a checkpoint of another one is not resumed.
+        keeps_checkpoint: leave the resume checkpoint to the caller, whose work continues after the training; a restart
+            then finds the training finished.
+        workers: data loading processes, restarted for every epoch; 0 loads between the steps.
+        identity: hash of other influences on the result (model, data); a checkpoint with another hash is not resumed.
     """
 
     stage: str
@@ -119,7 +119,7 @@ class TrainPlan:
         return self.weights.with_name(f"{self.weights.stem}.resume.pt")
 
     def key(self, *, images: int, processes: int, bf16: bool) -> str:
-        """Hash of all that decides the final weights: a checkpoint with another key is of another run."""
+        """Hash of everything that determines the final weights; checkpoints with another key are not resumed."""
         elsewhere = {
             "weights",
             "metrics",
@@ -134,7 +134,7 @@ class TrainPlan:
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether to train with bf16 autocast on `device`; "auto" asks the hardware, since emulated bf16 is slow."""
+    """Return True to train with bf16 autocast on `device`; "auto" checks the hardware, since emulated bf16 is slow."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
@@ -143,7 +143,7 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
 
 
 def _workers(device: torch.device) -> int:
-    """A GPU waits for its images; on a CPU, workers would only take cores from the training."""
+    """The default number of workers. On a CPU it is 0: workers would take cores from the training."""
     return min(4, os.cpu_count() or 1) if device.type == "cuda" else 0
 
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is what is evaluated and exported when it is on."""
+"""An exponential moving average of the weights; when it is on, the average is evaluated and exported."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from qat.training.hooks import NoHooks
 
 
 class WeightAverage(NoHooks):
-    """Follows every parameter, ranges and learned scales included; buffers are the model's own.
+    """Averages every parameter, including ranges and learned scales; buffers stay the model's own.
 
-    The decay grows as (1 + t) / (10 + t) up to its final value, so that the first steps do not weigh on the average
-    for ever (the form that TensorFlow's `ExponentialMovingAverage` has).
+    The decay grows as (1 + t) / (10 + t) up to its final value, so that the average forgets the first steps (the form
+    of TensorFlow's `ExponentialMovingAverage`).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -31,12 +31,12 @@ class WeightAverage(NoHooks):
         self.average = AveragedModel(model, multi_avg_fn=self._follow)
 
     def on_step_end(self, step: int) -> None:
-        """Take in the weights after step `step`; the first ones that are seen are the average."""
+        """Add the weights after step `step`; the first weights start the average."""
         self.average.update_parameters(self.model)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Within the context, the model has the averaged weights, and weight ranges that fit them."""
+        """Within the context, give the model the averaged weights and matching weight ranges."""
         trained = [value.detach().clone() for value in self.model.parameters()]
         self.adopt()
         try:
@@ -45,7 +45,7 @@ class WeightAverage(NoHooks):
             self._set(trained)
 
     def adopt(self) -> None:
-        """Give the model the averaged weights; before the first step it keeps its own."""
+        """Load the averaged weights into the model; before the first step it keeps its own."""
         if self.average.n_averaged > 0:
             self._set(list(self.average.module.parameters()))
             refresh_weight_ranges(self.model)
@@ -55,7 +55,7 @@ class WeightAverage(NoHooks):
         return self.average.state_dict()
 
     def load_state_dict(self, state: Any, /) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a result of `state_dict`."""
         self.average.load_state_dict(state)
 
     def _follow(self, averages: Any, weights: Any, steps: Tensor | int) -> None:

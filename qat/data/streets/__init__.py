@@ -1,4 +1,4 @@
-"""Street scenes that are drawn on demand: the embedded data set."""
+"""The embedded data set: street scenes that are drawn on demand."""
 
 from qat.data.streets.dataset import DEFAULT_SIZES, Streets
 

@@ -1,4 +1,4 @@
-"""Painters of what moves in a street: cars, pedestrians, bicyclists."""
+"""Painters of moving things in a street: cars, pedestrians, bicyclists."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Camera:
     Attributes:
         height_px, width_px: image size.
         focal_px: focal length.
-        center_x_px, horizon_px: where the street would vanish if it were straight.
+        center_x_px, horizon_px: vanishing point of the street if it were straight.
         x_m, y_m: position of the camera.
         bend_per_m: curvature of the street; it leads `bend_per_m * z**2` to the right.
     """
@@ -54,9 +54,9 @@ class Camera:
         return round(column), round(self.horizon_px + (self.y_m - y) * per_metre)
 
     def size_px(self, metres: float, z: float) -> float:
-        """How many pixels `metres` cover at depth `z`."""
+        """The number of pixels that `metres` cover at depth `z`."""
         return self.focal_px * metres / max(z, NEAR_M)
 
     def sees_right_side(self, x: float, z: float) -> bool:
-        """Whether the camera sees the right-hand side (rather than the left-hand one) of something at (x, z)."""
+        """Return True if the camera sees the right-hand side, not the left-hand side, of a thing at (x, z)."""
         return x + self.bend_per_m * z * z < self.x_m

@@ -32,15 +32,15 @@ def mixed(color: Color, other: Color, share: float) -> Color:
 
 @dataclass(frozen=True)
 class Light:
-    """How a scene is lit.
+    """The light of a scene.
 
     Attributes:
-        gain: what every colour is multiplied with, per channel.
+        gain: factor of every colour, per channel.
         haze: colour of the air, and of the sky at the horizon.
         zenith: colour of the sky at the top.
         haze_m: depth at which an object has lost 63 % of its own colour to the haze.
         sun: side from which the sun shines (-1 left, 1 right), 0 when it casts no shadows.
-        lamps: whether lamps and some windows are lit.
+        lamps: lamps and some windows are lit.
     """
 
     gain: Color
@@ -60,7 +60,7 @@ class Canvas:
         self.label = np.zeros((camera.height_px, camera.width_px), np.uint8)
 
     def tint(self, color: Color, z: float, shade: float = 1.0) -> Color:
-        """`color` as it looks at depth `z` under this light; `shade` darkens surfaces turned away from it."""
+        """The appearance of `color` at depth `z` under this light; `shade` darkens surfaces turned away from it."""
         kept = exp(-z / self.light.haze_m)
         (red, green, blue), gain, haze = color, self.light.gain, self.light.haze
         return (

@@ -1,4 +1,4 @@
-"""The embedded data set: made-up streets, rendered on demand, so that every stage runs without a download."""
+"""The embedded data set: generated streets, rendered on demand, so that every stage runs without a download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layout of a made-up street: which things stand where, before anything is drawn."""
+"""Layout of a generated street: positions of all things, before anything is drawn."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Cls(IntEnum):
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that stands on the ground.
+    """One thing on the ground.
 
     Attributes:
-        kind: which painter draws it.
+        kind: selects the painter that draws it.
         x, z: position of its near end, in metres; `x` is its middle, for facades and fences the plane of the front.
         length: extent along the street in metres.
         height: in metres.
         color: main colour, unlit.
-        variant: what tells things of one kind apart (roof, view, sign shape …), 0..3.
+        variant: distinguishes things of one kind (roof, view, sign shape …), 0..3.
     """
 
     kind: str
@@ -75,7 +75,7 @@ class Street:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a picture needs; `things` are in drawing order, far to near."""
+    """All parts of a picture; `things` are in drawing order, far to near."""
 
     camera: Camera
     light: Light
@@ -129,7 +129,7 @@ def sample_scene(rng: Generator, height_px: int, width_px: int) -> Scene:
 
 
 def _drawing_depth(thing: Thing) -> float:
-    """Depth to sort by: what lines the street stands behind everything alongside it, so its far end counts."""
+    """The depth to sort by: the far end of things that line the street, which stay behind all things alongside."""
     return thing.z + (thing.length if thing.kind in ("building", "fence", "hedge") else 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Painters of everything in a street that does not move: sky, ground, houses, fences, trees, poles and signs."""
+"""Painters of static things in a street: sky, ground, houses, fences, trees, poles and signs."""
 
 from __future__ import annotations
 

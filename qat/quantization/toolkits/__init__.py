@@ -1,8 +1,8 @@
-"""The modules that fake-quantize while training: nvidia-modelopt's, pytorch-quantization's or ours.
+"""Toolkits for fake quantization in training: nvidia-modelopt's, pytorch-quantization's or this project's modules.
 
-A toolkit is a class of quantizers. Ranges, modes, learned scales and checkpoints are those of
-`qat.quantization.quantizers.Quantizer` for all of them. A checkpoint of one toolkit therefore loads under another. A
-toolkit's class replaces one thing: the values and gradients at a given range.
+A toolkit is a class of quantizers. All of them share ranges, modes, learned scales and checkpoints of
+`qat.quantization.quantizers.Quantizer`, so a checkpoint of one toolkit loads under another. A toolkit's class only
+replaces the values and gradients at a given range.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _PACKAGES = {"modelopt": "nvidia-modelopt", "pytorch-quantization": "pytorch-qua
 def quantizer_class(name: str) -> type[Quantizer]:
     """The class of quantizers of the toolkit that `qat.toolkit` names; its packages are imported now.
 
-    `auto` gives ours: it stands for a choice that `with_toolkit_chosen` makes before training, and whatever was trained
-    is read, scored and exported by any of them.
+    `auto` gives this project's class: `with_toolkit_chosen` replaces `auto` before training, and any toolkit can read,
+    score and export a trained network.
 
     Raises:
-        UnsupportedEnvironment: it is not installed, or lacks something that it imports.
+        UnsupportedEnvironment: it is not installed, or one of its imports fails.
     """
     return TOOLKITS[BUILTIN if name == AUTO else name]()
 
 
 def with_toolkit_chosen(config: Config) -> Config:
-    """`config` with the toolkit in place of `auto`: the first of `TOOLKITS` that can be imported. Says which it is.
+    """`config` with the toolkit in place of `auto`: the first of `TOOLKITS` that can be imported. Prints the choice.
 
     Raises:
-        UnsupportedEnvironment: the one that the config names cannot be imported.
+        UnsupportedEnvironment: the toolkit that the config names cannot be imported.
     """
     wanted = config.qat.toolkit
     if wanted == AUTO:
@@ -63,7 +63,7 @@ def described(name: str) -> str:
 
 
 def first_importable() -> tuple[str, str]:
-    """Name of a toolkit, and why those before it are not."""
+    """Name of the chosen toolkit, and why the toolkits before it were not chosen."""
     missing = ""
     for name, load in TOOLKITS.items():
         try:

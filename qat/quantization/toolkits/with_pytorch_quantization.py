@@ -1,4 +1,4 @@
-"""Quantizers of pytorch-quantization, which older NGC PyTorch containers bring. What PyPI has is a stub."""
+"""Quantizers of pytorch-quantization, which older NGC PyTorch containers include. The package on PyPI is a stub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load() -> type[Quantizer]:
         raise unavailable("pytorch-quantization", error, fix) from error
 
     class PytorchQuantizationQuantizer(VendorQuantizer):
-        """Around `pytorch_quantization.nn.TensorQuantizer`."""
+        """A quantizer that wraps `pytorch_quantization.nn.TensorQuantizer`."""
 
         def make(self, axis: int | None, narrow: bool) -> nn.Module:
             vendor: nn.Module = TensorQuantizer(QuantDescriptor(num_bits=8, axis=axis, narrow_range=narrow))

@@ -1,4 +1,4 @@
-"""The choice on the engine that ships: its own loss, metric and latency beside the simulator's."""
+"""Measures the chosen engine: its loss, metric and latency beside the simulator's."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from qat.sensitivity.decide.engines import ALL_FLOAT, ALL_INT8, Engines, Skip
 from qat.sensitivity.decide.pareto import median_ms
 from qat.tracing.inputs import device_of
 
-Score = Callable[[nn.Module], tuple[float, float | None]]  # loss and metric of anything that maps images to outputs
+Score = Callable[[nn.Module], tuple[float, float | None]]  # loss and metric of a function from images to outputs
 
 
 class EngineModule(nn.Module):
-    """An engine in the place of a model, image by image since engines have a batch of one.
+    """An engine as a PyTorch module; it runs image by image, since engines have a batch of one.
 
     Args:
         names: of the inputs, in the order in which the network takes them.
-        device: of the outputs, and of the empty parameter by which code finds the device of a network.
+        device: of the outputs, and of an empty parameter that lets code find the network's device.
     """
 
     def __init__(self, session: Session, names: Sequence[str], device: torch.device) -> None:
@@ -51,10 +51,10 @@ def _array(value: Tensor) -> NDArray[Any]:
 
 
 def engine_check(engines: Engines, skip: Skip, simulated: nn.Module, score: Score) -> dict[str, Any]:
-    """Build the chosen engine, time it between all-INT8 and all-float ones, and score it and its simulation.
+    """Build the chosen engine, time it beside all-INT8 and all-float engines, and score it and its simulation.
 
     Args:
-        simulated: the fake-quantized model that the choice was made with.
+        simulated: the fake-quantized model on which the choice was made.
         score: measures on the validation data.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Engines of one quantized network, each with other layers in float: the analysis' only door to deploy/."""
+"""Engines of one quantized network, each with other layers in float. Only this module of the analysis uses deploy/."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Engines:
-    """Builds and times engines made from one traced network; `folder` keeps them, so each is built once.
+    """Builds and times engines of one traced network; `folder` keeps them, so each is built once.
 
     Args:
         model: traced, with our quantizers, all of them on.
@@ -85,7 +85,7 @@ class Engines:
         write_plan(plan.of_graph(self._graph), self._plan)
 
     def bundle(self, skip: Skip) -> Bundle:
-        """The engine whose layers `skip` are float and all others INT8 where the rules place it."""
+        """The engine with the layers `skip` in float and all others in INT8 where the rules allow it."""
         folder = self._folder / sha256_json([self.key, sorted(skip)])[:16]
         if not (folder / "manifest.json").is_file():
             graph = folder.with_suffix(".onnx")
@@ -111,7 +111,7 @@ class Engines:
 
 
 def on_main(work: Callable[[], T]) -> T:
-    """The result of `work` in the first process, in all of them; the others wait, and fail where it fails."""
+    """Run `work` in the first process and return its result in all processes; they wait, and fail where it fails."""
     outcome: list[Any] = [None, None]
     if is_main():
         try:

@@ -1,4 +1,4 @@
-"""The measured engine to ship, if speed is to decide and not the number of float groups."""
+"""Chooses the measured engine to ship by speed instead of the number of float groups."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from qat.sensitivity.decide.search import Chosen
 
 
 def fastest_met(chosen: Chosen, points: Sequence[Point], confirm: Callable[[Point, Point], Ratio]) -> Chosen:
-    """The set of the fastest measured engine within the tolerance, where speed and not noise says so.
+    """The set of the fastest measured engine within the tolerance, if the difference exceeds the noise.
 
-    A set replaces that of the search if it is faster round by round, and again in a second run: the best of several
-    is partly the luckiest. Of engines that cannot be told apart the one with the fewest float groups is taken.
+    A set replaces that of the search if it is faster round by round, and again in a second run, since the best of
+    several is partly lucky. Among engines without a measurable difference, the one with the fewest float groups is
+    taken.
 
     Args:
-        confirm: times two points anew and returns the first one's latency over the second one's.
+        confirm: times two points again and returns the first one's latency over the second one's.
     """
     own = next((point for point in points if set(point.float_groups) == set(chosen.float_groups)), None)
     if own is None:

@@ -31,13 +31,13 @@ class Milliseconds:
 
     @property
     def is_noise(self) -> bool:
-        """Of a difference: its interval includes zero."""
+        """Return True if the interval of a difference includes zero."""
         return self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A set of float groups and the time and damage that the sums of single groups promise for it."""
+    """A set of float groups, with time and damage predicted from sums over single groups."""
 
     float_groups: frozenset[str]
     extra_ms: float
@@ -52,7 +52,7 @@ class Point:
         latency: of the engine.
         rounds_ms: its median in each round of the run that timed all points in turns.
         against_chosen: its latency over that of the set the search chose, from the same rounds.
-        predicted_ms, predicted_damage: the promise of the table of single groups.
+        predicted_ms, predicted_damage: predictions from the table of single groups.
         on_front: no other measured point is both as fast and as good.
     """
 
@@ -68,15 +68,15 @@ class Point:
 
     @property
     def is_noise(self) -> bool:
-        """Its time does not differ measurably from that of the set the search chose."""
+        """Return True if its time does not differ measurably from that of the set that the search chose."""
         return self.against_chosen.low <= 1 <= self.against_chosen.high
 
 
 def latency_table(engines: Engines, groups: Sequence[QuantizerGroup], file: Path) -> dict[str, Milliseconds]:
-    """By group: how much slower the engine is with this group in float than with everything in INT8.
+    """Extra time by group: how much slower the engine is with this group in float than with everything in INT8.
 
-    All engines take turns with the all-INT8 one in one run, and differences are taken round by round. Costs that
-    `file` holds for the same network, backend and settings are not measured again.
+    All engines take turns with the all-INT8 one in one run, and differences are taken round by round. Costs in `file`
+    for the same network, backend and settings are reused.
     """
     known = read_json(file) if file.is_file() else {}
     keys = {group.name: sha256_json([engines.key, sorted(group.layers)]) for group in groups}
@@ -105,7 +105,7 @@ def median_ms(samples: Samples) -> Milliseconds:
 
 
 def predicted_front(start: float, gains: Mapping[str, float], costs: Mapping[str, float]) -> list[Predicted]:
-    """Sets that no other beats in both damage and time, the fastest first, if effects of groups simply add up.
+    """Sets that no other set beats in both damage and time, the fastest first, if effects of groups add up.
 
     Args:
         start: damage with everything quantized.

@@ -1,4 +1,4 @@
-"""Fine-tune the chosen model with the user's optimizer and loss; the better of before and after stays."""
+"""Fine-tunes the chosen model with the user's optimizer and loss, and keeps the better of before and after."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def recover(
         damage: measures the model as it is now, on the validation data.
 
     Returns:
-        JSON values: damage before and after, the one that was kept, and that it is within the tolerance or not.
+        JSON values: damage before and after, the kept damage, and true if that is within the tolerance.
     """
     before, weights = damage(), copy.deepcopy(model.state_dict())
     again = chain.from_iterable(repeat(batches, steps))  # started again when they run out

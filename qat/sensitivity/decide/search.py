@@ -1,8 +1,8 @@
-"""Find a smallest set of groups that must stay float for the tolerance to hold.
+"""Finds a smallest set of groups that must stay float for the tolerance to hold.
 
 Everything starts quantized. The group whose return to float helps most is reverted until the tolerance holds, and the
 best candidates are measured again after each revert, since groups interact. Then the search steps back: a reverted
-group that the others made unnecessary is quantized again. No single group of what is left can be dropped.
+group that the others made unnecessary is quantized again. No single group can be dropped from the result.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Chosen:
         float_groups: names of the groups that stay float, in the order of the ranking.
         damage: against FP32, over all images, with everything else quantized.
         met: `damage` is within the tolerance.
-        minimal: it was checked that no single group can be quantized again.
-        steps: the way there.
-        evaluations: how many sets were measured.
-        start: damage with everything quantized, where the way begins.
+        minimal: a check showed that no single group can be quantized again.
+        steps: all changes from the start to this set.
+        evaluations: number of measured sets.
+        start: damage with everything quantized, at the start.
     """
 
     float_groups: tuple[str, ...]
@@ -60,8 +60,8 @@ def search(
     Args:
         ranking: most harmful group first; the order in which candidates come up.
         window: candidates measured before each revert.
-        max_evaluations: sets that may be measured, by default six for each group and 20 more. Half of them go to the
-            choice of reverts; after that groups are reverted in the order of the ranking, as many as it takes.
+        max_evaluations: sets that may be measured, by default six for each group and 20 more. Half of them are for the
+            choice of reverts; afterwards groups are reverted in the order of the ranking until the tolerance holds.
         trial_images: images for comparing candidates; None takes all. The tolerance is always checked on all.
     """
     order = [score.group for score in ranking.groups]
@@ -78,7 +78,7 @@ def search(
 
 
 class _Search:
-    """The set that is quantized now, the steps that led there, and every damage that was measured, each once."""
+    """The state of the search: the quantized set, the steps so far, and every measured damage."""
 
     def __init__(self, evaluator: ImageEvaluator, order: Sequence[str], trial_images: int | None, limit: int) -> None:
         self.evaluator, self.order, self.trial_images, self.limit = evaluator, order, trial_images, limit
@@ -94,14 +94,14 @@ class _Search:
 
     def revert(self, window: int) -> None:
         """Return groups to float until the tolerance holds."""
-        gains: dict[str, float] = {}  # by candidate, when it was last measured
+        gains: dict[str, float] = {}  # step of the last measurement, by candidate
         while not self.evaluator.met(self.damage(self.quantized)):
             known = sorted((name for name in self.order if name in gains), key=lambda name: -gains[name])
             fresh = [name for name in self.order if name in self.quantized and name not in gains]
             if len(self._seen) + window > self.limit // 2:
                 return self._bisect([*known, *fresh])
             again = known[: max(window // 2, window - len(fresh))]
-            candidates = [*again, *fresh[: window - len(again)]]  # half promising ones, half new ones of the ranking
+            candidates = [*again, *fresh[: window - len(again)]]  # half of them promising, half new in the ranking
             before = self.damage(self.quantized, self.trial_images).value
             self._prepare([self.quantized - {name} for name in candidates], self.trial_images)
             for name in candidates:
@@ -111,7 +111,7 @@ class _Search:
             self._step("revert", best, self.quantized - {best})
 
     def step_back(self) -> bool:
-        """Quantize groups again, cheapest first, as long as the tolerance holds; true if no other group fits."""
+        """Quantize groups again, cheapest first, as long as the tolerance holds; return True if no other group fits."""
         while True:
             found: dict[str, Measured] = {}
             reverted = [name for name in self.order if name not in self.quantized]
@@ -136,7 +136,7 @@ class _Search:
         self.evaluator.prepare(wanted[: max(self.limit - len(self._seen), 0)], images)
 
     def _bisect(self, order: Sequence[str]) -> None:
-        """Revert the fewest of the first groups of `order` that meet the tolerance; all of them are known to."""
+        """Revert the shortest prefix of `order` that meets the tolerance; the whole of `order` is known to meet it."""
         low, high = 0, len(order)
         while high - low > 1:
             middle = (low + high) // 2
@@ -152,6 +152,6 @@ class _Search:
 
 
 def layers_of(groups: Sequence[QuantizerGroup], names: Sequence[str]) -> tuple[str, ...]:
-    """Node names that `placement.skip` must list so that the groups called `names` stay float, in order."""
+    """Node names, in order, that `placement.skip` must list to keep the groups `names` float."""
     wanted = set(names)
     return tuple(dict.fromkeys(layer for group in groups if group.name in wanted for layer in group.layers))

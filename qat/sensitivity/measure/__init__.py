@@ -1,1 +1,1 @@
-"""Trials, what they show of every image, and the ranking made of it."""
+"""Trials, their evidence of every image, and the ranking made from it."""

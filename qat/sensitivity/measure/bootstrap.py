@@ -1,4 +1,4 @@
-"""Estimates over images, with the number of images they are of."""
+"""Estimates over images, with the number of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished trials on disk, one line each, so that a killed analysis goes on where it was."""
+"""Finished trials on disk, one line each, so that a killed analysis resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Key = tuple[str, int]  # the set of quantized groups, and the image
 
 
 class TrialCache:
-    """Evidence by (set of quantized groups, image). Every process appends to a file of its own and reads all of them.
+    """Evidence by (set of quantized groups, image). Every process appends to its own file and reads all files.
 
-    A line carries the fingerprint of everything that it depends on; lines of other fingerprints, and a last line
-    that a kill cut short, are passed over.
+    A line holds the fingerprint of everything that it depends on. Lines of other fingerprints, and a last line that a
+    kill cut short, are ignored.
     """
 
     def __init__(self, path: Path, fingerprint: str) -> None:
@@ -51,7 +51,7 @@ class TrialCache:
         evidence: Sequence[Evidence] = (),
         distances: Sequence[Mapping[str, float]] = (),
     ) -> dict[str, Any]:
-        """Keep what a trial found, image by image, and write it; returns the line for other processes."""
+        """Store the results of a trial, image by image, and write them; returns the line for other processes."""
         counts = counts_of(evidence).astype(np.int32) if any(item.counts is not None for item in evidence) else None
         return self._kept(
             set=set_key(groups),
@@ -63,11 +63,11 @@ class TrialCache:
         )
 
     def add_metric(self, name: str, value: float) -> dict[str, Any]:
-        """Keep a result of the user's `evaluate`."""
+        """Store a result of the user's `evaluate`."""
         return self._kept(metric=name, value=repr(value))
 
     def take(self, line: dict[str, Any]) -> None:
-        """Use a line that this or another process made."""
+        """Read a line that this or another process wrote."""
         if "metric" in line:
             self.metrics[line["metric"]] = float(line["value"])
             return
@@ -91,7 +91,7 @@ class TrialCache:
         try:
             self._own.parent.mkdir(parents=True, exist_ok=True)
             with open(self._own, "a", encoding="utf-8") as file:
-                file.write(text)  # survives a kill; fsync would cost more than some trials
+                file.write(text)  # a flush survives a kill; fsync would cost more than some trials
         except OSError as error:
             raise UserError(f"cannot write {self._own}", why=str(error), fix="set cache to a writable path") from error
 

@@ -1,4 +1,4 @@
-"""How far the outputs of two networks are apart; needs no labels."""
+"""Distances between the outputs of two networks; needs no labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qat.sensitivity.types import Measured
 from qat.sensitivity.user.batch import logits_of
 from qat.tasks.metrics import divergence
 
-LARGEST_DB = 200.0  # of outputs that do not differ at all
+LARGEST_DB = 200.0  # SNR of identical outputs
 
 Weights = NDArray[np.float64]
 Values = Mapping[str, NDArray[np.float64]]
@@ -23,7 +23,7 @@ Values = Mapping[str, NDArray[np.float64]]
 def scores(distances: Sequence[Mapping[str, float]], seed: int) -> dict[str, Measured]:
     """`snr_db` of the output, `cosine` of the angle between outputs, `kl` from the float softmax, in nats.
 
-    Over all images together, with intervals over images; `distances` are those of single images.
+    Values are over all images together, with intervals over images; `distances` are those of single images.
     """
     values = {name: np.array([item[name] for item in distances]) for name in distances[0]}
     statistics = {"snr_db": _snr_db, "cosine": _cosine, "kl": _divergence}
@@ -47,10 +47,10 @@ def _divergence(values: Values, weights: Weights) -> Weights:
 
 
 def distance(reference: Any, output: Any) -> dict[str, float]:
-    """Sums over the outputs of one image, so that those of more images can be added; the softmax is over dimension 1.
+    """Sums over the outputs of one image, which add up over images; the softmax is over dimension 1.
 
     Args:
-        reference, output: of the float network and of the quantized one, as the network returned them.
+        reference, output: of the float network and of the quantized network, as returned.
     """
     a, b = logits_of(reference).double(), logits_of(output).double()
     diverged, positions = divergence(a, b)

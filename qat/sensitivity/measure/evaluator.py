@@ -1,4 +1,4 @@
-"""How much worse than FP32 a network with some groups quantized is, in the measure of the tolerance."""
+"""Evaluates how much worse than FP32 a network with some quantized groups is, in the unit of the tolerance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qat.tasks.bootstrap import Statistic, mean, multiplicities
 from qat.tasks.metrics import class_ious
 from qat.tracing.inputs import apply
 
-FOLDS = 8  # of the images, each scored by the user's `evaluate`, for its interval
+FOLDS = 8  # folds of the images, each scored by the user's `evaluate`, for its interval
 
 
 class ImageEvaluator:
@@ -32,7 +32,7 @@ class ImageEvaluator:
     def __init__(self, trials: Trials, config: SensitivityConfig) -> None:
         """
         Raises:
-            UserError: the tolerance is of a metric, and there is none, or is a share of one that is 0.
+            UserError: the tolerance needs a metric and there is none, or it is a share of a metric that is 0.
         """
         self.trials, self.config = trials, config
         self.by_metric = config.tolerance_kind in ("metric_drop", "metric_relative")
@@ -51,24 +51,24 @@ class ImageEvaluator:
         self.order = self._stratified()
 
     def prepare(self, sets: Sequence[frozenset[str]], images: int | None = None) -> None:
-        """Measure several sets at once, which shares the computation that they have in common."""
+        """Measure several sets at once, which shares their common computation."""
         wanted: Wanted = "counts" if self.by_metric else "loss"
         self.trials.measure(sets, self.subset(images), wanted, "evaluating")
 
     def damage(self, quantized: frozenset[str], images: int | None = None) -> Measured:
-        """How much worse than FP32 the network is with exactly these groups quantized; positive is worse.
+        """Damage against FP32 with exactly these groups quantized; positive is worse.
 
-        In the measure of the configured tolerance; for kind `loss`, the loss itself.
+        Its unit is that of the configured tolerance; for kind `loss`, it is the loss itself.
 
         Args:
-            images: measure on that many, spread over the data; None for all.
+            images: number of images to measure on, spread over the data; None for all.
         """
         return self.between(FLOAT, quantized, images, absolute=self.config.tolerance_kind == "loss")
 
     def between(
         self, reference: frozenset[str], other: frozenset[str], images: int | None = None, *, absolute: bool = False
     ) -> Measured:
-        """How much worse `other` is than `reference`, or the loss of `other` if `absolute`."""
+        """Damage of `other` against `reference`, or the loss of `other` if `absolute`."""
         indices = self.subset(images)
         self.prepare([reference, other], images)
         if self.by_metric and self.trials.metric == "evaluate":
@@ -77,7 +77,7 @@ class ImageEvaluator:
         return measured(self.statistic(both[0], both[1], absolute), len(indices), self.config.seed)
 
     def damage_of(self, model: nn.Module) -> Measured:
-        """`damage` of a model whose weights changed, against the float network; the result is not kept."""
+        """`damage` of a model whose weights changed, against the float network; the result is not cached."""
         if self.by_metric and self.trials.metric == "evaluate":
             assert self.baseline.float_metric is not None
             value = (self.baseline.float_metric - self._evaluated(model)) / self.share
@@ -87,7 +87,7 @@ class ImageEvaluator:
         return measured(self.statistic(reference, self._evidence(model), absolute), len(indices), self.config.seed)
 
     def score(self, model: nn.Module) -> tuple[float, float | None]:
-        """Mean loss and metric of anything that maps images to outputs, such as an engine; the result is not kept."""
+        """Mean loss and metric of a function from images to outputs, such as an engine; the result is not cached."""
         found, metric = self._evidence(model), self.trials.metric
         if metric == "evaluate":
             return mean_loss(found), self._evaluated(model)
@@ -103,11 +103,11 @@ class ImageEvaluator:
         return {str(index): iou for index, iou in enumerate(class_ious(counts))}
 
     def met(self, found: Measured) -> bool:
-        """True if its value is within the tolerance."""
+        """Return True if its value is within the tolerance."""
         return found.value <= self.config.tolerance
 
     def subset(self, images: int | None) -> tuple[int, ...]:
-        """`images` of them whose damage by full quantization is spread as it is over all."""
+        """A sample of `images` images whose damage by full quantization is distributed as over all images."""
         count = len(self.order) if images is None else min(images, len(self.order))
         return tuple(sorted(self.order[index * len(self.order) // count] for index in range(count)))
 
@@ -115,7 +115,7 @@ class ImageEvaluator:
         """The damage of one network's evidence against another's on the same images, for any weights of these."""
         if not self.by_metric:
             before, after = losses_of(reference), losses_of(other)
-            after = np.where(np.isfinite(before), after, np.nan)  # an image without labels has no loss in either
+            after = np.where(np.isfinite(before), after, np.nan)  # images without labels have no loss in either
             return lambda weights: mean(after, weights) - (0.0 if absolute else mean(before, weights))
         counts = [counts_of(items) for items in (reference, other)]
 
@@ -131,7 +131,7 @@ class ImageEvaluator:
             return float(self.trials.evaluate(model, self.trials.images.loader(range(len(self.order)))))
 
     def _evidence(self, model: nn.Module) -> list[Evidence]:
-        """Evidence of every image, in the mode that the model is in."""
+        """Evidence of every image, in the model's current mode."""
         trials, found = self.trials, list[Evidence]()
         with torch.no_grad():
             for chunk in trials.images.chunks(range(len(self.order))):
@@ -140,13 +140,13 @@ class ImageEvaluator:
         return found
 
     def _stratified(self) -> tuple[int, ...]:
-        """All images by what full quantization does to their loss, the least harmed first."""
+        """All images by the increase of their loss under full quantization, the smallest first."""
         plain, full = (losses_of(self.trials.of(groups, self.order)) for groups in (FLOAT, self.everything))
         harm = np.nan_to_num(full - plain, nan=0.0, posinf=0.0, neginf=0.0)
         return tuple(int(index) for index in np.argsort(harm, kind="stable"))
 
     def _by_evaluate(self, reference: frozenset[str], other: frozenset[str], indices: tuple[int, ...]) -> Measured:
-        """The value from one call on all images, its interval from the spread of the folds."""
+        """An estimate: the value from one call on all images, its interval from the spread of the folds."""
 
         def drop(chosen: Sequence[int]) -> float:
             was, now = (self.trials.evaluated(groups, chosen) for groups in (reference, other))
@@ -162,13 +162,13 @@ class ImageEvaluator:
         return Measured(value, value + min(float(low), 0.0), value + max(float(high), 0.0), len(indices))
 
     def _share(self) -> float:
-        """The divisor of a drop of the metric, in every set of images: few of them may have a metric of 0."""
+        """The divisor of a drop of the metric, for every set of images: the metric of a few images may be 0."""
         if self.config.tolerance_kind != "metric_relative":
             return 1.0
         if not self.baseline.float_metric:
             raise UserError(
                 "tolerance_kind metric_relative: the metric of the float network is 0",
-                why="no share of nothing can be lost",
+                why="a relative drop from 0 is undefined",
                 fix="check model_path and the labels, or use metric_drop",
             )
         return abs(self.baseline.float_metric)

@@ -3,9 +3,8 @@
 A quantizer adds an error e(x) = Q(x) - x to the value x it sees. With the gradient g of the loss at that value the loss
 changes by about the sum of g · e. The expansion is the one that Molchanov et al. ("Importance Estimation for Neural
 Network Pruning", CVPR 2019) apply to removed weights; HAWQ (Dong et al., ICCV 2019) ranks layers by the second-order
-term, which takes many more passes. It is taken image by image, in absolute value: over many images of a trained
-network the signs cancel. An error that is not small is not described by its first-order term; the exact
-measurements that follow are.
+term, which takes many more passes. The sum is taken image by image, in absolute value: over many images of a trained
+network the signs cancel. The first-order term does not describe large errors; the exact measurements that follow do.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ from qat.tracing.inputs import apply
 PASSES = 3  # a backward pass costs about two forward passes
 
 
-Tap = list[tuple[Tensor, Tensor]]  # calls of one quantizer in a pass: the error it would add, and where g is read
+Tap = list[tuple[Tensor, Tensor]]  # calls of one quantizer: the error it would add, and the tensor with gradient g
 
 
 def first_order(trials: Trials, indices: Sequence[int], seed: int) -> dict[str, Measured]:
-    """By group: mean over images of |sum of gradient times quantization error|, as a change of the loss.
+    """Change of the loss by group: mean over images of |sum of gradient times quantization error|.
 
     Raises:
         UserError: the loss has no gradient.
@@ -54,7 +53,7 @@ def first_order(trials: Trials, indices: Sequence[int], seed: int) -> dict[str, 
 
 
 def _image(trials: Trials, index: int) -> dict[str, float]:
-    """By group, for one image."""
+    """Change of the loss by group, for one image."""
     subject = trials.subject
     inputs, target = trials.inputs((index,))
     with subject.only(FLOAT), _tapped(subject.model, subject.switches()) as taps, torch.enable_grad():
@@ -77,7 +76,7 @@ def _product(gradient: Tensor | None, error: Tensor) -> float:
 
 @contextmanager
 def _tapped(model: nn.Module, switches: dict[str, Switch]) -> Iterator[dict[str, Tap]]:
-    """Within the context every quantizer in `switches`, all of them off, notes what it would do."""
+    """Within the context, record the error that every quantizer in `switches` would add; all of them are off."""
     taps: dict[str, Tap] = {path: [] for path in switches}
     hooks = [
         model.get_submodule(path).register_forward_hook(partial(_note, taps[path], switch))

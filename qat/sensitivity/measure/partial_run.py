@@ -1,4 +1,4 @@
-"""Run a network again where something changed: values that do not depend on the change are taken from the last run."""
+"""Reruns only the changed part of a network: values that do not depend on the change come from the last run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qat.tracing.inputs import Inputs, in_order
 
 
 def reusable(model: nn.Module) -> bool:
-    """True where kept values stay as they were: in a traced graph that overwrites nothing."""
+    """Return True if stored values stay valid: in a traced graph without operations in place."""
     return isinstance(model, fx.GraphModule) and not any(_overwrites(model, node) for node in model.graph.nodes)
 
 
 class KeptRun:
-    """All values of one forward pass, and passes that differ from it in some quantizers."""
+    """All values of one forward pass, and further passes that differ from it in some quantizers."""
 
     def __init__(self, model: fx.GraphModule, inputs: Inputs) -> None:
         self.model = model
@@ -32,7 +32,7 @@ class KeptRun:
         self._kept = self._run.env
 
     def again(self, changed: Iterable[str]) -> Any:
-        """The output now that the quantizers at these module paths are switched otherwise than in the kept run."""
+        """The output after the quantizers at these module paths were switched since the stored run."""
         below = downstream(self.model, frozenset(changed))
         last_read = {source: node for node in below for source in node.all_input_nodes}
         fresh: dict[fx.Node, Any] = {}
@@ -48,7 +48,7 @@ class KeptRun:
 
 
 class _Plain(fx.Interpreter):
-    """Keeps no record of where a node was traced and looks modules up by path, which halves what a node costs."""
+    """An interpreter without records of traced lines that finds modules by path, which halves the cost of a node."""
 
     def run_node(self, n: fx.Node) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -59,7 +59,7 @@ class _Plain(fx.Interpreter):
 
 
 def downstream(model: fx.GraphModule, changed: frozenset[str]) -> list[fx.Node]:
-    """In graph order, the nodes whose value depends on a module in `changed` or below which one lies."""
+    """The nodes, in graph order, whose value depends on a module in `changed` or on a module inside one of them."""
     tainted: set[fx.Node] = set()
     for node in model.graph.nodes:
         own = node.op == "call_module" and any(

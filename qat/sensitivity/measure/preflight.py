@@ -1,4 +1,4 @@
-"""Preflight checks on the first images of what would otherwise fail after hours: user functions, saving and loading."""
+"""Preflight checks on the first images: user functions, saving and loading, which could otherwise fail after hours."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HALF_NAMES = ("BFloat16", "c10::Half")  # in PyTorch's errors about operands of 
 
 
 def check_forward(model: nn.Module, inputs: Inputs, target: Any, criterion: Callable[[Any, Any], Tensor]) -> None:
-    """One pass of the network as the user gives it, and its loss.
+    """Run the user's network once and compute its loss.
 
     Raises:
-        UserError: either fails, or the network does not give the same output twice.
+        UserError: network or loss fails, or the network does not give the same output twice.
     """
     inputs, target = to_device((inputs, target), device_of(model))
     model.eval()
@@ -41,7 +41,7 @@ def check_forward(model: nn.Module, inputs: Inputs, target: Any, criterion: Call
     if not torch.equal(logits_of(output).nan_to_num(), logits_of(again).nan_to_num()):
         raise UserError(
             "get_model()'s network gives another output each time",
-            why="the effect of quantization would drown in chance",
+            why="random differences would hide the effect of quantization",
             fix="draw no random numbers in forward() when self.training is False",
         )
     try:
@@ -50,15 +50,15 @@ def check_forward(model: nn.Module, inputs: Inputs, target: Any, criterion: Call
         raise UserError(
             "get_criterion()'s loss fails on the network's output and the first target",
             why=described(error),
-            fix="it is called as criterion(output, target) with what forward() and get_data_loader() give",
+            fix="the call is criterion(output, target), with values from forward() and get_data_loader()",
         ) from error
 
 
 def check_saving(model: nn.Module, how: Quantization, given: Callable[[], nn.Module], example: Inputs) -> None:
-    """Save `model`, load it into what `given` returns, and compare the outputs of both.
+    """Save `model`, load it into the network that `given` returns, and compare the outputs of both.
 
     Raises:
-        UserError: the file could not be read back, or computes something else.
+        UserError: the file could not be read back, or the loaded network computes something else.
     """
     with TemporaryDirectory() as folder, torch.no_grad():
         path = save(model, how, Path(folder) / "model.pt", met=True)
@@ -76,5 +76,5 @@ def check_saving(model: nn.Module, how: Quantization, given: Callable[[], nn.Mod
         raise UserError(
             "the quantized model computes something else after it was saved and loaded",
             why="not all of its state is in state_dict()",
-            fix="register what forward() uses as parameters or buffers",
+            fix="register all tensors that forward() uses as parameters or buffers",
         )

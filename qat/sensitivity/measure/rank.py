@@ -1,12 +1,12 @@
-"""Rank groups by harm: all of them by a cheap score, the worst by what they do to the task.
+"""Ranks groups by harm: all of them by a cheap score, the worst ones by their effect on the task.
 
-1. Screen: every group on a few images, by how far the network's output moves in a pass that reuses kept values, or by
-   the gradient of the loss (`qat.sensitivity.measure.gradient`).
-2. Exact: the worst of the screen on a subset of images, by the damage that the tolerance is about.
-3. Full: on all images, groups whose interval still reaches that of the worst one or the tolerance.
+1. Screen: every group on a few images, by the change of the network's output in a pass that reuses stored values, or
+   by the gradient of the loss (`qat.sensitivity.measure.gradient`).
+2. Exact: the worst groups of the screen on a subset of images, by damage in the unit of the tolerance.
+3. Full: on all images, groups whose interval still reaches that of the worst group or the tolerance.
 
-Where full quantization does not worsen the task (the interval of its damage reaches 0) labels cannot tell groups apart:
-the order of the screen stands, and the exact numbers are only reported.
+Where full quantization does not worsen the task (the interval of its damage reaches 0), labels cannot rank groups: the
+order of the screen stays, and the exact numbers are only reported.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from qat.sensitivity.measure.gradient import first_order
 from qat.sensitivity.measure.trials import FLOAT
 from qat.sensitivity.types import GroupScore, Measured, Ranking
 
-Sets = dict[str, frozenset[str]]  # quantized groups by the name of the group that they are about
+Sets = dict[str, frozenset[str]]  # quantized groups, by the name of the group under test
 
 
 def rank_groups(evaluator: ImageEvaluator) -> Ranking:
     """All groups, the most harmful first; the order depends on the data and the config alone.
 
-    With `one_in` a group's harm is that of quantizing it alone; with `one_out`, what leaving only it in float saves.
+    With `one_in`, a group's harm is the damage of quantizing it alone; with `one_out`, the damage that disappears when
+    only it is float.
     """
     config, before = evaluator.config, evaluator.trials.forwards
     one_in = config.mode == "one_in"
@@ -46,7 +47,7 @@ def rank_groups(evaluator: ImageEvaluator) -> Ranking:
 
 
 def _exact(evaluator: ImageEvaluator, sets: Sets, images: int | None) -> dict[str, Measured]:
-    """Damage of each set: against float, or what it saves against everything quantized."""
+    """Damage of each set against float, or its saving against everything quantized."""
     if not sets:
         return {}
     evaluator.prepare(list(sets.values()), images)
@@ -75,5 +76,5 @@ def _harm(scores: dict[str, Measured], one_in: bool) -> float:
 
 
 def _is_open(found: Measured, worst: Measured, tolerance: float) -> bool:
-    """True if its interval reaches that of the worst group, or the tolerance."""
+    """Return True if its interval reaches that of the worst group, or the tolerance."""
     return found.high >= worst.low or found.low <= tolerance <= found.high

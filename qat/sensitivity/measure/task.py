@@ -1,4 +1,4 @@
-"""Evidence of every image, kept so that images can be resampled: its loss, and counts of the metric that fits."""
+"""Evidence of every image, stored for resampling: its loss, and counts of the suitable metric."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ MetricName = Literal["", "mIoU", "top-1"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """One image: its loss and, if wanted, its counts for the metric: a confusion matrix, or 1 if it is right."""
+    """One image: its loss and, optionally, its counts for the metric (a confusion matrix, or 1 if it is right)."""
 
     loss: float
     counts: NDArray[np.int32] | None
 
 
 def metric_of(output: Any, target: Any) -> MetricName:
-    """mIoU where every pixel has a class, top-1 where every image has one, nothing elsewhere.
+    """The metric: mIoU where every pixel has a class, top-1 where every image has one, else empty.
 
-    Nor where there is one logit: the loss alone knows its threshold.
+    With one logit it is empty, too: only the loss defines the threshold.
     """
     logits = logits_of(output)
     if not isinstance(target, Tensor) or target.is_floating_point() or logits.ndim < 2 or logits.shape[1] == 1:
@@ -50,10 +50,10 @@ def evidence(
     """Loss and counts of every image of a batch; a batch that is one sample counts as one image.
 
     Args:
-        metric: its counts are wanted; None: none are, which for small images saves half of the work behind the network.
+        metric: metric to count; None skips counting, which for small images saves half of the work after the network.
 
     Raises:
-        UserError: the criterion gives no single number, or a label is not below the number of classes.
+        UserError: the criterion does not return one number, or a label is not below the number of classes.
     """
     found = []
     for index in range(images):
@@ -75,7 +75,7 @@ def one_of(index: int, value: Tensor) -> Tensor:
 
 
 def counts_of(found: Sequence[Evidence]) -> NDArray[np.int32]:
-    """Counts of all images, (images, …); every item has them."""
+    """Counts of all images, (images, …); every item must have counts."""
     return np.stack([item.counts for item in found if item.counts is not None])
 
 
@@ -107,6 +107,6 @@ def _counts(logits: Tensor, target: Any, metric: MetricName) -> NDArray[np.int32
     valid = (labels != IGNORE) & (labels >= 0)
     if int((labels * valid).max()) >= classes:
         raise UserError(f"a label is not below {classes}, the number of classes", fix=f"{IGNORE} means ignored")
-    pairs = torch.where(valid, labels.long() * classes + predicted, classes**2)  # ignored pixels in a bin of their own
+    pairs = torch.where(valid, labels.long() * classes + predicted, classes**2)  # ignored pixels have a separate bin
     counts = torch.bincount(pairs.flatten(), minlength=classes**2 + 1)[:-1]
     return counts.reshape(classes, classes).int().cpu().numpy()

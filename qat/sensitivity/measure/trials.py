@@ -1,4 +1,4 @@
-"""Trials: the network with chosen groups quantized, run once an image; the network itself never changes."""
+"""Trials: run the network with chosen groups quantized, once per image; the network itself never changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Trials:
 
     Attributes:
         metric: "mIoU", "top-1", "evaluate" (the user's), or empty.
-        forwards: images times the share of the network that was computed for them, in whole forward passes.
+        forwards: images times the computed share of the network, in whole forward passes.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Trials:
         self.metric = "evaluate" if evaluate else metric_of(self._output(inputs, FLOAT, 0), target)
 
     def measure(self, sets: Sequence[frozenset[str]], indices: Sequence[int], wanted: Wanted, what: str) -> None:
-        """Fill the cache with the wanted values of every set on these images; values that it holds are not run again.
+        """Fill the cache with the wanted values of every set on these images; cached values are not computed again.
 
         Several processes share the sets, or the images where there are fewer sets than processes.
 
         Args:
-            wanted: "distances" of the outputs from the float network's, the "loss", or "counts": that and what the
-                metric counts.
+            wanted: "distances" of the outputs from the float network's, the "loss", or "counts": the loss and the
+                metric's counts.
             what: the label of the progress bar.
         """
         by_sets = len(sets) >= world_size()
@@ -80,7 +80,7 @@ class Trials:
             self.check()
 
     def of(self, groups: frozenset[str], indices: Sequence[int]) -> list[Evidence]:
-        """Evidence of images that were measured."""
+        """Evidence of measured images."""
         key = set_key(groups)
         return [self.cache.evidence[(key, image)] for image in indices]
 
@@ -106,7 +106,7 @@ class Trials:
         return to_device(input_and_target(in_float32(batch)), self.device)
 
     def check(self) -> None:
-        """Raise if the network is not what it was."""
+        """Raise if the network changed."""
         if model_hash(self.subject.model) != self.hash:
             raise UserError(
                 "a trial changed the network's weights or buffers",
@@ -124,7 +124,7 @@ class Trials:
         return found is not None and (wanted == "loss" or found.counts is not None)
 
     def _run(self, chunk: tuple[int, ...], sets: list[frozenset[str]], wanted: Wanted) -> list[dict[str, Any]]:
-        """All sets on one batch; the part of the network that they have in common is computed once."""
+        """Run all sets on one batch; their common part of the network is computed once."""
         inputs, target = self.inputs(chunk)
         images, base, lines = len(chunk), in_most(sets), []
         with torch.no_grad():
@@ -149,7 +149,7 @@ class Trials:
 
     @property
     def counted(self) -> Any:
-        """The metric that is counted image by image; empty where there is none or the user's `evaluate` is it."""
+        """The metric that is counted image by image; empty without a metric or with the user's `evaluate`."""
         return "" if self.metric == "evaluate" else self.metric
 
     def _output(self, inputs: Inputs, groups: frozenset[str], images: int) -> Any:
@@ -173,6 +173,6 @@ class Trials:
 
 
 def in_most(sets: Sequence[frozenset[str]]) -> frozenset[str]:
-    """Groups that more than half of the sets contain: the set from which the others differ in the fewest groups."""
+    """Groups that more than half of the sets contain; other sets differ from it in the fewest groups."""
     counted = Counter(group for groups in sets for group in groups)
     return frozenset(group for group, count in counted.items() if 2 * count > len(sets))

@@ -1,1 +1,1 @@
-"""The network as groups that can be switched between INT8 and float; its weights; saving it and bringing it back."""
+"""The network as groups that switch between INT8 and float; its weights; saving and loading it."""

@@ -1,4 +1,4 @@
-"""A network with another toolkit's INT8 quantizers as the same network with ours, which can be exported."""
+"""Replaces another toolkit's INT8 quantizers in a network by this project's, which can be exported."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {
     (1, True): nn.ConvTranspose1d,
     (2, True): nn.ConvTranspose2d,
     (3, True): nn.ConvTranspose3d,
-}  # by dimensions, and transposed or not
-LARGEST_DIFFERENCE = 0.02  # of the outputs, in their largest magnitude: a rounding that falls the other way
+}  # layer classes by dimensions, and transposed or not
+LARGEST_DIFFERENCE = 0.02  # tolerance as a share of the largest output: some values may round the other way
 
 
 def adopted(graph: fx.GraphModule, example: Inputs) -> fx.GraphModule:
-    """A copy of `graph` in which each enabled foreign quantizer is one of ours with the same range.
+    """A copy of `graph` with each enabled foreign quantizer replaced by this project's, with the same range.
 
     Args:
-        graph: traced with foreign quantizers and the layers that hold them as leaves, all of them turned on.
+        graph: traced, with foreign quantizers and their layers as leaves; all quantizers are on.
         example: the network's input, for comparing both.
 
     Raises:
-        UserError: a quantizer that is not symmetric INT8, or sits where no engine has one; or both compute differently.
+        UserError: a quantizer is not symmetric INT8 or has no counterpart in engines, or both networks differ.
     """
     result = copy.deepcopy(graph)
     result.add_submodule(QUANTIZERS, nn.ModuleDict())
@@ -55,7 +55,7 @@ def adopted(graph: fx.GraphModule, example: Inputs) -> fx.GraphModule:
             node.replace_all_uses_with(_quantized(result, source, _amax(module, path)) if is_on(module) else source)
             result.graph.erase_node(node)
         elif any(is_foreign(child) for child in module.children()):
-            if path not in layers:  # one that is called twice is replaced once
+            if path not in layers:  # a quantizer that is called twice is replaced once
                 layers.add(path)
                 result.set_submodule(path, _layer(path, result.get_submodule(path)))
             held = getattr(module, INPUT_QUANTIZER, None)
@@ -74,7 +74,7 @@ def adopted(graph: fx.GraphModule, example: Inputs) -> fx.GraphModule:
 
 
 def _layer(path: str, module: Any) -> nn.Module:
-    """The layer of torch.nn that `module` computes as, with our quantizer of its weight."""
+    """The equivalent torch.nn layer of `module`, with this project's weight quantizer."""
     kind = _plain_type(module)
     held = getattr(module, WEIGHT_QUANTIZER, None)
     if kind is None or is_on(getattr(module, "output_quantizer", None)):
@@ -84,7 +84,7 @@ def _layer(path: str, module: Any) -> nn.Module:
     layer.__dict__.update({name: value for name, value in vars(module).items() if name != "_modules"})
     if is_on(held):
         axis = weight_axis(Node(path, fx_graph.kind_of(kind), (), (), {"transB": 1}))
-        quantize_layer(layer, axis)  # its ranges are those of the weights, as a quantizer without ranges finds them
+        quantize_layer(layer, axis)  # it takes its ranges from the weights, as a quantizer without ranges does
         amax = _amax(held, path)
         if amax is None and getattr(held, "axis", None) is None:
             amax = layer.weight.detach().abs().max()
@@ -95,7 +95,7 @@ def _layer(path: str, module: Any) -> nn.Module:
 
 
 def _plain_type(module: nn.Module) -> type[nn.Module] | None:
-    """The class of torch.nn that it computes as; pytorch-quantization's convolutions derive from none of these."""
+    """The equivalent torch.nn class; pytorch-quantization's convolutions do not derive from these classes."""
     if isinstance(module, nn.modules.conv._ConvNd) and known_type(module) is None:
         return CONVOLUTIONS.get((len(module.kernel_size), module.transposed))
     return next((base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.")), None)
@@ -104,7 +104,7 @@ def _plain_type(module: nn.Module) -> type[nn.Module] | None:
 def _quantized(graph: fx.GraphModule, source: fx.Node, amax: Tensor | None) -> fx.Node:
     """The node that quantizes `source` with this range; layers with equal ranges share it."""
     if amax is None:
-        raise UserError(f"{source} has no range", why="one that is found anew in each batch cannot be exported")
+        raise UserError(f"{source} has no range", why="a range that is computed for each batch cannot be exported")
     own: Quantizer
     if source.op == "get_attr":  # a weight that forward() gives to a function
         weight = fx_graph.attribute(graph, str(source.target))
@@ -125,7 +125,7 @@ def _quantized(graph: fx.GraphModule, source: fx.Node, amax: Tensor | None) -> f
 
 
 def _adopt(own: Quantizer, amax: Tensor, where: str, shape: Sequence[int]) -> None:
-    """Give our quantizer their range: one, or one for each channel in this shape."""
+    """Give this project's quantizer the foreign range: one value, or one for each channel in this shape."""
     if amax.numel() != 1 and tuple(amax.shape) != tuple(shape):
         raise UserError(
             f"{where} has {amax.numel()} ranges of shape {tuple(amax.shape)}",
@@ -135,7 +135,7 @@ def _adopt(own: Quantizer, amax: Tensor, where: str, shape: Sequence[int]) -> No
 
 
 def _amax(quantizer: Any, path: str) -> Tensor | None:
-    """Its range; None if it is the largest magnitude in each batch. One that is unsigned is covered by signed INT8."""
+    """Its range; None if it is the largest magnitude in each batch. Signed INT8 covers unsigned ranges."""
     amax, bits = range_of(quantizer), getattr(quantizer, "num_bits", BITS)
     if bits != BITS:
         raise UserError(f"{path} is not quantized to INT8", why=f"num_bits is {bits}")

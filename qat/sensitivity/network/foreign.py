@@ -18,23 +18,23 @@ SHOWN = 3
 
 
 def is_foreign(module: nn.Module) -> bool:
-    """True for a quantizer of modelopt or pytorch-quantization, recognised by its class name."""
+    """Return True for a quantizer of modelopt or pytorch-quantization, recognised by its class name."""
     return any(base.__name__ == FOREIGN for base in type(module).__mro__) and hasattr(module, "disable")
 
 
 def is_on(module: Any) -> bool:
-    """True for such a quantizer if neither `disable()` nor `disable_quant()` lets its input pass."""
+    """Return True for such a quantizer unless `disable()` or `disable_quant()` switched it off."""
     off = getattr(module, "_disabled", False) or not getattr(module, "_if_quant", True)
     return module is not None and is_foreign(module) and not off
 
 
 def foreign_quantizers(model: nn.Module) -> dict[str, Any]:
-    """Every such quantizer by module path, also those that are off."""
+    """Every such quantizer by module path, including disabled ones."""
     return {path: module for path, module in model.named_modules() if is_foreign(module)}
 
 
 def range_of(quantizer: nn.Module) -> Tensor | None:
-    """The magnitude that a quantizer (ours, too) maps to its largest integer; None if each batch gets its own.
+    """The magnitude that a quantizer (of any toolkit) maps to its largest integer; None if it changes with each batch.
 
     pytorch-quantization learns it as the bounds of `clip` (`learn_amax`) and may multiply it (`scale_amax`).
     """
@@ -54,7 +54,7 @@ def float_layers(model: nn.Module) -> tuple[str, ...]:
 
 
 def owner_of(path: str) -> str:
-    """Module that a quantizer belongs to; modelopt keeps several in a row below one name."""
+    """Module that a quantizer belongs to; modelopt keeps several in a list under one name."""
     parts = path.split(".")
     while len(parts) > 1 and (parts[-1].isdigit() or "quantizer" in parts[-1]):
         parts.pop()
@@ -62,7 +62,7 @@ def owner_of(path: str) -> str:
 
 
 def is_of_weight(path: str) -> bool:
-    """True for a quantizer whose name, or the name of the row that holds it, says weight."""
+    """Return True for a quantizer with "weight" in its name or in the name of the list that holds it."""
     name = next((part for part in reversed(path.split(".")) if not part.isdigit()), path)
     return "weight" in name
 
@@ -76,7 +76,7 @@ def settings_of(model: nn.Module) -> dict[str, dict[str, str]]:
 
 
 def require_calibrated(model: nn.Module) -> None:
-    """Raise `UserError` for quantizers that do not fake-quantize: still calibrating, or giving integers."""
+    """Raise `UserError` for quantizers that do not fake-quantize: they still calibrate, or give integers."""
     found = {path: module for path, module in foreign_quantizers(model).items() if not module._disabled}
     calibrating = [path for path, module in found.items() if getattr(module, "_if_calib", False)]
     if calibrating:
@@ -89,13 +89,13 @@ def require_calibrated(model: nn.Module) -> None:
     if integers:
         raise UserError(
             f"{len(integers)} quantizers give integers: {_listed(integers)}",
-            why="the layers behind them compute with other values when they are off",
+            why="the layers after them compute with other values when the quantizers are off",
             fix="build them with fake_quant=True",
         )
 
 
 def make_room_for_ranges(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Give quantizers without a range the buffers that `state` has for them, so that it can be loaded.
+    """Add the buffers of `state` to quantizers without a range, so that it can be loaded.
 
     pytorch-quantization would make them itself, but on a GPU only.
     """

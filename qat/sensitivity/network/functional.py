@@ -1,7 +1,7 @@
-"""Quantizers of convolutions and products that a network calls as functions, for networks that cannot be traced.
+"""Quantizers for convolutions and products that a network calls as functions, for networks that cannot be traced.
 
-`F.conv2d(x, self.w)` is no module that could be exchanged. A `TorchFunctionMode` around `forward` sees the call, knows
-the weight by its identity and quantizes both operands on their way in.
+`F.conv2d(x, self.w)` is not a module that could be replaced. A `TorchFunctionMode` around `forward` intercepts the
+call, identifies the weight object, and quantizes both operands.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Weights = tuple[tuple[str, int], ...]
 
 
 def functional_weights(model: nn.Module, example: Inputs) -> Weights:
-    """Name and output-channel axis of every parameter that `model(example)` gives to a function itself.
+    """Name and output-channel axis of every parameter that `model(example)` passes to a function directly.
 
     Weights of layers that have a quantized form are left out. Computed weights are left out with a message.
     """
@@ -56,7 +56,7 @@ def functional_weights(model: nn.Module, example: Inputs) -> Weights:
 
 
 def quantize_functions(model: nn.Module, weights: Weights) -> None:
-    """Put quantizers beside these parameters and use them wherever `forward` gives the parameter to a function."""
+    """Put quantizers beside these parameters and use them wherever `forward` passes the parameter to a function."""
     if not weights:
         return
     for name, axis in weights:
@@ -86,7 +86,7 @@ class _Functional:
 
 
 class _Operands(TorchFunctionMode):
-    """Passes input, weight, channel axis and groups of each call of `AXES`' functions through `change`."""
+    """A mode that passes input, weight, channel axis and groups of each call of `AXES`' functions to `change`."""
 
     def __init__(self, change: Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]) -> None:
         super().__init__()

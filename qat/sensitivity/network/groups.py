@@ -1,4 +1,4 @@
-"""Quantizers as groups that switch together, as fine as single ones or as coarse as an engine or a block."""
+"""Groups of quantizers that switch together: single quantizers, engine regions, or blocks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ JOINS = ("Add", "Concat")
 
 @dataclass
 class Use:
-    """A quantizer and the nodes that tie it to others; dicts keep their order, values are not used.
+    """A quantizer and the nodes that tie it to others; dicts serve as ordered sets.
 
     Attributes:
         readers: nodes that read the quantized tensor.
-        weighted: those of them that own a weight, also beyond pooling and copies, through which Q/DQ moves freely.
-        tied: of networks that came with quantizers: the tensor it quantizes, and the sums and joins that read it.
-        tensors: nodes whose outputs it quantizes; several if they share it.
+        weighted: readers that own a weight, also after pooling and copies, through which Q/DQ moves freely.
+        tied: for networks that came with quantizers: the tensor it quantizes, and the sums and joins that read it.
+        tensors: nodes whose outputs it quantizes; several if they share the quantizer.
     """
 
     path: str
@@ -93,7 +93,7 @@ def _uses(model: fx.GraphModule, switches: Mapping[str, Switch], given: bool) ->
                 use.tied.update(dict.fromkeys(f"node {user}" for user in sums))
     with_weight = {
         node for path, nodes in readers.items() if switches[path].part == "weight" for node in nodes
-    }  # of modules, and of functions whose weight is a parameter of the model
+    }  # weights of modules, and of functions whose weight is a parameter of the model
 
     def reached(node: fx.Node) -> list[fx.Node]:
         if node in with_weight:
@@ -112,7 +112,7 @@ def _joins(operators: Mapping[str, object], name: str) -> bool:
 
 
 def _components(uses: Iterable[Use], granularity: Granularity) -> list[list[Use]]:
-    """Uses joined over the nodes that they have in common."""
+    """Uses, joined where they share nodes."""
     joined: list[tuple[set[str], list[Use]]] = []
     for use in uses:
         ties = _ties(use, granularity)
@@ -141,7 +141,7 @@ def _blocks(groups: Iterable[list[Use]]) -> list[list[Use]]:
 
 
 def _name(members: list[Use], granularity: Granularity, taken: list[QuantizerGroup]) -> str:
-    shared = granularity == "layer" and len(members[0].weighted) > 1  # it is no single layer's
+    shared = granularity == "layer" and len(members[0].weighted) > 1  # it does not belong to a single layer
     name = members[0].path if granularity == "quantizer" or shared else _first_layer(members)
     name = _parent(name) if granularity == "block" else name
     return name if all(group.name != name for group in taken) else members[0].path

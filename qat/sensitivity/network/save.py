@@ -1,4 +1,4 @@
-"""The best model on disk: weights, ranges and how it is quantized, and the one line that brings it back."""
+"""Saves the best model: weights, ranges and its quantization; `load` restores it."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ MODELOPT_STATE = "modelopt_state"
 
 @dataclass(frozen=True)
 class Quantization:
-    """Everything that turns the user's float model into the saved one.
+    """Everything that turns the user's float model into the saved model.
 
     Attributes:
-        form: where its quantizers come from.
+        form: origin of its quantizers.
         example: zeros in the shapes and types of the input that it was traced with.
-        switched_off: quantizers that pass their input through: those of the float groups.
-        functions: of the form "layers": weights that `forward` gives to functions itself, and their channel axis.
+        switched_off: quantizers of the float groups, which pass their input through.
+        functions: for the form "layers": weights that `forward` passes to functions directly, and their channel axis.
     """
 
     form: Form
@@ -49,7 +49,7 @@ class Quantization:
 
 
 def quantization_of(subject: Subject, quantized: frozenset[str], example: Inputs) -> Quantization:
-    """How to build `subject` again with exactly the groups named in `quantized` quantized."""
+    """A description that rebuilds `subject` with exactly the groups in `quantized` quantized."""
     on = {path for group in subject.groups if group.name in quantized for path in group.quantizers}
     return Quantization(
         form=subject.form,
@@ -60,16 +60,16 @@ def quantization_of(subject: Subject, quantized: frozenset[str], example: Inputs
 
 
 def _zeros(value: Tensor) -> Tensor:
-    """One zero, expanded: a file holds it once whatever the shape."""
+    """One zero, expanded to the shape: a file stores it only once."""
     return torch.zeros((), dtype=value.dtype).expand(value.shape)
 
 
 def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -> Path:
-    """Write the model; returns where.
+    """Write the model; returns the path.
 
-    A model that missed the tolerance goes to `*.unmet.pt`. `output_file` then does not exist afterwards: one of an
-    earlier run is renamed to `*.previous.pt`, so that nobody takes it for this run's best. A success removes the
-    `*.unmet.pt` of an earlier run.
+    A model that missed the tolerance goes to `*.unmet.pt`. `output_file` then does not exist afterwards: an older one
+    is renamed to `*.previous.pt`, so that nobody mistakes it for this run's best. A success removes an older
+    `*.unmet.pt`.
     """
     unmet = output_file.with_suffix(UNMET)
     if met:
@@ -92,7 +92,7 @@ def save(model: nn.Module, how: Quantization, output_file: Path, *, met: bool) -
 
 
 def modelopt_state(model: nn.Module) -> dict[str, Any] | None:
-    """modelopt's own state, which turns the float network into `model` again; None for a network it did not convert."""
+    """The state by which modelopt turns the float network into `model` again; None for other networks."""
     if "modelopt" not in sys.modules:
         return None
     import modelopt.torch.opt as mto
@@ -101,14 +101,14 @@ def modelopt_state(model: nn.Module) -> dict[str, Any] | None:
 
 
 def load(path: Path | str, model: nn.Module) -> nn.Module:
-    """The saved quantized model, in eval mode, where `model` is.
+    """The saved quantized model, in eval mode, on the device of `model`.
 
     Args:
-        path: a file that `save` wrote; read without executing anything from it.
+        path: a file that `save` wrote; no code in it is executed.
         model: the network of `get_model()`; its weights are replaced, and half precision becomes float32.
 
     Raises:
-        UserError: not such a file, or the model is another one.
+        UserError: the file has another form, or belongs to another model.
     """
     content = _read(Path(path))
     how = Quantization(**content["quantization"])
@@ -131,7 +131,7 @@ def load(path: Path | str, model: nn.Module) -> nn.Module:
 
 
 def quantized(model: nn.Module, how: Quantization) -> nn.Module:
-    """`model` with the quantizers that `how` describes; their ranges are still to come."""
+    """`model` with the quantizers that `how` describes, still without ranges."""
     if how.form == "given":
         return model
     if how.form == "layers":
@@ -142,5 +142,5 @@ def quantized(model: nn.Module, how: Quantization) -> nn.Module:
 def _read(path: Path) -> Mapping[str, Any]:
     content = load_file(path, "saved model", "run sensitivity_analysis.py first")
     if not isinstance(content, Mapping) or content.get("schema") != SCHEMA_VERSION or "quantization" not in content:
-        raise UserError(f"{path} is no model that sensitivity_analysis.py saved, or of another version")
+        raise UserError(f"{path} is not a model of sensitivity_analysis.py in this version")
     return content

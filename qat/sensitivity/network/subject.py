@@ -1,4 +1,4 @@
-"""Any network in one form: quantizer groups that can be switched between INT8 and float, one by one.
+"""The common form of any network: quantizer groups that switch between INT8 and float, one by one.
 
 | the network | quantizers | groups know of |
 |---|---|---|
@@ -37,21 +37,21 @@ from qat.tracing import fx_graph
 from qat.tracing.inputs import Inputs, device_of
 
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
-# Errors of tracing where a network inspects its values: each library function has its own.
+# Errors of tracing where a network inspects its values; each library function raises its own type.
 UNTRACEABLE = (UserError, AttributeError, AssertionError, LookupError, NameError, NotImplementedError, ValueError)
 FORMS: dict[Form, str] = {"fx": "the placement rules", "layers": "layer by layer", "given": "get_model()"}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network in evaluation mode with all it takes to switch its quantizers.
+    """A network in evaluation mode with the switches of its quantizers.
 
     Attributes:
         model: takes a batch, returns what the criterion takes.
         groups: the quantizer groups, in the order of computation.
-        form: where the quantizers come from.
-        all_switches: of the quantizers that were in use when the subject was made, also of those in no group.
-        graph: the same modules as a traced graph; None where there is none.
+        form: origin of the quantizers.
+        all_switches: of all quantizers that were in use when the subject was made, including those without a group.
+        graph: the same modules as a traced graph; None for networks that cannot be traced.
     """
 
     model: nn.Module
@@ -67,10 +67,10 @@ class Subject:
 
     @contextmanager
     def only(self, quantized: frozenset[str]) -> Iterator[None]:
-        """Within the context exactly these groups are quantized, and nothing else is; after it all is as before.
+        """Within the context, quantize exactly these groups and nothing else; afterwards restore the previous state.
 
         Raises:
-            KeyError: a name that is no group.
+            KeyError: a name that is not a group.
         """
         by_name = {group.name: group for group in self.groups}
         on = {path for name in quantized for path in by_name[name].quantizers}
@@ -81,10 +81,10 @@ class Subject:
 
 
 def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], config: SensitivityConfig) -> Subject:
-    """Quantize `model` unless it is already, and find its groups.
+    """Quantize `model`, unless it has quantizers already, and find its groups.
 
     Args:
-        model: with its weights; one without quantizers is copied and not changed.
+        model: with its weights; a model without quantizers is copied, not changed.
         example: the input of the network, one batch.
         images: batches of the training split, for calibration.
 
@@ -115,7 +115,7 @@ def make_subject(model: nn.Module, example: Inputs, images: Iterable[Inputs], co
 
 
 def _graph_of_given(model: nn.Module, example: Inputs) -> fx.GraphModule | None:
-    """The network's graph on its own modules, layers with their quantizers kept whole; None if it has none."""
+    """The network's graph on its own modules, with quantized layers as leaves; None if it cannot be traced."""
     in_place = {module: module.inplace for module in model.modules() if hasattr(module, "inplace")}
     try:
         return fx_graph.trace(model, example, one_output=False, may_export=False, leaf=_is_quantized_layer)
@@ -157,7 +157,7 @@ def quantize_layers(model: nn.Module, functions: Weights = ()) -> nn.Module:
     """Put quantizers at the input and the weight of every layer that has a quantized form, in place.
 
     Args:
-        functions: weights that `forward` gives to functions itself (see `qat.sensitivity.network.functional`).
+        functions: weights that `forward` passes to functions directly (see `qat.sensitivity.network.functional`).
     """
     quantize_functions(model, functions)
     owners = {name.rpartition(".")[0] for name, _ in functions}
@@ -183,7 +183,7 @@ def _quantize_input(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
 
 
 def _set_ranges(model: nn.Module, images: Iterable[Inputs], config: SensitivityConfig) -> None:
-    """Calibrate; layers that never ran lose their ranges, and so are in no group."""
+    """Calibrate; layers that never ran lose their ranges, so they belong to no group."""
     histograms = collect(model, images)
     calibrate(model, histograms, config.calibration)
     found = quantizers(model)

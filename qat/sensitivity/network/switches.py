@@ -1,4 +1,4 @@
-"""One on/off switch for each quantizer, whichever toolkit made it; weights and ranges are never touched."""
+"""One on/off switch for each quantizer of any toolkit; weights and ranges never change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qat.sensitivity.network.foreign import is_of_weight, is_on
 
 @dataclass(frozen=True)
 class Switch:
-    """A quantizer that can be turned on, off, and back to how it was found.
+    """The switch of one quantizer: on, off, and back to its original state.
 
     Attributes:
         path: module path of the quantizer.
@@ -34,20 +34,20 @@ class Switch:
             (self.quantizer.enable if on else self.quantizer.disable)()
 
     def state(self) -> Mode | bool:
-        """The state of now, for `restore`."""
+        """The present state, for `restore`."""
         own = self.quantizer
         return own.mode if isinstance(own, Quantizer) else not getattr(own, "_disabled", False)
 
     def restore(self, state: Mode | bool) -> None:
-        """Bring a `state` back."""
+        """Restore a `state`."""
         if isinstance(state, bool):
             self.turn(state)
-        elif self.quantizer.mode is not state:  # a trial changes few of hundreds
+        elif self.quantizer.mode is not state:  # a trial changes few of several hundred switches
             self.quantizer.set_mode(state)
 
 
 def switches(model: nn.Module) -> dict[str, Switch]:
-    """Switches by module path, of all quantizers that are in use; one that its owner disabled stays so."""
+    """Switches by module path, of all quantizers in use; quantizers that their owner disabled stay off."""
     found: dict[str, Switch] = {}
     for path, module in model.named_modules():
         if isinstance(module, Quantizer):
@@ -61,7 +61,7 @@ def switches(model: nn.Module) -> dict[str, Switch]:
 
 @contextmanager
 def restored(switches: Mapping[str, Switch]) -> Iterator[None]:
-    """Within the context switches may be turned; after it they are as before."""
+    """A context in which switches may change; afterwards their states are restored."""
     before = [(switch, switch.state()) for switch in switches.values()]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Histograms of what the quantizers of the worst groups see, beside the range that they can represent."""
+"""Histograms of the values at the quantizers of the worst groups, beside their representable range."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def distributions(model: nn.Module, inputs: Inputs, groups: Sequence[QuantizerGr
 
     Returns:
         JSON values by quantizer, in the order of `groups`: its group, `low` and `high` of the bins, share of the values
-        in each bin, amax (the largest, if there is one for each channel), and the share beyond it.
+        in each bin, amax (the largest, if each channel has one), and the share beyond it.
     """
     seen: dict[str, Tensor] = {}
     paths = {path: group.name for group in groups for path in group.quantizers}

@@ -1,4 +1,5 @@
-"""The documented forms: a batch as the network's input and the criterion's target, an output as its scored tensor."""
+"""Reads the documented forms: the network's input and the criterion's target in a batch, the scored tensor of an
+output."""
 
 from __future__ import annotations
 
@@ -48,13 +49,13 @@ def logits_of(output: Any) -> Tensor:
         return logits_of(items[0])
     raise UserError(
         f"the network returns {type(output).__name__}",
-        why="its first output is what is scored",
+        why="its first output is scored",
         fix="return a tensor, or a sequence or mapping of them",
     )
 
 
 def _kinds(batch: Any) -> str:
-    """Such as "tuple of ndarray, int"."""
+    """A description of a type, such as "tuple of ndarray, int"."""
     members: list[str] = []
     if isinstance(batch, Mapping):
         members = [f"{key}: {type(item).__name__}" for key, item in batch.items()]
@@ -75,7 +76,7 @@ def map_tensors(value: Any, change: Callable[[Tensor], Any]) -> Any:
 
 
 def like(value: list[Any] | tuple[Any, ...], items: Iterable[Any]) -> Any:
-    """`items` in a list or (named) tuple as `value` is one."""
+    """`items` as a list or (named) tuple, whichever `value` is."""
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 

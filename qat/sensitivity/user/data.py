@@ -1,4 +1,4 @@
-"""The user's loader, read once into memory: images by number, the same in every trial whatever the loader shuffles."""
+"""The user's loader, read once into memory: images by number, the same in every trial even if the loader shuffles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Images:
 
     Attributes:
         samples: every tensor with a first dimension of 1. A batch that cannot be taken apart counts as one sample.
-        batch: images that the loader gave at once, and that trials run at once.
+        batch: batch size of the loader and of trials.
     """
 
     samples: tuple[Any, ...]
@@ -125,7 +125,7 @@ def _slice(value: Any, index: int, images: int) -> Any:
 
 
 def _is_of_plain_values(value: Sequence[Any]) -> bool:
-    """True for a list of file names or the like, one for each image."""
+    """Return True for a list such as file names, one for each image."""
     return bool(value) and not any(isinstance(item, Tensor | Mapping | list | tuple) for item in value)
 
 

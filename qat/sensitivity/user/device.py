@@ -1,4 +1,4 @@
-"""Device and precision of the analysis: a GPU if there is one, unless the user's file says where; always float32."""
+"""Device and precision of the analysis: a GPU if available, unless the user's file chooses a device; always float32."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def place(model: nn.Module, wanted: Device, stays: bool, check: Callable[[], None]) -> None:
-    """Move `model`, in place, to the device that it is analysed on.
+    """Move `model`, in place, to the device of the analysis.
 
     Args:
-        stays: "auto" leaves it where it is.
+        stays: "auto" leaves it on its device.
         check: the preflight check of network and loss; with "auto", a network that fails it on a GPU runs on the CPU.
 
     Raises:
