@@ -1,1 +1,1 @@
-"""Measurements of built engines, each against FP32: the scripts, and the packages that do their work."""
+"""Measurements of built engines against FP32: scripts, and the packages behind them."""

@@ -34,7 +34,7 @@ __all__ = ["Timed", "apply", "benchmark", "build", "calibrate", "calibrate_onnx"
 
 @dataclass(frozen=True)
 class Timed:
-    """Latency of an engine, and its time over that of the first engine, with a 95 % interval."""
+    """Latency of an engine, and its time ratio to the first engine, with a 95 % interval."""
 
     latency_ms: Latency
     ratio: Interval
@@ -49,7 +49,7 @@ def calibrate_onnx(
         network: float, with static shapes or a dynamic batch.
         images: network inputs, float32 (1, C, H, W) each.
         folder: both files are written there.
-        method: turns what was observed into a range (docs/guides/qat.md).
+        method: turns observed values into a range (docs/guides/qat.md).
 
     Raises:
         UserError: the file is quantized already, the images do not fit it, or there is nothing to quantize.
@@ -77,7 +77,7 @@ def build(graph: Path, out: Path, backend: str, precision: Precision = "int8", t
     Args:
         graph: the Q/DQ graph of the backend's target for "int8"; the float network for other precisions.
         backend: openvino, onnxruntime or a TensorRT (docs/reference/engines.md).
-        threads: of CPU engines.
+        threads: number of CPU threads, for CPU engines.
 
     Raises:
         UnsupportedEnvironment: this machine cannot build that precision with that backend.
@@ -92,15 +92,15 @@ def build(graph: Path, out: Path, backend: str, precision: Precision = "int8", t
 def benchmark(
     engines: Mapping[str, Bundle], image: NDArray[np.float32], plan: BenchConfig | None = None
 ) -> dict[str, Timed]:
-    """Time engines in turns; every ratio is to the first one.
+    """Time engines in turns; every ratio is to the first engine.
 
     Args:
-        engines: by the name they get in the result.
+        engines: by name, as in the result.
         image: (N, C, H, W) float32, fed to every engine.
-        plan: rounds, runs a round and warm-up; None for the defaults of `bench`.
+        plan: rounds, runs per round and warm-up; None for the defaults of `bench`.
 
     Raises:
-        UserError: there are no engines, or one was changed since it was built.
+        UserError: there are no engines, or one changed since it was built.
     """
     if not engines:
         raise UserError("there are no engines to time", fix="give at least one bundle")

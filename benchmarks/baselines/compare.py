@@ -1,4 +1,5 @@
-"""Our engines and the baselines' in one interleaved run: same session code, same images, same evaluator."""
+"""Compares this project's engines and the baselines' in one interleaved run: same session code, images and
+evaluator."""
 
 from __future__ import annotations
 
@@ -24,14 +25,14 @@ ACCURACY_FILE = "baselines_accuracy.json"
 
 
 def compare(config: Config, families: Sequence[str], command: str) -> Comparison:
-    """Make engines that are missing or stale, ours and the baselines', and measure them all in turns.
+    """Build missing or stale engines, this project's and the baselines', and measure all of them in turns.
 
     Args:
         families: names from `catalog.FAMILIES`.
         command: shell command that does this again.
     """
     baselines = selected(families)
-    machine = environment.describe()  # before the build: its load average must not count our own work
+    machine = environment.describe()  # before the build, whose own work must not count in the load average
     ensure_onnx(config)
     candidates = [*own(ensure_engines(config), families), *build.ensure(config, baselines)]
     backends = {candidate.outcome.backend: get_backend(candidate.outcome.backend) for candidate in candidates}
@@ -56,7 +57,7 @@ def compare(config: Config, families: Sequence[str], command: str) -> Comparison
 
 
 def own(outcomes: Iterable[BuildOutcome], families: Sequence[str]) -> list[Candidate]:
-    """Our INT8 engines and the float ones beside them; BF16 only when its family is chosen."""
+    """This project's INT8 engines and the float engines of the same backends; BF16 only when its family is chosen."""
     return [
         Candidate(replace(outcome, mask=None))
         for outcome in outcomes
@@ -65,12 +66,12 @@ def own(outcomes: Iterable[BuildOutcome], families: Sequence[str]) -> list[Candi
 
 
 def versions(baselines: Iterable[Baseline]) -> dict[str, str]:
-    """Version by distribution of the baselines that are installed."""
+    """Version of each installed baseline, by distribution."""
     present = [baseline for baseline in baselines if baseline.missing() is None]
     return {name: version for baseline in present for name, version in baseline.versions().items()}
 
 
 def by_latency(rows: Sequence[Row]) -> list[Row]:
-    """Backend by backend in their order, the fastest first, rows without a latency last."""
+    """Rows sorted by backend, then by latency; rows without a latency come last."""
     order = list(dict.fromkeys(row.backend for row in rows))
     return sorted(rows, key=lambda r: (order.index(r.backend), r.latency_ms.p50 if r.latency_ms else float("inf")))

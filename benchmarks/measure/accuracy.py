@@ -21,19 +21,18 @@ from qat.tasks.base import Answer, Evidence, Task, change
 
 Reference = Session | NDArray[np.integer[Any]]  # an engine, or stored answers (images, ...)
 
-NAMED = 3  # more engines than this are counted, not named, in the line of progress
-METHOD_VERSION = 4  # raise when the way accuracy is computed changes: cached numbers are then computed again
+NAMED = 3  # the progress line counts more engines than this instead of naming them
+METHOD_VERSION = 4  # increase it when the computation of accuracy changes, which invalidates cached numbers
 
 
 class Accuracy(Record):
-    """Scores of one engine over the validation set, all in percent; a class the set lacks has none.
+    """Scores of one engine over the validation set, in percent; classes that the set lacks have no score.
 
     Attributes:
         values: by name, with intervals over images; the metric of the task comes first.
-        agreement: how many of all answers (pixels, ignored ones too, or images) are those of the named reference.
-        change: the metric minus that of the named reference, in points; its interval is by resampling images for both
-            together, by group where groups are given. Frames of one video are alike, so without groups it is narrower
-            than the truth on video frames.
+        agreement: share of all answers (pixels, including ignored ones, or images) that equal the named reference's.
+        change: the metric minus that of the named reference, in points. Its interval is by resampling images for both
+            together, by group where groups are given. Without groups it is too narrow on video frames, which are alike.
     """
 
     values: dict[str, Interval]
@@ -58,8 +57,8 @@ def predict(session: Session, image: NDArray[np.float32], label: NDArray[Any], t
 
     Args:
         session: gives logits (1, C, ...).
-        image: (3, H', W') as the network takes it.
-        label: only its shape matters.
+        image: (3, H', W'), the network's input.
+        label: only its shape is used.
     """
     feeds = {session.input_names[0]: image[np.newaxis]}
     logits = torch.from_numpy(session.run(feeds)[session.output_names[0]])
@@ -68,10 +67,10 @@ def predict(session: Session, image: NDArray[np.float32], label: NDArray[Any], t
 
 
 def agreement(mask: Session, network: Session, validation: Validation, images: int) -> float:
-    """Percent of pixels whose class the engine from image to mask gives as preparing and upsampling outside does.
+    """Percent of pixels where the image → mask engine gives the same class as preparing and upsampling outside of it.
 
     Args:
-        images: how many of the split, evenly spread.
+        images: number of images of the split, evenly spread.
     """
     equal = []
     for sample in validation.spread(images):
@@ -125,7 +124,7 @@ def evaluate(
 
 
 class AccuracyCache:
-    """Scores by the hash of everything they depend on, so that an unchanged engine is not evaluated again."""
+    """A cache of scores by the hash of everything they depend on; an unchanged engine is not evaluated again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -140,7 +139,7 @@ class AccuracyCache:
         return self._scores.get(key)
 
     def keep(self, scores: Mapping[str, Accuracy]) -> None:
-        """Make `scores` the whole content: engines that are gone leave no entries behind."""
+        """Replace the content by `scores`, which drops entries of removed engines."""
         self._scores = dict(scores)
         stored = {key: score.model_dump(mode="json") for key, score in scores.items()}
         write_json(self.path, {"method_version": METHOD_VERSION, "scores": stored})

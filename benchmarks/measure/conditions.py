@@ -1,4 +1,4 @@
-"""Other work of the machine while engines were timed, and reasons for caution with the numbers."""
+"""Other load of the machine while engines were timed, and reasons to doubt the numbers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAX_CV = 0.05
 MAX_DRIFT = 0.03
 MAX_CLOCK_CHANGE = 0.05
 MAX_OTHERS_CPUS = 0.1
-IDLE_FIELDS = (3, 4)  # idle and iowait, of the ten that /proc/stat gives
-GUEST_FIELDS = 8  # from here on time is counted a second time, in user and nice
+IDLE_FIELDS = (3, 4)  # idle and iowait, of the ten columns of /proc/stat
+GUEST_FIELDS = 8  # columns from here on are also counted in user and nice
 
 _CPUFREQ = "cpu[0-9]*/cpufreq/scaling_cur_freq"
 
 
 def look() -> MachineState:
-    """The machine at this moment; None where the system does not say."""
+    """The state of the machine at this moment; None where the system does not report it."""
     own = os.times()
     return MachineState(
         at_s=time.monotonic(),
@@ -38,7 +38,7 @@ def look() -> MachineState:
 
 
 def between(before: MachineState, after: MachineState) -> Conditions:
-    """How many CPUs' worth of time went to other processes between two looks."""
+    """The mean number of CPUs that other processes used between two snapshots."""
     others = None
     if before.busy_cpu_s is not None and after.busy_cpu_s is not None and after.at_s > before.at_s:
         busy = after.busy_cpu_s - before.busy_cpu_s - (after.own_cpu_s - before.own_cpu_s)
@@ -47,7 +47,7 @@ def between(before: MachineState, after: MachineState) -> Conditions:
 
 
 def caveats(rows: Sequence[Timed], conditions: Conditions | None, before: Environment) -> list[str]:
-    """Reasons to doubt the latencies, in words; empty when nothing was unusual.
+    """Reasons to doubt the latencies, as sentences; empty when nothing was unusual.
 
     Args:
         before: the machine before this project's own work began.
@@ -66,14 +66,14 @@ def caveats(rows: Sequence[Timed], conditions: Conditions | None, before: Enviro
 
 
 def unsteady(latencies: Sequence[Latency]) -> list[str]:
-    """The number of points of a curve whose runs differ too much, in words; empty when there is none."""
+    """A sentence with the number of points of a curve whose runs differ too much; empty when there are none."""
     count = sum(latency.cv > MAX_CV for latency in latencies)
     many = f"{count} of {len(latencies)} points"
     return [f"runs differ by more than {MAX_CV:.0%} (coefficient of variation) at {many}"] if count else []
 
 
 def disturbances(conditions: Conditions) -> list[str]:
-    """Other work of the machine between two looks, in words."""
+    """A sentence about other load between two snapshots."""
     found = []
     if conditions.others_cpus is not None and conditions.others_cpus > MAX_OTHERS_CPUS:
         found.append(f"other processes used {conditions.others_cpus:g} CPUs while engines were measured")
@@ -85,7 +85,7 @@ def disturbances(conditions: Conditions) -> list[str]:
 
 
 def cpu_mhz(devices: Path = Path("/sys/devices/system/cpu"), cpuinfo: Path = Path("/proc/cpuinfo")) -> float | None:
-    """Mean clock of all CPUs: from cpufreq, which virtual machines lack, else from cpuinfo."""
+    """Mean clock of all CPUs, from cpufreq, or from cpuinfo on virtual machines, which lack cpufreq."""
     clocks = [int(file.read_text(encoding="ascii")) / 1e3 for file in devices.glob(_CPUFREQ)]
     if not clocks and cpuinfo.exists():
         text = cpuinfo.read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def gpu_mhz() -> float | None:
 
 
 def busy_cpu_s(stat: Path) -> float | None:
-    """Seconds that all CPUs together have worked since boot; None off Linux."""
+    """Busy seconds of all CPUs together since boot; None outside Linux."""
     if not stat.exists():
         return None
     ticks = [int(word) for word in stat.read_text(encoding="ascii").splitlines()[0].split()[1:]]

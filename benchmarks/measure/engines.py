@@ -1,4 +1,4 @@
-"""From built bundles to rows: open, time in turns, score, and count the convolutions that compute in INT8."""
+"""Turns built bundles into rows: opens and times them in turns, scores them, and counts INT8 convolutions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIMULATED = "simulated"  # name of the stored reference
 
 @dataclass(frozen=True)
 class Candidate:
-    """An engine to measure, and the baseline that quantized it with which settings, if one did."""
+    """An engine to measure; for a baseline, also its toolkit and settings."""
 
     outcome: BuildOutcome
     tool: str = ""
@@ -40,7 +40,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Engine:
-    """A row in the making, and what could be opened: the network's session, and the one from image to mask."""
+    """An unfinished row and its opened sessions: the network's, and the image → mask engine's."""
 
     row: Row
     session: Session | None = None
@@ -59,7 +59,7 @@ def measure(
 
     Args:
         backends: by name, at least those of candidates with a bundle.
-        cache: file that keeps scores for the next time.
+        cache: file that stores scores for the next run.
         examples: folder for the example images of the fastest INT8 engine.
     """
     with ExitStack() as stack:
@@ -115,7 +115,7 @@ def open_engine(
     except UnsupportedEnvironment as error:
         reason = str(Unavailable(f"{error.what}: {error.why}" if error.why else error.what, error.fix))
         return Engine(row.model_copy(update={"status": "unavailable", "reason": reason}))
-    except Exception as error:  # vendor runtimes raise what they like; one broken engine must not hide the others
+    except Exception as error:  # vendor runtimes raise any type; one broken engine must not hide other engines
         say(f"{row.name} failed: {one_line(error)}")
         return Engine(row.model_copy(update={"status": "failed", "reason": one_line(error)}))
     mask = _open_mask(stack, row, outcome.mask, backend, validation) if outcome.mask else None
@@ -123,24 +123,24 @@ def open_engine(
 
 
 def _open_mask(stack: ExitStack, row: Row, bundle: Bundle, backend: Backend, validation: Validation) -> Session | None:
-    """The opened engine from image to mask; None after a line about its error, for the row does not depend on it."""
+    """The opened image → mask engine; on an error None, after a message, since the row does not depend on it."""
     try:
         session = stack.enter_context(backend.open(bundle))
         session.run({session.input_names[0]: validation.dataset[0].image[np.newaxis]})
-    except Exception as error:  # as above
+    except Exception as error:  # any type, as above
         say(f"{_mask_name(row)} failed: {one_line(error)}")
         return None
     return session
 
 
 def bundle_sha256(folder: Path) -> str:
-    """Hash of a bundle: names and contents of all its files, the manifest (so also the precision) included."""
+    """Hash of a bundle: names and contents of all its files, including the manifest and so the precision."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return sha256_json({path.relative_to(folder).as_posix(): sha256_file(path) for path in files})
 
 
 def score(engines: Sequence[Engine], validation: Validation, cache: AccuracyCache) -> dict[str, Accuracy]:
-    """Accuracy by row name, and agreement with FP32 and the simulation; computed only where not cached."""
+    """Accuracy by row name, with agreement with FP32 and the simulation; cached values are reused."""
     opened = {engine.row.name: engine for engine in engines if engine.session is not None}
     hashes = {name: engine.row.engine_sha256 for name, engine in opened.items()}
     keys = {
@@ -210,7 +210,7 @@ def _image_to_mask(
 
 
 def _fastest_float(row: Row, samples: Mapping[str, Samples]) -> Precision | None:
-    """Precision of the float engine with the lowest median; None without one."""
+    """Precision of the float engine with the lowest median; None without a float engine."""
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
     timed = [precision for precision in precisions if f"{row.engine} {precision}" in samples]
     return min(timed, key=lambda precision: float(np.median(samples[f"{row.engine} {precision}"])), default=None)

@@ -1,4 +1,4 @@
-"""Where numbers were measured: machine, packages, and the variables that change timing."""
+"""The environment of measurements: machine, packages, and variables that change timing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VARIABLES = (
 
 
 def describe() -> Environment:
-    """This machine and process, as they are now."""
+    """The present state of this machine and process."""
     return Environment(
         cpu=cpu_model(),
         cpu_flags=tuple(sorted(cpu_flags())),

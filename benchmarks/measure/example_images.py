@@ -15,14 +15,14 @@ from deploy.targets.base import Session
 from qat.tasks.base import Picture
 
 FOLDER = "examples"
-MAX_WIDTH_PX = 480  # the report holds every picture inside itself
-PHOTO = "image"  # title of the picture that may be smoothed
+MAX_WIDTH_PX = 480  # the report embeds every picture
+PHOTO = "image"  # title of the only picture that may be smoothed
 
 
 def write_examples(
     folder: Path, backend: str, sessions: tuple[Session, Session], validation: Validation, count: int
 ) -> Examples:
-    """Write the PNG files of at most `count` images that the task shows into `folder`/examples.
+    """Write the task's PNG files of at most `count` images into `folder`/examples.
 
     Args:
         sessions: the FP32 and the INT8 engine of `backend`.
@@ -46,7 +46,8 @@ def write_examples(
 
 
 def write_png(target: Path, picture: Picture, *, smooth: bool) -> None:
-    """Write atomically, at most `MAX_WIDTH_PX` wide; masks are not smoothed, since mixed classes are no class."""
+    """Write atomically, at most `MAX_WIDTH_PX` wide; masks are not smoothed, since a mean of class colours is
+    meaningless."""
     height, width = picture.shape[:2]
     if width > MAX_WIDTH_PX:
         size = (MAX_WIDTH_PX, round(height * MAX_WIDTH_PX / width))

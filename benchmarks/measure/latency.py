@@ -20,5 +20,5 @@ def summarize(samples: Samples) -> Latency:
 
 
 def throughput_per_s(samples: Samples, batch: int) -> float:
-    """Images per second when one batch follows the other."""
+    """Images per second with one batch after the other."""
     return batch * MS_PER_S / float(samples.mean())

@@ -21,10 +21,10 @@ from deploy.targets.base import LayerInfo
 def layer_noise(targets: Mapping[str, str], paths: RunPaths) -> dict[str, tuple[LayerSnr, ...]]:
     """Weighted layers of the graph that an engine was built from, the farthest from FP32 first, by row name.
 
-    Fine-tuning moves layers too: a layer is far that changed much, by rounding or by training.
+    Fine-tuning changes layers, too: the distance covers changes by rounding and by training.
 
     Args:
-        targets: by row name the target whose graph its INT8 engine was built from; a graph that is missing is left out.
+        targets: target of each INT8 engine's graph, by row name; missing graphs are skipped.
     """
     found: dict[str, tuple[LayerSnr, ...]] = {}
     for target in sorted(set(targets.values())):
@@ -42,7 +42,7 @@ def joined(
     noise: Mapping[str, Sequence[LayerSnr]],
     paths: RunPaths,
 ) -> dict[str, tuple[Layer, ...]]:
-    """`layers` with what the engine and the plan of its graph say of each; float engines have no plan.
+    """`layers`, each with facts from the engine and from the plan of its graph; float engines have no plan.
 
     Args:
         layers, outcomes, noise: by row name.
@@ -50,7 +50,7 @@ def joined(
     found = {}
     for name, timed in layers.items():
         outcome = outcomes[name]
-        assert outcome.bundle is not None  # it has been timed
+        assert outcome.bundle is not None  # a timed engine has a bundle
         backend = get_backend(outcome.backend)
         listed = {layer.name: layer for layer in backend.layers(outcome.bundle)}
         report = paths.placement(backend.target)

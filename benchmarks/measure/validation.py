@@ -1,4 +1,4 @@
-"""The images that engines are scored on, and everything their scores depend on."""
+"""The images that engines are scored on, and all other inputs of the scores."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Prepare = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation split as engines see it.
+    """The validation split, prepared for engines.
 
     Attributes:
-        simulated: answers (images, ...) of the fake-quantized network that was trained, to compare INT8 with.
-        key: JSON that changes whenever scores may.
+        simulated: answers (images, ...) of the trained fake-quantized network, to compare INT8 with.
+        key: JSON that changes whenever scores may change.
     """
 
     dataset: LabelledImages
@@ -38,11 +38,11 @@ class Validation:
 
     @property
     def example(self) -> NDArray[np.float32]:
-        """The first image as the network takes it, (1, 3, H, W)."""
+        """The first image as network input, (1, 3, H, W)."""
         return self.prepare(self.dataset[0].image)[np.newaxis]
 
     def spread(self, count: int) -> Iterator[Sample]:
-        """At most `count` different images, evenly spread over the split: nobody picked them."""
+        """At most `count` different images, evenly spread over the split, not hand-picked."""
         for index in spread(len(self.dataset), count):
             yield self.dataset[index]
 

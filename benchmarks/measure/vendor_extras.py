@@ -1,4 +1,4 @@
-"""Measurements by a vendor's own means after the latencies: throughput with all CPUs busy, and time by layer."""
+"""Measurements with vendors' own tools, made after the latencies: throughput with all CPUs busy, and time by layer."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def with_throughput(
 
     Args:
         outcomes: in the order of `rows`.
-        image: (N, C, H, W) that every request gets.
-        limit_ms: how long each engine is kept busy; 0 leaves all rows as they are.
+        image: (N, C, H, W), the input of every request.
+        limit_ms: busy time of each engine; 0 leaves all rows unchanged.
     """
 
     def busy(bundle: Bundle) -> Throughput | None:
@@ -66,7 +66,7 @@ def layer_costs(
 def _of_each(
     rows: Sequence[Row], outcomes: Sequence[BuildOutcome], title: str, ask: Callable[[Bundle], T | None]
 ) -> dict[str, T]:
-    """Answers by row name, without those that are None; an engine that fails here keeps its latency."""
+    """Results by row name, without None; an engine that fails here keeps its latency."""
     found = {}
     pairs = [(row, outcome.bundle) for row, outcome in zip(rows, outcomes, strict=True) if row.status == "ok"]
     for row, bundle in track(pairs, title):

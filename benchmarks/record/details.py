@@ -10,9 +10,9 @@ class Layer(Record):
     """One executed layer of an engine, joined with the plan that its graph was made from.
 
     Attributes:
-        name, kind, precision: the engine's own name; "Conv" for every convolution; what the kernel computes in.
+        name, kind, precision: the engine's own name; "Conv" for every convolution; the kernel's arithmetic.
         ms: median time by the vendor's profiler, which slows the engine down.
-        output: type of its first result; "" where the engine lists none.
+        output: type of its first result; "" where the engine lists no results.
         modules: paths of the network's modules in it; empty for layers that the plan does not name.
         scale, origin, rule: of the quantized activation that it reads (see `deploy.apps.provenance`).
         why_float: why the rules left it in float.
@@ -59,8 +59,8 @@ class Examples(Record):
     """Example images, with the answers of one backend's FP32 and INT8 engines.
 
     Attributes:
-        chosen: which images they are.
-        legend: what colours mean in pictures of differences.
+        chosen: description of the images.
+        legend: meaning of colours in pictures of differences.
     """
 
     backend: str
@@ -70,12 +70,12 @@ class Examples(Record):
 
 
 class Environment(Record):
-    """Where the numbers were measured.
+    """The machine and process of a measurement.
 
     Attributes:
         cpu_flags: instruction-set extensions that matter to inference kernels.
         cpu_cores, cpu_threads: physical cores of the machine; logical ones this process may use.
-        load_1min: load average when the benchmark began; well above zero means the machine was not quiet.
+        load_1min: load average at the start of the benchmark; well above zero, the machine was busy.
         variables: environment variables that change timing, where set.
     """
 
@@ -96,7 +96,7 @@ class MachineState(Record):
 
     Attributes:
         at_s: monotonic clock.
-        own_cpu_s, busy_cpu_s: CPU time of this process so far; of all processes since boot.
+        own_cpu_s, busy_cpu_s: CPU time of this process so far; CPU time of all processes since boot.
     """
 
     at_s: float

@@ -12,7 +12,7 @@ from deploy.bundle.types import Precision
 from deploy.targets.layer_work import EngineWork
 
 Status = Literal["ok", "failed", "unavailable"]
-TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}  # others bring theirs as `product`
+TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}  # other backends set `product`
 
 
 class Record(BaseModel):
@@ -38,7 +38,7 @@ class Latency(Record):
 
 
 class Throughput(Record):
-    """Images per second with every CPU busy: `requests` inferences at a time on `threads` threads in all."""
+    """Images per second with every CPU busy: `requests` inferences at a time on `threads` threads in total."""
 
     images_per_s: float
     requests: int
@@ -47,11 +47,11 @@ class Throughput(Record):
 
 
 class ImageToMask(Record):
-    """The engine from image to mask: normalisation, upsampling and argmax inside.
+    """The image → mask engine, with normalisation, upsampling and argmax inside.
 
     Attributes:
-        cost: its time over that of the network alone, measured in the same rounds.
-        pixel_agreement: percent of pixels whose class is the one that preparing and upsampling outside gives.
+        cost: its time divided by that of the network alone, measured in the same rounds.
+        pixel_agreement: percent of pixels with the same class as with preparing and upsampling outside.
     """
 
     latency_ms: Latency
@@ -60,12 +60,12 @@ class ImageToMask(Record):
 
 
 class Timed(Record):
-    """A backend at a precision, and its latency.
+    """One backend at one precision, with its latency.
 
     Attributes:
-        status: "ok" measured; "failed"; "unavailable", it cannot be built or cannot run on this machine.
+        status: "ok", measured; "failed"; "unavailable", it cannot be built or run on this machine.
         reason: why the status is not "ok", and a fix.
-        product: the backend's name for people, where it is another one ("TensorRT-RTX" of `tensorrt_rtx`).
+        product: the backend's name for people, where it differs ("TensorRT-RTX" for `tensorrt_rtx`).
         speedup_vs_fp32: over the FP32 engine of the same backend.
     """
 
@@ -79,7 +79,7 @@ class Timed(Record):
 
     @property
     def engine(self) -> str:
-        """The backend as tables show it."""
+        """The backend's name in tables."""
         return self.product or self.backend
 
     @property
@@ -94,16 +94,16 @@ class Timed(Record):
 
 
 class Row(Timed):
-    """One engine with everything that was measured on it.
+    """One engine with all its measurements.
 
     Attributes:
         tool: the baseline that quantized it; empty for engines of this project.
         settings: the baseline's call and its settings.
         engine_sha256: of the whole bundle.
-        convs_total, convs_int8: convolutions of the built engine, and those whose kernel computes in INT8.
+        convs_total, convs_int8: convolutions of the built engine, and those with an INT8 kernel.
         work: fused epilogues, bytes moved and multiply-adds of the built engine.
         throughput_per_s: images per second, one at a time.
-        throughput: images per second, as many at a time as the machine takes; None where it was not measured.
+        throughput: images per second with all CPUs busy; None where it was not measured.
         fastest_float: precision of the fastest float engine of the same backend, and `speedup_vs_float` over it; for
             INT8.
         ours_over_this: time of this project's INT8 engine over this one's, same backend; below 1 ours is faster.
@@ -112,8 +112,8 @@ class Row(Timed):
         values: all values of the task by name, percent, with intervals over images.
         delta_score: points above the FP32 engine of the same backend, with its interval over images (see
             `benchmarks.measure.accuracy.Accuracy`); negative is a loss.
-        agreement_fp32: percent of all answers (pixels, or images) that are those of the same backend's FP32 engine.
-        agreement_simulated: for INT8, the same against the fake-quantized network that was trained.
+        agreement_fp32: percent of all answers (pixels, or images) that equal the same backend's FP32 engine's.
+        agreement_simulated: for INT8, the same against the trained fake-quantized network.
     """
 
     tool: str = ""
@@ -139,12 +139,12 @@ class Row(Timed):
 
     @property
     def name(self) -> str:
-        """`engine precision`, or `engine tool` where a baseline quantized it."""
+        """`engine precision`, or `engine tool` for a baseline."""
         return f"{self.engine} {self.tool or self.precision}"
 
     @property
     def is_ours(self) -> bool:
-        """True for the INT8 engines of this project."""
+        """Return True for the INT8 engines of this project."""
         return self.precision == "int8" and not self.tool
 
 
@@ -170,7 +170,7 @@ AnyTimed = TypeVar("AnyTimed", bound=Timed)
 
 
 def find_row(rows: Iterable[Row], backend: str, precision: str) -> Row | None:
-    """The row of one engine of this project; None when there is none."""
+    """The row of one engine of this project; None when it is missing."""
     return next((row for row in rows if (row.backend, row.precision, row.tool) == (backend, precision, "")), None)
 
 
@@ -181,7 +181,7 @@ def fastest(rows: Iterable[AnyTimed]) -> AnyTimed | None:
 
 
 def fastest_int8(rows: Iterable[Row]) -> Row | None:
-    """The INT8 engine to put forward: the fastest one that has an FP32 engine beside it."""
+    """The INT8 engine to recommend: the fastest one with an FP32 engine of the same backend."""
     return fastest(row for row in rows if row.is_ours and row.speedup_vs_fp32 is not None)
 
 

@@ -1,4 +1,4 @@
-"""The findings of a sensitivity analysis of the run's weights, as far as the report shows them."""
+"""The findings of a sensitivity analysis of the run's weights that the report shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.artifacts import read_json, sha256_file
 from core.paths import RunPaths
 from qat.sensitivity.types import label_of
 
-PATTERN = "*/*.sensitivity/results.json"  # below runs/: an analysis may have a folder of its own there
+PATTERN = "*/*.sensitivity/results.json"  # folder under runs/ in which an analysis may have its own folder
 
 
 class Part(BaseModel):
@@ -21,7 +21,7 @@ class Part(BaseModel):
 
 
 class Damage(Part):
-    """How much worse than FP32, with its 95 % interval over images."""
+    """Damage against FP32, with its 95 % interval over images."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Damage(Part):
 
 
 class QuantizerGroup(Part):
-    """Quantizers that are switched together; `float`: the chosen set leaves it in float."""
+    """Quantizers that switch together; `float`: the chosen set leaves them in float."""
 
     name: str
     layers: tuple[str, ...]
@@ -39,7 +39,7 @@ class QuantizerGroup(Part):
 
     @property
     def label(self) -> str:
-        """The name and the number of its other layers."""
+        """The name, with the number of its other layers."""
         return label_of(self.name, self.layers)
 
 
@@ -52,7 +52,7 @@ class Chosen(Part):
 
 
 class Tolerance(Part):
-    """The limit of the damage."""
+    """The limit on the damage."""
 
     limit: float
 
@@ -89,7 +89,7 @@ class Sensitivity(Part):
 
 
 def of_run(run: str) -> Sensitivity | None:
-    """The newest analysis below runs/ of weights that are this run's; None when there is none."""
+    """The newest analysis under runs/ of this run's weights; None when there is none."""
     paths = RunPaths(run)
     weights = {sha256_file(path) for path in (paths.fp32_checkpoint, paths.qat_checkpoint) if path.is_file()}
     newest_first = sorted(paths.dir.parent.glob(PATTERN), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -98,7 +98,7 @@ def of_run(run: str) -> Sensitivity | None:
 
 
 def _read(path: Path) -> Sensitivity | None:
-    """None for a file of another version."""
+    """The findings in a file; None for a file of another version."""
     content: Any = read_json(path)
     try:
         return Sensitivity.model_validate({**content, "path": path})

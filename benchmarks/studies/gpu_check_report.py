@@ -19,10 +19,10 @@ class CheckedPart(Record):
     """One part of the check.
 
     Attributes:
-        command: shell command that does this part again.
+        command: shell command that repeats this part.
         status: "ok"; "failed"; "unavailable", nothing could be measured on this machine.
         reason: why the status is not "ok".
-        found: what the part's command measured; empty unless "ok".
+        found: measurements of the part's command; empty unless "ok".
     """
 
     name: str
@@ -34,7 +34,7 @@ class CheckedPart(Record):
 
 
 class GpuCheck(Record):
-    """Everything gpu-check.json holds; `created` is UTC, ISO 8601."""
+    """The content of gpu-check.json; `created` is UTC, ISO 8601."""
 
     created: str
     environment: Environment
@@ -43,7 +43,7 @@ class GpuCheck(Record):
 
 
 def markdown(check: GpuCheck) -> str:
-    """The section: hardware and versions, the parts, then a table for each that measured something."""
+    """The Markdown section: hardware and versions, the parts, then a table for each part with measurements."""
     machine = check.environment
     versions = [f"{name} {machine.packages[name]}" for name in VENDOR_PACKAGES if name in machine.packages]
     lines = [

@@ -1,4 +1,4 @@
-"""One row of the QAT table: train it, build its engine, and score that engine and the simulation."""
+"""One row of the QAT table: trains it, builds its engine, and scores that engine and the simulation."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class QatRow(Record):
     """The outcome of one row and seed.
 
     Attributes:
-        key: hash of config, FP32 weights and rule set: a row with the same key is not run again.
-        split: whose images it is scored on; the simulation is always scored on val.
-        engine: scores of the engine, the artifact that ships, beside the FP32 engine that all rows start from.
+        key: hash of config, FP32 weights and rule set; a row with the same key is not run again.
+        split: the split that it is scored on; the simulation is always scored on val.
+        engine: scores of the engine, the shipped artifact, beside the FP32 engine that all rows start from.
         simulated_score: of the fake-quantized network in PyTorch, percent; None for rows without quantizers.
-        train_minutes: time in optimizer steps; data loading between them included, calibration and scoring not.
+        train_minutes: time in optimizer steps, including data loading but not calibration and scoring.
     """
 
     name: str
@@ -52,11 +52,11 @@ class QatRow(Record):
 
 
 def ensure_row(spec: RowSpec, config: Config, backend: str, base: Config, split: Split) -> QatRow:
-    """The row as measured before, or measured now.
+    """The cached result of the row, or a new measurement.
 
     Args:
-        config: of this row and seed: named after it, and starting from FP32 weights in `model.checkpoint`.
-        base: config of the run that these weights are from; the row is compared with its FP32 engine.
+        config: of this row and seed; it is named after them and starts from FP32 weights in `model.checkpoint`.
+        base: config of the run that made these weights; the row is compared with its FP32 engine.
     """
     paths = RunPaths(config.run)
     stored = paths.results / file_name(split)
@@ -102,7 +102,7 @@ def _score(config: Config, precision: Precision, base: Config, name: str, split:
     backend = get_backend(name)
     tuning = tuning_of(config) if split == "tuning" else None
     data = tuning.dataset if tuning else dataset_of(config, "train" if split == "train" else "val")
-    for run in (config.run, base.run):  # engines name the classes, which the QAT stage writes where there is one
+    for run in (config.run, base.run):  # engines need class names, which the QAT stage writes where the row has one
         write_classes(RunPaths(run).classes, data.class_names, data.colors)
     with (
         backend.open(_engine(config, backend, precision)) as session,
@@ -124,7 +124,7 @@ def _engine(config: Config, backend: Backend, precision: Precision) -> Bundle:
 
 
 def train_minutes(metrics: Path, global_batch: int) -> float:
-    """Minutes in the fine-tuning steps that `metrics` records; steps that a resume did again count once."""
+    """Minutes of the fine-tuning steps in `metrics`; steps that a resumed run repeats count once."""
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     rates = [line["images_per_s"] for line in lines if line["stage"] == "qat" and "images_per_s" in line]
     return sum(global_batch / rate for rate in rates) / 60

@@ -19,7 +19,7 @@ class RowSpec:
     Attributes:
         name: as given on the command line, and as tables show it.
         overrides: `a.b=c` changes to the run's config.
-        trains: whether the row has optimizer steps, so that its seed matters.
+        trains: True if the row has optimizer steps, so that its seed matters.
     """
 
     name: str
@@ -31,20 +31,20 @@ class RowSpec:
         return self.kind in ("fp32_extra", "qat")
 
     def run(self, base: str, seed: int) -> str:
-        """Name of the run that makes this row, below that of the config."""
+        """Name of the run that makes this row, derived from the config's."""
         slug = re.sub(r"[^a-z0-9_.]+", "-", self.name.lower()).strip("-")
         return f"{base}-{slug}-seed{seed}" if self.trains else f"{base}-{slug}"
 
 
 def parse(text: str) -> RowSpec:
-    """A row of `--rows`, such as `ptq:percentile:99.9` or `qat:direct+qat.lr=2e-4+qat.ema_decay=0.99`.
+    """Parse a row of `--rows`, such as `ptq:percentile:99.9` or `qat:direct+qat.lr=2e-4+qat.ema_decay=0.99`.
 
     Raises:
-        UserError: none of `FORMS`.
+        UserError: the text has none of the forms in `FORMS`.
     """
     form, *changes = text.split("+")
     kind, *arguments = form.split(":")
-    own: tuple[str, ...] = ("qat.keep=last",)  # the row is what was trained
+    own: tuple[str, ...] = ("qat.keep=last",)  # the row shows the trained network
     if kind in ("fp32", "fp32_extra") and not arguments:
         pass
     elif kind == "ptq" and len(arguments) in (1, 2):

@@ -1,4 +1,5 @@
-"""A run's network exported again at other input shapes: an engine's shapes are static, weights and scales are not."""
+"""Exports a run's network again at other input shapes: an engine has static shapes, but weights and scales fit any
+shape."""
 
 from __future__ import annotations
 
@@ -24,15 +25,15 @@ def export_at(
 ) -> dict[str, Path]:
     """Write the float and the placed ONNX of the run's trained weights for inputs of another shape.
 
-    Reshaping the ONNX would leave the sizes of Resize and pooling that the exporter has folded into constants.
+    Reshaping the ONNX file would keep the sizes of Resize and pooling that the exporter folded into constants.
 
     Args:
         shape: batch, height and width in px.
-        targets: forms of the Q/DQ graph to write.
-        folder: gets the files.
+        targets: names of targets whose Q/DQ graphs to write.
+        folder: destination of the files.
 
     Returns:
-        "fp32" and each target, and the graph to build from.
+        Graphs to build from, by "fp32" and each target.
 
     Raises:
         UserError: the network does not take this shape.

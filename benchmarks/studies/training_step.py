@@ -1,8 +1,8 @@
 """Time and memory of one training step of several variants of a network.
 
 Time: all variants take turns, step by step, in one process; ratios are of medians, with a bootstrap interval over
-rounds. Memory: each variant gets a process of its own; counted is the rise of its resident set (on a GPU, of the
-allocator) in a few steps above its size with the network and the batch in place.
+rounds. Memory: each variant runs in its own process. The number is the growth of its resident set (on a GPU, of the
+allocator) during a few steps, from its size with the network and the batch loaded.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class StepCost(Record):
     """One variant.
 
     Attributes:
-        median_ms: of one step, forward to optimizer.
+        median_ms: of one step, from forward to optimizer.
         time_ratio: to the float step of the same precision.
-        memory_mib: the rise of the resident set by the steps; None where it was not measured.
+        memory_mib: growth of the resident set by the steps; None where it was not measured.
         memory_ratio: to the float step.
-        reason: why nothing was measured.
+        reason: why there is no measurement.
     """
 
     name: str
@@ -52,7 +52,7 @@ class StepCost(Record):
 
 
 class StepReport(Record):
-    """All variants at one setting, and the machine they ran on."""
+    """All variants at one setting, and their machine."""
 
     model: str
     batch: int
@@ -68,7 +68,7 @@ class StepReport(Record):
 def time_in_turns(
     steps: Mapping[str, Callable[[int], None]], rounds: int, clock_s: Callable[[], float]
 ) -> dict[str, Samples]:
-    """Do steps A B C, A B C, …; returns milliseconds by name, each (rounds, 1)."""
+    """Run steps A B C, A B C, …; returns milliseconds by name, each (rounds, 1)."""
     found: dict[str, list[float]] = {name: [] for name in steps}
     for index in track(range(WARMUP_STEPS + rounds), "timing"):
         for name, step in steps.items():
@@ -81,7 +81,7 @@ def time_in_turns(
 
 
 def memory_mib(step: Callable[[int], None], device: torch.device) -> float:
-    """How far a few steps on `device` raise its memory (the CPU's: this process's) above its size before them.
+    """Growth of memory during a few steps: of `device`, or of this process on a CPU.
 
     Raises:
         UnsupportedEnvironment: no GPU, and not Linux.
@@ -92,7 +92,7 @@ def memory_mib(step: Callable[[int], None], device: torch.device) -> float:
         _repeat(step)
         return (torch.cuda.max_memory_allocated(device) - before) / MIB
     before = _status_bytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets VmHWM, the peak, to the present VmRSS
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM, the peak, to the present VmRSS
     _repeat(step)
     return (_status_bytes("VmHWM") - before) / MIB
 
@@ -114,7 +114,7 @@ def cost_of(name: str, precision: Precision, samples: Mapping[str, Samples], mem
     """The row of a variant, compared with the float step.
 
     Args:
-        samples: of `time_in_turns`, by name; a variant that is not among them says why.
+        samples: of `time_in_turns`, by name; a missing variant gives its reason.
         memory: in MiB, by name; empty where memory was not measured.
     """
     if name not in samples:
@@ -136,7 +136,7 @@ def heading(report: StepReport) -> str:
 
 
 def table_of(rows: Sequence[StepCost]) -> Table:
-    """One line per variant; the reason of one that was not measured stands in the place of its time."""
+    """One line per variant; unmeasured variants show their reason instead of a time."""
     columns = ("step", "precision", "median ms", "time vs float [95 %]", "memory MiB", "vs float")
     return Table(columns, [_cells(row) for row in rows], left=2)
 

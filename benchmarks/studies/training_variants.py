@@ -1,7 +1,7 @@
-"""Variants of one network for the cost of a training step: float, each approach, each toolkit, ModelOpt's own way.
+"""Variants of one network for the cost of a training step: float, each approach, each toolkit, ModelOpt's own method.
 
-All variants have the same network, loss, batch, optimizer and frozen BatchNorm statistics, and go through the
-training loop's own step. Images are noise: the cost of a step does not depend on their content.
+All variants have the same network, loss, batch, optimizer and frozen BatchNorm statistics, and use the training loop's
+own step. Images are noise: the cost of a step does not depend on their content.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NAMES = (FLOAT, *OURS, *TOOLKITS, MODELOPT)
 
 @dataclass(frozen=True)
 class Settings:
-    """Common to all variants: batch (N, 3, H, W), and computation in fp32 or in bf16 autocast."""
+    """Settings of all variants: batch (N, 3, H, W), and computation in fp32 or in bf16 autocast."""
 
     config: Config
     batch: int
@@ -56,7 +56,7 @@ class Settings:
 
 
 def missing(name: str) -> str:
-    """Why the variant `name` cannot be trained here; empty if it can."""
+    """The reason why the variant `name` cannot be trained here; empty if it can."""
     package = "modelopt" if name == MODELOPT else TOOLKITS.get(name, {}).get("toolkit")
     if package is None or find_spec(package.replace("-", "_")) is not None:
         return ""
@@ -64,7 +64,7 @@ def missing(name: str) -> str:
 
 
 def variant(name: str, settings: Settings) -> Callable[[int], None]:
-    """A function that does training step `number`, counted from 0."""
+    """A function that runs training step `number`, counted from 0."""
     config = settings.config
     torch.manual_seed(config.seed)
     images = torch.randn(settings.batch, 3, settings.height_px, settings.width_px)
@@ -94,7 +94,7 @@ def variant(name: str, settings: Settings) -> Callable[[int], None]:
 
 
 class _FrozenBatchNorm(NoHooks):
-    """BatchNorm as in quantization-aware training, for models that have none of our quantizers."""
+    """BatchNorm as in quantization-aware training, for models without this project's quantizers."""
 
     def __init__(self, model: nn.Module) -> None:
         self.norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -122,9 +122,9 @@ def _quantized(model: torch.fx.GraphModule, config: Config, qat: QatConfig, imag
 
 
 def _modelopt(model: nn.Module, images: Tensor) -> nn.Module:
-    """The toolkit's own way, INT8 by its default configuration."""
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # it prints, and --json goes to stdout
-        warnings.simplefilter("ignore")  # of packages that only language models would want
+    """The network quantized by ModelOpt itself, with its default INT8 configuration."""
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # it prints to stdout, which is for --json
+        warnings.simplefilter("ignore")  # warnings about packages for language models
         import modelopt.torch.quantization as mtq
 
         quantized: nn.Module = mtq.quantize(model, mtq.INT8_DEFAULT_CFG, lambda network: network(images[:1]))

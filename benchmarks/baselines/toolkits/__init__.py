@@ -1,1 +1,1 @@
-"""One file a toolkit; each has `quantize(source, out, **settings)`."""
+"""One file per toolkit; each has `quantize(source, out, **settings)`."""

@@ -17,7 +17,7 @@ def quantize(
     Args:
         out: `.onnx`.
         calibration_method: "max" or "entropy".
-        high_precision_dtype: of what stays in float; its default, fp16, is for GPUs.
+        high_precision_dtype: of operators that stay in float; ModelOpt's default, fp16, is for GPUs.
     """
     from modelopt.onnx.quantization import quantize as modelopt_quantize
 
@@ -26,7 +26,7 @@ def quantize(
         quantize_mode=quantize_mode,
         calibration_data={source.input_name: np.concatenate(list(source.images))},
         calibration_method=calibration_method,
-        calibration_eps=["cpu"],  # the default list asks for CUDA and TensorRT and fails without them
+        calibration_eps=["cpu"],  # the default list requires CUDA and TensorRT
         high_precision_dtype=high_precision_dtype,
         output_path=str(out),
     )
