@@ -1,4 +1,4 @@
-"""What tests of several folders share."""
+"""Fixtures that tests of several folders share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from core.console import show_messages
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Tests run side by side, and small networks gain nothing from a second thread; commands inherit the variable."""
+    """Use one thread: tests run side by side, and small networks gain nothing from more. Commands inherit the
+    variable."""
     patch = pytest.MonkeyPatch()
     patch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
@@ -24,7 +25,8 @@ def one_thread():
 
 @pytest.fixture(scope="session", autouse=True)
 def one_exporter_registry():
-    """torch parses its table of ONNX operators anew for each export, which costs more than exporting a test network."""
+    """Cache torch's table of ONNX operators, which it parses for each export at more cost than exporting a test
+    network."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     patch = pytest.MonkeyPatch()
@@ -35,7 +37,7 @@ def one_exporter_registry():
 
 @pytest.fixture(scope="session", autouse=True)
 def emulated_device():
-    """Known before the first backward pass of the session (see `tests.fake_gpu`)."""
+    """Register the fake GPU before the first backward pass of the session (see `tests.fake_gpu`)."""
     from tests.fake_gpu import can_emulate, register
 
     if can_emulate():
@@ -44,7 +46,7 @@ def emulated_device():
 
 @pytest.fixture(scope="session", autouse=True)
 def messages():
-    """Tests see messages as a command's user does."""
+    """Show messages to tests as a command's user sees them."""
     show_messages()
 
 

@@ -1,11 +1,11 @@
-"""GPUs that are none: tensors that compute on the CPU, say that they are on another device, and never mix.
+"""Fake GPUs: tensors that compute on the CPU, claim to be on another device, and never mix.
 
     with fake_gpus():
         pipeline.ensure(config)         # `device: auto` finds two GPUs
 
-A forgotten move raises here as it does on CUDA. Branches for `is_cuda` are taken: they call the same PyTorch operators
-as on a GPU, of which the CPU's kernels compute. nvidia-modelopt's own CUDA kernels are stood in for, by their formula.
-So this shows that everything is where it is needed, not what a GPU computes.
+A forgotten move raises an error as on CUDA. Branches for `is_cuda` run and call the same PyTorch operators as on a GPU,
+with the CPU's kernels. Formulas replace nvidia-modelopt's own CUDA kernels. So tests on fake GPUs check the placement
+of tensors, not the results of a GPU.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ NAME = "fakegpu"
 aten = torch.ops.aten
 INFERENCE_MODE = torch.inference_mode
 MOVES = (aten.copy_.default, aten._to_copy.default, aten._has_compatible_shallow_copy_type.default)
-loads_to_device = False  # whether torch.load was given no other place
+loads_to_device = False  # True while torch.load has no map_location
 
 
 class Elsewhere(Tensor):
-    """A tensor on a GPU; `value` is what it holds."""
+    """A tensor on a GPU; `value` is its content."""
 
     value: Tensor
     is_cuda = True  # type: ignore[assignment]
@@ -46,7 +46,7 @@ class Elsewhere(Tensor):
         return made
 
     def tolist(self) -> Any:
-        """PyTorch has none for subclasses."""
+        """The values as a list; PyTorch cannot make it for subclasses."""
         return self.value.tolist()
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
@@ -65,7 +65,7 @@ class FakeGpu(TorchDispatchMode):
 
 
 def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What `func` gives, computed on the CPU and put where it belongs.
+    """The result of `func`, computed on the CPU and moved to the operands' device.
 
     Raises:
         RuntimeError: operands on two devices; as on CUDA, operators that compute by element take scalars of the CPU.
@@ -95,7 +95,7 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def restored(value: Tensor, place: str) -> Tensor:
-    """A tensor out of a file, where it was when it was written unless `torch.load` was given another place."""
+    """A tensor from a file, on its original device unless `torch.load` got a `map_location`."""
     if not loads_to_device:
         return value
     if not torch.utils._python_dispatch._get_current_dispatch_mode_stack():
@@ -104,13 +104,13 @@ def restored(value: Tensor, place: str) -> Tensor:
 
 
 def can_emulate() -> bool:
-    """Whether this PyTorch takes backends that are written in Python."""
+    """Return True if this PyTorch accepts backends written in Python."""
     return hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
 
 
 @cache
 def register() -> None:
-    """Make the device known to PyTorch, once in a process and before its first backward pass, which counts devices."""
+    """Register the device with PyTorch, once per process and before its first backward pass, which counts devices."""
 
     if not can_emulate():
         pytest.skip("this PyTorch has no backends written in Python")
@@ -123,13 +123,13 @@ def register() -> None:
             return [torch.bfloat16]
 
     backend_registration._setup_privateuseone_for_python_backend(NAME, Backend())
-    library = torch.library.Library("aten", "IMPL")  # what torch.tensor(…, device=…) calls behind the dispatch mode
+    library = torch.library.Library("aten", "IMPL")  # torch.tensor(…, device=…) calls it behind the dispatch mode
     for name in ("empty_strided", "copy_"):
         operator = getattr(aten, name).default
         library.impl(name, partial(_behind, operator), "PrivateUse1")
     register.library = library  # type: ignore[attr-defined]  # it ends with its object
     torch.serialization.add_safe_globals([restored])
-    torch.load = _load(torch.load)  # for good: files outlive the GPU
+    torch.load = _load(torch.load)  # permanent: files outlive the GPU
 
 
 def _behind(func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -137,7 +137,7 @@ def _behind(func: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _outside(export: Callable[..., Any]) -> Callable[..., Any]:
-    """The exporter runs networks on modes of its own, which allow no other beside them; it gets CPU tensors alone."""
+    """Give the exporter CPU tensors only: it uses its own modes, which exclude other modes."""
 
     def exported(model: torch.nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:
         for tensor in (*inputs, *model.parameters(), *model.buffers()):
@@ -151,7 +151,7 @@ def _outside(export: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def fake_gpus(count: int = 2) -> Iterator[list[torch.device]]:
-    """Within the context PyTorch has `count` GPUs, and no other; they are returned."""
+    """Within the context PyTorch has exactly `count` GPUs, which are returned."""
     register()
     found = [torch.device(NAME, index) for index in range(count)]
     with ExitStack() as stack:
@@ -179,7 +179,7 @@ def _load(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class ModeloptKernels:
-    """Of `modelopt_cuda_ext`: both functions that fake-quantize, on the CPU."""
+    """A replacement of `modelopt_cuda_ext`: both functions that fake-quantize, on the CPU."""
 
     @staticmethod
     def fake_tensor_quant(x: Tensor, amax: Tensor, bits: int, unsigned: bool, narrow: bool) -> Tensor:
@@ -199,7 +199,7 @@ class ModeloptKernels:
 
 @contextmanager
 def _modelopt_kernels() -> Iterator[None]:
-    """nvidia-modelopt, where it is installed, finds its CUDA extension; on a machine with a GPU it compiles that."""
+    """Let an installed nvidia-modelopt find this CUDA extension; on a machine with a GPU it compiles the real one."""
     try:
         from modelopt.torch.quantization.extensions import get_cuda_ext
     except ImportError:
@@ -211,7 +211,7 @@ def _modelopt_kernels() -> Iterator[None]:
 
 @contextmanager
 def twin_processes() -> Iterator[None]:
-    """Within the context this process trains with a twin that does the same; as with NCCL, tensors must be on a GPU."""
+    """Within the context, train with a second process that does the same; as with NCCL, tensors must be on a GPU."""
 
     def on_gpu(value: Tensor) -> None:
         if not isinstance(value, Elsewhere):

@@ -1,7 +1,7 @@
-"""`python -m tests.prose`: hold pages, docstrings, comments and messages to the rules in .vale/House.
+"""`python -m tests.prose`: checks pages, docstrings, comments and messages against the rules in .vale/House.
 
-The rule files are Vale's own (`existence` and `occurrence`), so that `vale docs` applies them in an editor. Vale is a
-program that pip cannot install everywhere; this reads the same files and needs only PyYAML.
+The rule files are Vale's own (`existence` and `occurrence`), so that `vale docs` applies them in an editor. pip cannot
+install Vale everywhere; this module reads the same files and needs only PyYAML. It skips code inside of prose.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ ROOT = Path(__file__).parents[1]
 RULES = sorted((ROOT / ".vale" / "House").glob("*.yml"))
 CODE = re.compile(r"```.*?```|^(?: {4}|\t).*?$|^\|[-| :]+\|$|<[^>]+>", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`[^`\n]*`|\]\([^)]*\)|https?://\S+")
+ENTRY = re.compile(r"^\s*\w+(?:, \w+)*: ", re.MULTILINE)  # names of arguments and attributes in docstrings
+DIAGRAM = re.compile(r"[─▶◀│└]")
 SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z\"'(*`x])|\n\s*\n|\n\s*(?=[-*|#>]|\d+\. )|(?<=\|)\s")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule file: what must not occur, or not as often, in a text or a sentence."""
+    """One rule file: a pattern, and the number of times that it may occur in a sentence."""
 
     name: str
     message: str
     pattern: re.Pattern[str]
-    most: int | None  # None: not at all
+    most: int | None  # None: it must not occur
     pages_only: bool
 
 
@@ -65,21 +67,50 @@ def found(text: str, *, page: bool, among: list[Rule]) -> Iterator[tuple[str, st
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, prose) of a Python file: docstrings, comments, and the strings of messages."""
+    """(line, prose) of a Python file: docstrings, comments, and the strings of messages, each without code."""
     source = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if text := ast.get_docstring(node):
-                yield getattr(node, "lineno", 1), text
+                yield getattr(node, "lineno", 1), ENTRY.sub("\n\n", _without_code(text))
         elif isinstance(node, ast.Call) and _name(node.func) in MESSAGES:
             for value in (*node.args, *(keyword.value for keyword in node.keywords)):
-                if text := _string(value):
-                    yield node.lineno, text
+                yield from ((node.lineno, text) for text in _strings(value))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith(("# type:", "# noqa", "#!")):
-            yield token.start[0], token.string.lstrip("# ")
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], _without_code(token.string.lstrip("#! "))
 
 
+def _without_code(text: str) -> str:
+    """The text with an empty line in place of each line that is code, a directive for a tool, or a diagram."""
+    return "\n".join("" if DIAGRAM.search(line) or _is_code(line.strip()) else line for line in text.splitlines())
+
+
+def _is_code(line: str) -> bool:
+    """Return True for Python with a call, an assignment or the like, for a shell command, and for a directive."""
+    if line.startswith(DIRECTIVES):
+        return True
+    try:
+        return any(isinstance(node, PROGRAM) for node in ast.walk(ast.parse(line)))
+    except SyntaxError:
+        return False
+
+
+PROGRAM = (ast.Call, ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom, ast.Return, ast.Attribute, ast.Subscript)
+DIRECTIVES = (
+    "type: ",
+    "noqa",
+    "fmt: ",
+    "pragma: ",
+    "ruff: ",
+    "mypy: ",
+    "python ",
+    "make ",
+    ".venv/",
+    "--",
+    ">>> ",
+    "$ ",
+)
 MESSAGES = {"UserError", "GateMissed", "UnsupportedEnvironment", "Unavailable", "Skip", "say", "add_argument"}
 
 
@@ -87,16 +118,20 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
-def _string(node: ast.expr) -> str:
+def _strings(node: ast.expr) -> Iterator[str]:
+    """Every string that the expression may become or contain; `x` stands for inserted values."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "x" for part in node.values)
-    return ""
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+    elif isinstance(node, ast.IfExp | ast.BinOp | ast.BoolOp):
+        for part in ast.iter_child_nodes(node):
+            if isinstance(part, ast.expr):
+                yield from _strings(part)
 
 
 def main() -> int:
-    """Print what breaks a rule; 1 when something does."""
+    """Print every sentence that breaks a rule; returns 1 when there are any."""
     listed = subprocess.check_output(["git", "ls-files", "*.md", "*.py"], cwd=ROOT, text=True).split()
     among, count = rules(), 0
     for name in listed:

@@ -1,4 +1,5 @@
-"""A run small enough for tests of the whole QAT line: CamVid's layout with made-up pictures, and a small network."""
+"""A run small enough for tests of the whole QAT pipeline: CamVid's layout with generated pictures, and a small
+network."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ SETTINGS = [
 
 def settings(folder: Path) -> list[str]:
     """Overrides of `CONFIG` for a run in `folder`, whose pictures, factory and FP32 weights this writes."""
-    for split, count in (("train", 11), ("val", 3)):  # of train 4 are for tuning, and one is the gap
+    for split, count in (("train", 11), ("val", 3)):  # 4 images of train are for tuning, and one is the gap
         _pictures(folder / "data", split, count)
     (folder / "net.py").write_text(FACTORY, encoding="utf-8")
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Runs of a small depthwise network on made-up streets: trained in seconds, as fragile as wanted."""
+"""Runs of a small depthwise network on generated streets: trained in seconds, with adjustable fragility."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BASE = [
     "bench.warmup_ms=100",
     "deploy.backends=[openvino]",
 ]
-SPREAD = 300.0  # of channels, with which PTQ fails
+SPREAD = 300.0  # spread of channels with which PTQ fails
 REPAIRS = ["qat.epochs=6", "qat.optimizer=adamw", "qat.lr=1.0e-3"]
 
 

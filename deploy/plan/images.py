@@ -67,7 +67,7 @@ def _load(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except _UNREADABLE as error:
-        raise UserError(f"{path} is no calibration file", why=str(error), fix=_FIX) from error
+        raise UserError(f"{path} is not a calibration file", why=str(error), fix=_FIX) from error
 
 
 def _require_values(path: Path, images: NDArray[Any]) -> None:

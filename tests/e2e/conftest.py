@@ -1,4 +1,4 @@
-"""What several end-to-end tests start from."""
+"""Starting points of several end-to-end tests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""QAT ships where it repairs PTQ, and only there: planted networks and labels, on the toolkit that is the default."""
+"""QAT ships only where it repairs PTQ: prepared networks and labels, on the default toolkit."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_where_labels_are_wrong_ptq_ships_bit_for_bit(uneven_weights, caplog, la
     decision = read_json(PATHS.decision)
     assert decision["ships"] == "ptq"
     assert "the PTQ network ships" in caplog.text
-    if labels == "swapped_labels":  # the tuning split says that this is a gain; fidelity to FP32 does not
+    if labels == "swapped_labels":  # a gain on the tuning split, but not in fidelity to FP32
         assert decision["qat_minus_ptq"]["metric"]["low"] > 0
     assert score(config, PATHS.refused_checkpoint).value < score(config, PATHS.qat_checkpoint).value - 1
     shipped = [sha256_file(path) for path in (PATHS.plan, PATHS.trained_onnx, PATHS.qdq_onnx)]

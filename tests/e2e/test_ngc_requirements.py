@@ -1,7 +1,8 @@
-"""requirements/ngc.txt without a container: Python's user folder plays the image's packages, pip obeys its constraints.
+"""requirements/ngc.txt without a container: Python's user folder stands for the image's packages; pip obeys
+constraints.
 
 A virtual environment sees the user folder only if it was made with --system-site-packages, as it sees an image's
-packages. Needs a package index. pycuda is built from source with the CUDA toolkit, which a test cannot ask for: the
+packages. Needs a package index. pycuda is built from source with the CUDA toolkit, which a test cannot require: the
 image counts as having it.
 """
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 def closure(names: tuple[str, ...]) -> set[str]:
-    """The distributions and everything that they need here."""
+    """The distributions and all their dependencies here."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -46,7 +47,7 @@ def closure(names: tuple[str, ...]) -> set[str]:
 
 
 def make_image(folder: Path) -> None:
-    """Put links to the packages of this environment where Python looks for those of the user whose base is `folder`."""
+    """Link this environment's packages into Python's user folder below the base `folder`."""
     site = Path(sysconfig.get_path("purelib", f"{os.name}_user", vars={"userbase": str(folder)}))
     site.mkdir(parents=True)
     for name in closure(IMAGE_PACKAGES):

@@ -1,4 +1,4 @@
-"""Everything that computes with PyTorch, on GPUs that refuse operands from elsewhere (see `tests.fake_gpu`)."""
+"""All PyTorch code on GPUs that refuse operands from other devices (see `tests.fake_gpu`)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ENGINES = (
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Makes the config of a small run in the current folder, which is empty."""
+    """Return a function that makes the config of a small run in the current, empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def config(*overrides: str) -> Config:
@@ -72,7 +72,7 @@ def small(tmp_path, monkeypatch):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Devices of the tensors that calibration, scoring and weight averaging see."""
+    """Devices of the tensors in calibration, scoring and weight averaging."""
     found: dict[str, set[torch.device]] = {"calibrated": set(), "scored": set(), "averaged": set()}
     record, average = qat.calibration.statistics._record, WeightAverage.on_step_end
 
@@ -126,7 +126,7 @@ def test_the_line_from_data_to_results(small, approach, toolkit):
     ],
 )
 def test_every_recipe_computes_as_on_the_cpu(small, seen, approach, learned, toolkit):
-    """Values agree but for the last bits: the operators are the GPU's, which add up in another order."""
+    """Values agree except for the last bits: the GPU's operators sum in another order."""
     own = (f"qat.approach={approach}", f"qat.toolkit={toolkit}", f"qat.learned_scales={str(learned).lower()}")
     config, found = small(*RECIPE, *own), {}
     for place in ("cpu", "cuda"):
@@ -226,7 +226,7 @@ def test_the_climb_to_an_engine(small, seen, monkeypatch):
 
 
 def test_engines_are_compared_with_a_network_on_the_gpu(small):
-    """Their answers are on the CPU, those of FP32 stay where it computes."""
+    """Engines' answers are on the CPU; FP32's answers stay on its device."""
     with fake_gpus():
         evaluator = tuning_evaluator(small(), residual_net(0))
         found = evaluator.answers(lambda images: torch.zeros(len(images), 5, 32, 48))

@@ -1,4 +1,4 @@
-"""Whoever builds an engine, it is the one that `make engine` builds from the same float graph and plan."""
+"""Every command builds the same engine as `make engine` from the same float graph and plan."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Networks that the project knows nothing of, from FP32 training to measured engines."""
+"""Networks from outside the project, from FP32 training to measured engines."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The climb on a small network: where it ends, after a kill too, and that it finds what there is."""
+"""The climb on a small network: its result, also after a kill, against an exhaustive search."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def test_nothing_meets_it_and_the_nearest_miss_is_told(uneven_weights, monkeypat
 
 def test_where_ptq_does_not_suffice_it_trains(uneven_weights, monkeypatch):
     monkeypatch.setattr("qat.ship.ladder.FLOAT_GROUPS", ())
-    monkeypatch.setattr("qat.ship.ladder.CALIBRATORS", ())  # no other than the configured one
+    monkeypatch.setattr("qat.ship.ladder.CALIBRATORS", ())  # only the configured calibrator
     config = config_of(uneven_weights, SPREAD, *REPAIRS, "qat.calibration.method=entropy")
     everything = ship(config, tolerance=0.0)
     cheaper = max(trial.kept.low for trial in everything.trials if not trial.step.startswith("QAT"))
     trained = max(trial.kept.low for trial in everything.trials if trial.step == "QAT")
     assert trained > cheaper + 0.3
-    found = ship(config, tolerance=-(cheaper + trained) / 2)  # all of it is kept from before
+    found = ship(config, tolerance=-(cheaper + trained) / 2)  # everything is cached
     assert found.seconds < everything.seconds
     assert found.winner is not None
     assert found.winner.title.startswith("QAT")

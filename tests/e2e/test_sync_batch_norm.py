@@ -1,4 +1,4 @@
-"""A network with synchronized BatchNorm is trained, exported and brought to every target, whose graph computes it."""
+"""A network with synchronized BatchNorm is trained and exported to every target, whose graph computes the same."""
 
 import pytest
 import torch

@@ -33,7 +33,7 @@ def tutorial(request, tmp_path):
     for name in ("configs", "core", "deploy", "examples", "qat"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "benchmarks").mkdir()
-    for script in (ROOT / "benchmarks").glob("*.py"):  # results of the test go beside them, not into the repository
+    for script in (ROOT / "benchmarks").glob("*.py"):  # the test's results must not go into the repository
         (tmp_path / "benchmarks" / script.name).symlink_to(script)
     for name, text in FILE.findall(request.param.read_text(encoding="utf-8")):
         (tmp_path / name).write_text(text, encoding="utf-8")

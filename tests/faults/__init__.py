@@ -1,1 +1,1 @@
-"""Every fault of input, files, machine and user code ends in one sentence, and leaves what was there."""
+"""Faults of input, files, machine and user code: each ends in one sentence and leaves existing files unchanged."""

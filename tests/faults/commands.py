@@ -1,4 +1,4 @@
-"""Commands as a user starts them, and what must hold of one that refuses."""
+"""Commands as a user starts them, and assertions on refusals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Exit code and what went to the two streams."""
+    """Exit code and the text of both streams."""
 
     code: int
     out: str
     err: str
 
     def refuses(self, code: int, *words: str) -> None:
-        """One message that holds `words`, this exit code, and no traceback."""
+        """Assert one message that holds `words`, this exit code, and no traceback."""
         assert self.code == code, self.err
         assert "Traceback" not in self.err + self.out, self.err
         assert [line for line in self.err.splitlines() if line.startswith("error: ")], self.err
@@ -40,7 +40,7 @@ def start(
     text: bool = True,
     **environment: str,
 ) -> subprocess.Popen[Any]:
-    """`python *arguments` in `folder`; `before` runs in the new process."""
+    """Start `python *arguments` in `folder`; `before` runs in the new process."""
     inherited = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(
         [sys.executable, *map(os.fspath, map(_text, arguments))],
@@ -54,13 +54,13 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 120) -> Outcome:
-    """What the process ended with."""
+    """The outcome of the ended process."""
     out, err = process.communicate(timeout=timeout_s)
     return Outcome(process.returncode, out, err)
 
 
 def call(program: str, *arguments: object) -> int:
-    """`main()` of `deploy.__main__` or its like in this process, where streams and folder are the test's own."""
+    """Run `main()` of a module such as `deploy.__main__` in this process, with the test's streams and folder."""
     main = importlib.import_module(program).main
     before, sys.argv = sys.argv, [program, *map(str, arguments)]
     try:
@@ -70,12 +70,12 @@ def call(program: str, *arguments: object) -> int:
 
 
 def options(overrides: list[str], config: Path) -> list[str]:
-    """`--config` and `--set` as a command line has them."""
+    """The options `--config` and `--set` of a command line."""
     return ["--config", str(config), *(word for override in overrides for word in ("--set", override))]
 
 
 def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
-    """Replace the JSON in `path` by what `change` returns, or by itself after `change` edited it."""
+    """Replace the JSON in `path` by the result of `change`, or by the value that `change` edited."""
     content = json.loads(path.read_text(encoding="utf-8"))
     changed = change(content)
     path.write_text(json.dumps(content if changed is None else changed), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Commands in this process, engines, pictures and a small run that faults are planted in."""
+"""Fixtures for faults: commands in this process, engines, pictures and a small run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs and `--set` options that no run can be made of: the key, what it must be, and who is to blame."""
+"""Invalid configs and `--set` options: the message names the key, the valid values, and the source."""
 
 from __future__ import annotations
 

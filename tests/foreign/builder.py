@@ -1,4 +1,4 @@
-"""Write ONNX graphs node by node, as toolkits export them: no graphsurgeon in between that would tidy them up."""
+"""Writes ONNX graphs node by node, as toolkits export them, without graphsurgeon, which would tidy them up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single habits of toolkits, each in the smallest graph that has it."""
+"""Single export forms of toolkits, each in the smallest graph."""
 
 import numpy as np
 import onnx
@@ -116,7 +116,7 @@ def test_quantized_input_that_is_an_output_too_goes_through_an_identity(tmp_path
     assert [tensor.name for tensor in result.graph.inputs] == ["image"]
 
 
-# scales that move
+# scales that move to other tensors
 
 
 def test_scale_before_a_relu_is_the_one_behind_it(tmp_path):

@@ -34,7 +34,7 @@ class Reader:
 
 
 def padded(path):
-    """The picture network with its depthwise convolution's padding as a Pad of its own, as TensorFlow exports it."""
+    """The picture network with its depthwise convolution's padding as a separate Pad, as TensorFlow exports it."""
     model = onnx.load(network(path, outputs=("scores", "map")))
     conv = next(node for node in model.graph.node if node.name == "c2_Conv")
     position = list(model.graph.node).index(conv)
@@ -66,7 +66,7 @@ def test_every_form_of_onnx_runtime_s_quantizer(tmp_path, form, activations, per
     for name, other in zip(("pairs.onnx", "quantized.onnx"), ("quantized.onnx", "net.onnx"), strict=True):
         own = [dict(zip(names, outputs(tmp_path / name, image), strict=True)) for image in images[:, np.newaxis]]
         theirs = [dict(zip(names, outputs(tmp_path / other, image), strict=True)) for image in images[:, np.newaxis]]
-        # the same integers but for a last place; the quantizer itself against float
+        # the same integers except for one step; the quantizer itself against float
         assert all(each.snr_db > (30 if name == "pairs.onnx" else 15) for each in fidelity(theirs, own))
     for backend in ("openvino", "onnxruntime"):
         graph, plan = import_plan(quantized)
@@ -114,7 +114,7 @@ def test_a_quantized_scalar_is_an_array(tmp_path):
 
 
 def test_integers_are_never_quantized_though_a_rule_asks(tmp_path):
-    """A window's position, added and multiplied in int64 as Swin does, feeds a Gather of what is quantized."""
+    """A window's position, added and multiplied in int64 as in Swin, feeds a Gather of a quantized tensor."""
     b = Builder()
     x = b.conv(b.pair("image", 0.05, INT8, "xd"), b.const("w", WEIGHTS["c1"]), "c1")
     best, worst = (b.add(op, [x], op, keepdims=1) for op in ("ReduceMax", "ReduceMin"))
@@ -162,7 +162,8 @@ def test_place_ends_with_1_and_writes_nothing_where_nothing_would_be_quantized(t
 
 
 def test_an_add_whose_one_operand_leaves_the_plan_keeps_the_pair_that_makes_its_convolution_int8(tmp_path):
-    """On ONNX Runtime the pair on the other operand is the convolution's output: without it that computes in float."""
+    """On ONNX Runtime the pair on the other operand is the convolution's output: without it the convolution is
+    float."""
     from core.config import CalibrationConfig
     from deploy.apply.calibrate import calibrate
 

@@ -1,4 +1,4 @@
-"""What cannot be re-placed is refused with the names of the nodes, before anything is written."""
+"""Graphs that cannot be re-placed are refused with the names of the nodes, before anything is written."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Every toolkit's form is placed whole: all convolutions in INT8, and the network that came in."""
+"""Every toolkit's form is placed completely: all convolutions in INT8, and the network's function unchanged."""
 
 import hashlib
 
@@ -14,7 +14,7 @@ from tests.foreign.toolkits import OPSETS, TOOLKITS
 from tests.nets.exported import reference
 from tests.nets.placing import place
 
-# Shares of the largest logit. Symmetric int8 in is the same out; of an unsigned or asymmetric range one bit goes.
+# Shares of the largest logit. Symmetric int8 is kept exactly; an unsigned or asymmetric range loses one bit.
 EXACT, COVERED = 0.002, 0.03
 
 

@@ -1,4 +1,4 @@
-"""One small residual network in the Q/DQ form of each toolkit, as its real exports of PIDNet-S look.
+"""One small residual network in the Q/DQ form of each toolkit, modelled on its real exports of PIDNet-S.
 
 image ─▶ c1 ─▶ Relu ─▶ c2 ─▶ Add ─▶ Relu ─▶ c3 ─▶ logits
                   └────────────▶

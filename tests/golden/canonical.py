@@ -1,4 +1,4 @@
-"""Names that do not depend on the front end: an op graph's tensors called by what computes them."""
+"""Names that do not depend on the front end: they describe an op graph's tensors by the operators that make them."""
 
 from __future__ import annotations
 

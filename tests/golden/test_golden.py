@@ -1,4 +1,4 @@
-"""The placement of known networks, as text to read in a review: `UPDATE_GOLDEN=1 pytest tests/golden` rewrites it."""
+"""The placement of known networks, as text for review: `UPDATE_GOLDEN=1 pytest tests/golden` rewrites it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXAMPLE = torch.zeros(1, 3, 64, 64)
 
 
 def zoo(name):
-    """The network of a config in examples/zoo, as it is deployed."""
+    """The deployed network of a config in examples/zoo."""
     examples = FOLDER.parents[1] / "examples" / "zoo"
     model = load_config(examples / f"{name}.yaml").model
     file, _, function = model.factory.rpartition(":")
@@ -48,7 +48,7 @@ def network(request):
 
 
 def as_text(where: Placement) -> str:
-    """One line a tensor, then weights, groups and skips."""
+    """One line per tensor, then weights, groups and skips."""
     rules = {item.edge: item.rule for item in where.edges}
     lines = ["# tensor → reader [rule]"]
     for tensor, edges in where.by_tensor.items():
@@ -90,7 +90,7 @@ def test_every_convolution_is_int8_and_every_residual_add_is_fed_int8(network):
 
 
 def fed_int8(view, quantized, node):
-    """Whether an input of `node` comes from a Q/DQ pair, maybe past ops that commute with it."""
+    """Return True if an input of `node` comes from a Q/DQ pair, perhaps through ops that commute with it."""
     for edge in (Edge(tensor, node.name, index) for index, tensor in enumerate(node.inputs)):
         producer = view.producer(edge.tensor)
         if edge in quantized or (producer and commutes(producer) and fed_int8(view, quantized, producer)):

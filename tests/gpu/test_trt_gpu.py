@@ -138,7 +138,7 @@ def test_closing_gives_all_memory_back(backend, exported, tmp_path):
         finally:
             gpu.pop()
 
-    run(backend, bundle, image())  # loads what the libraries keep
+    run(backend, bundle, image())  # loads the memory that the libraries keep
     kept = cuda.Device(0).retain_primary_context()  # else the device is reset, and all memory is free anyway
     before = free_bytes()
     for _ in range(3):

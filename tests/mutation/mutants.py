@@ -35,7 +35,7 @@ CHANGED = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """Changed source, and where and how it differs."""
+    """Changed source, with the place and kind of its change."""
 
     source: str
     line: int
@@ -43,7 +43,7 @@ class Mutant:
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """One for every change of every place; messages, docstrings, annotations and imports stay."""
+    """One mutant per possible change; messages, docstrings, annotations and imports stay."""
     tree = ast.parse(source)
     count = len(list(ast.walk(tree)))
     skipped = _texts(tree)
@@ -84,7 +84,8 @@ def _texts(tree: ast.AST) -> set[int]:
 
 
 def _change(node: ast.AST, number: int) -> str:
-    """Change `node` in place and say how, of a comparison its operator `number`; "" where nothing is to change."""
+    """Change `node` in place and describe the change; "" where there is none. `number` selects a comparison's
+    operator."""
     if isinstance(node, ast.Compare) and number < len(node.ops):
         before = node.ops[number]
         if type(before) not in COMPARISONS:

@@ -1,4 +1,4 @@
-"""Mutation test: does a test notice a change of the placement rules, of Q/DQ insertion, or of `verify`?
+"""Mutation test: checks that tests notice changes of the placement rules, of Q/DQ insertion, and of `verify`.
 
 python -m tests.mutation.run [--only PART] [--out FILE]
 
@@ -28,7 +28,7 @@ from tests.mutation.mutants import Mutant, mutants
 ROOT = Path(__file__).parents[2]
 RULES = sorted(path for path in (ROOT / "deploy/placement/rules").glob("*.py") if path.name != "__init__.py")
 FILES = [*RULES, ROOT / "deploy/apply/insert.py", ROOT / "deploy/checks/verify.py"]
-# Quick tests first; a mutant that they do not notice meets the slower ones.
+# Quick tests first; slower tests run on mutants that they do not notice.
 SLOWER = ("tests/rules/test_partial.py", "tests/rules/test_patterns.py")
 QUICK_RULES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/rules").glob("test_*.py"))
 QUICK = {
@@ -50,7 +50,7 @@ PREBUILT = "exported.pickle"
 
 
 class Instead(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
-    """Imports one module from other source than its file's."""
+    """Imports one module from changed source instead of its file."""
 
     def __init__(self, name: str, path: Path, source: str) -> None:
         self.name, self.path, self.source = name, path, source
@@ -66,7 +66,7 @@ class Instead(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
 
 
 def export_once(folder: Path) -> None:
-    """Export the test network in a process of its own; every mutant's tests get these files (`noticed`)."""
+    """Export the test network in a separate process; every mutant's tests get these files (`noticed`)."""
     child = os.fork()
     if child == 0:
         from tests.nets.exported import export
@@ -77,7 +77,7 @@ def export_once(folder: Path) -> None:
 
 
 def noticed(file: Path, mutant: Mutant, tests: Sequence[str], prebuilt: Path) -> bool:
-    """Whether a test fails, crashes or does not end with the mutant in the place of its file."""
+    """Return True if a test fails, crashes or does not end with the mutant in place of its file."""
     child = os.fork()
     if child == 0:
         name = ".".join(file.relative_to(ROOT).with_suffix("").parts)

@@ -1,4 +1,4 @@
-"""Networks as other people write them: several outputs, operations in place, sizes computed in Python."""
+"""Networks in the style of other projects: several outputs, operations in place, sizes computed in Python."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A small network of two resolutions with synchronized BatchNorm, as segmentation networks are trained on several GPUs.
 
-The shape is DDRNet's: a high and a low resolution that exchange what they found twice, and pooled context of several
-sizes at the lowest one (Hong et al., "Deep Dual-resolution Networks for Real-time and Accurate Semantic Segmentation of
+The shape is DDRNet's: a high and a low resolution that exchange features twice, and pooled context of several sizes at
+the lowest resolution (Hong et al., "Deep Dual-resolution Networks for Real-time and Accurate Semantic Segmentation of
 Road Scenes", 2021).
 """
 

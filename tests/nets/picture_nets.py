@@ -1,4 +1,4 @@
-"""Small ONNX networks that take pictures, in the forms that other people's files come in, and pictures for them."""
+"""Small ONNX networks for pictures, in the forms of other people's files, and pictures for them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def network(
 
     Args:
         sides: batch, height and width of the input; names for sides that are open.
-        extra: nodes between the first convolution's result, `features`, and what reads it as `deep`.
+        extra: nodes from the first convolution's result, `features`, to the next layer's input, `deep`.
         scale: of the first weights; a large one makes the network overflow.
     """
     random = np.random.default_rng(1)

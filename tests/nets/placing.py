@@ -1,4 +1,4 @@
-"""From an ONNX file to a target's Q/DQ graph in one call, as `python -m deploy place` does it."""
+"""Turns an ONNX file into a target's Q/DQ graph in one call, as `python -m deploy place` does."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def randomized(model: Network, seed: int = 0) -> Network:
-    """`model` in evaluation mode, its BatchNorms as if they had been trained."""
+    """`model` in evaluation mode, with BatchNorms like those of a trained network."""
     torch.manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -1,4 +1,4 @@
-"""A residual network with everything the placement rules look at, small enough for any test."""
+"""A residual network with all patterns of the placement rules, small enough for any test."""
 
 from __future__ import annotations
 

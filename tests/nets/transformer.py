@@ -48,7 +48,8 @@ def _heads(x: Tensor) -> Tensor:
 
 
 class ByMapping(nn.Module):
-    """What torch.fx cannot follow: `torch.zeros` of computed sizes, a loop over sizes, positions by cumulative sums."""
+    """Code that torch.fx cannot trace: `torch.zeros` of computed sizes, a loop over sizes, positions by cumulative
+    sums."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

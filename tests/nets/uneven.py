@@ -34,8 +34,8 @@ class UnevenNet(nn.Module):
 def unevened(state: dict[str, Tensor], spread: float, seed: int = 0) -> dict[str, Tensor]:
     """Weights of an `UnevenNet` that computes the same, with channels up to `spread` times larger than others.
 
-    A ReLU lets positive factors through: what a convolution's output gains, the next one's input weight loses. Weights
-    have a scale for each output channel, but activations one for all: the small channels lose their bits.
+    A positive factor passes a ReLU, so the next convolution's input weights are divided by it. Weights have a scale for
+    each output channel, but activations have one for all: the small channels lose their bits.
     """
     state = {name: value.clone() for name, value in state.items()}
     generator = torch.Generator().manual_seed(seed)
@@ -50,5 +50,5 @@ def unevened(state: dict[str, Tensor], spread: float, seed: int = 0) -> dict[str
 
 
 def net(num_classes: int) -> UnevenNet:
-    """For `model.factory`."""
+    """The network, for `model.factory`."""
     return UnevenNet(num_classes)

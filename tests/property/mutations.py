@@ -1,4 +1,4 @@
-"""Hostile input: JSON values and bytes that differ from sound ones in a few places, and how much of it a test draws.
+"""Hostile input: JSON values and bytes that differ from valid ones in a few places, and the number of examples.
 
 FUZZ_SCALE=25 in the environment draws 25 times as many examples, other ones on every run (docs/evidence/testing.md).
 """
@@ -33,7 +33,7 @@ VALUES = st.recursive(
 
 
 def fuzz(examples: int) -> settings:
-    """Settings of a test that draws `examples` in every run of the tests, the same ones each time."""
+    """Settings of a test that draws the same `examples` examples in every run of the tests."""
     quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
     return settings(
         max_examples=examples * SCALE,
@@ -46,7 +46,7 @@ def fuzz(examples: int) -> settings:
 
 
 def refused_or(call: Callable[[], Any]) -> Any:
-    """What `call` returns; None where it refuses its input by a `UserError`. Anything else that it raises gets out."""
+    """The result of `call`; None where it refuses its input by a `UserError`. Other exceptions propagate."""
     try:
         return call()
     except UserError as error:

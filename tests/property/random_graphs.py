@@ -78,7 +78,7 @@ class Builder:
         self.op("Gemm", [flat, self.weight(3, x.shape[1])], (1, 3), transB=1)
 
     def graph(self) -> gs.Graph:
-        """What nobody reads is an output."""
+        """The graph, with every unread tensor as an output."""
         outputs = [tensor for tensor in self.tensors if not tensor.outputs]
         return gs.Graph(self.nodes, [self.x], outputs, opset=18, name="random", ir_version=8).toposort()
 
@@ -112,7 +112,7 @@ def run(graph: gs.Graph, feeds: dict[str, NDArray[np.float32]]) -> dict[str, NDA
 
 
 def quantize_everything(graph: gs.Graph, feeds: dict[str, NDArray[np.float32]]) -> gs.Graph:
-    """`graph` with a Q/DQ pair on every activation that is read and every weight, ranges as in this one run."""
+    """`graph` with a Q/DQ pair on every weight and every activation with readers, with the ranges of one run."""
     watched = graph.copy()
     watched.outputs = [t for t in watched.tensors().values() if isinstance(t, gs.Variable) and t.inputs]
     values = {**feeds, **run(watched, feeds)}

@@ -1,4 +1,4 @@
-"""Configs that somebody got wrong: each is a config, or refused by a message."""
+"""Randomly changed configs: each loads or is refused by a message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SENSITIVITY = {
     "tolerance": 0.01,
     "engine": {"rounds": 2, "runs_per_round": 2},
 }
-# Keys that most `--set` should hit, so that values and not only names are tried.
+# Keys that most `--set` options should hit, to test values and not only names.
 KEYS = st.sampled_from(["seed", "run", "data.std", "qat.lr", "train.epochs", "deploy.backends", "a.b", "data", "", "."])
 
 

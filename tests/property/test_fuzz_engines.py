@@ -1,4 +1,4 @@
-"""Bundles that somebody changed: manifests of any content, engine files of any bytes, plans of any header."""
+"""Randomly changed bundles: manifests of any content, engine files of any bytes, plans of any header."""
 
 from __future__ import annotations
 

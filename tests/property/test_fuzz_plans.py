@@ -1,4 +1,4 @@
-"""Plans and graphs that somebody edited: refused by a message, or they end in a graph that `verify` accepts."""
+"""Randomly changed plans and graphs: a message refuses them, or the result is a graph that `verify` accepts."""
 
 from __future__ import annotations
 

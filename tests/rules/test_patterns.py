@@ -1,4 +1,4 @@
-"""A pattern that names nothing is refused, with the names it may have meant."""
+"""A pattern that matches no name is refused, with similar names."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A user's file: a classifier of coloured squares that is trained in a second, with one planted fragile layer."""
+"""A user's file: a classifier of coloured squares that trains in a second, with one fragile layer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def batches(count: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]
 
 
 def train(path: Path) -> None:
-    """Save weights whose second convolution has channels of very different reach, which one scale cannot hold."""
+    """Save weights whose second convolution has channels of very different ranges, which one scale cannot cover."""
     model = get_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for images, labels in batches(60, 32, 3):

@@ -1,4 +1,4 @@
-"""The config of the analysis: strict values, and an unknown key is answered with its new or nearest name."""
+"""The config of the analysis: values are strict, and the error for an unknown key gives its new or nearest name."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, weights: Path, processes: int = 1, **keys: object) -> list[str]:
-    """What a user types; the config is written."""
+    """The user's command line; the config is written."""
     config = {
         "model_path": str(weights),
         "data_path": str(folder),
@@ -74,7 +74,7 @@ def test_a_missed_tolerance_is_exit_code_1_and_no_best_model(tmp_path: Path, wei
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """results.json without what a clock measured or a place on disk is called."""
+    """results.json without times and paths."""
     found = json.loads((folder / "best.sensitivity/results.json").read_text())
     for key in ("cost", "command", "model", "environment"):
         del found[key]

@@ -74,10 +74,10 @@ def get_criterion():
 def write_user(
     folder: Path, net: str, *, fragile: str = "", extra: str = "", later: str = "", **keys: Any
 ) -> SensitivityConfig:
-    """Write everything into `folder`; the labels are what the network itself says, so that it is right in float.
+    """Write everything into `folder`; the network's own answers are the labels, so it is always right in float.
 
     Args:
-        later: what the file has besides, and its float network was not made with.
+        later: additional content of the file, not used to make the float network.
     """
     source = "import torch\nfrom torch import nn\n" + net + FUNCTIONS + extra
     (folder / "my_model.py").write_text(source + later, encoding="utf-8")
@@ -105,8 +105,8 @@ def write_user(
 def spoil(model: nn.Module, layer: str) -> None:
     """Make a layer fragile without changing what the float network computes by much.
 
-    One input channel becomes 2000 times as large and its weights as much smaller: per tensor there is no step left
-    for the other channels, and per output channel none for the weights of that one.
+    One input channel becomes 2000 times as large and its weights 2000 times smaller. A scale per tensor then leaves no
+    steps for the other channels; a scale per output channel leaves none for that channel's weights.
     """
     convolution = model.get_submodule(layer)
     before = model.get_submodule(f"conv{int(layer[-1]) - 1}")
@@ -118,7 +118,7 @@ def spoil(model: nn.Module, layer: str) -> None:
 
 
 def whole_line(text: bytes) -> bool:
-    """Whether a line of the cache is one that no kill cut short."""
+    """Return True if a line of the cache is complete, not cut short by a kill."""
     try:
         json.loads(text)
     except ValueError:

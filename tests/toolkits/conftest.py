@@ -1,8 +1,8 @@
-"""The toolkits that are installed here; the rest skip with what would help.
+"""Fixtures of the installed toolkits; tests of missing toolkits are skipped with a hint.
 
-pytorch-quantization comes with NGC containers only, but its source is public: with PYTORCH_QUANTIZATION_SOURCE set to
-the folder tools/pytorch-quantization of NVIDIA/TensorRT, it is imported from there. What its build would add is stood
-in for: a version, and the CUDA extension, which nothing on a CPU calls.
+Only NGC containers include pytorch-quantization, but its source is public: with PYTORCH_QUANTIZATION_SOURCE set to the
+folder tools/pytorch-quantization of NVIDIA/TensorRT, it is imported from there. Stand-ins replace the results of its
+build: a version, and the CUDA extension, which CPU code never calls.
 """
 
 import os

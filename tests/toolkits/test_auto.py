@@ -1,4 +1,4 @@
-"""`qat.toolkit: auto`: what it stands for, where that is said and written, and that results do not depend on it."""
+"""`qat.toolkit: auto`: its choice, the message and the record of it, and results that do not depend on it."""
 
 from hashlib import sha256
 

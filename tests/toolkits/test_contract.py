@@ -1,4 +1,4 @@
-"""What every toolkit's quantizers must do, so that the rest of the line need not know which they are."""
+"""The contract of every toolkit's quantizers, which frees all other code from checking the toolkit."""
 
 import math
 from copy import deepcopy
@@ -96,7 +96,7 @@ def test_learned_scales_are_the_same_in_every_toolkit(toolkit, axis):
 
 
 def test_a_range_changed_between_two_uses_counts_from_then_on(toolkit):
-    """One quantizer may serve several tensors of a forward pass, and follow the range at each."""
+    """One quantizer may serve several tensors of a forward pass, and observes the range of each."""
     quantizer = activation(toolkit, amax=1.0)
     first, second = (torch.tensor([1.5], requires_grad=True) for _ in range(2))
     one = quantizer(first)

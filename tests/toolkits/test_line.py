@@ -1,4 +1,4 @@
-"""Insertion to export through every toolkit: resumed alike, and the same graph for the same ranges."""
+"""From insertion to export with every toolkit: all resume alike and give the same graph for the same ranges."""
 
 import hashlib
 import sys

@@ -1,4 +1,4 @@
-"""`deploy build`, `place` and `inspect`: no exit code 0 without what was promised."""
+"""`deploy build`, `place` and `inspect`: exit code 0 only with the promised files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests that somebody changed: no file of the engine is loaded, and none is written where they say."""
+"""Changed manifests: no file of the engine is loaded, and no file is written to their paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX files that are damaged, or whose weights lie where nobody may look."""
+"""ONNX files that are damaged, or whose weights lie outside their folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 @pytest.fixture
 def external(tmp_path):
-    """`external(location)` writes a graph whose weight is in that file, as the file says."""
+    """`external(location)` writes a graph that names `location` as the file of its weight."""
 
     def write(location):
         weight = numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w")

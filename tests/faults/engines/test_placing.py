@@ -1,4 +1,5 @@
-"""`deploy place` and `deploy apply` on graphs, images and plans that are wrong: named, and the previous file stays."""
+"""`deploy place` and `deploy apply` on wrong graphs, images and plans: the error names them, the previous file
+stays."""
 
 from __future__ import annotations
 
@@ -165,6 +166,6 @@ def test_a_plan_that_cannot_be_applied(net, images, command, tmp_path, name):
     edit_json(tmp_path / "made/plan.json", PLANS[name])
     (tmp_path / "placed.onnx").write_bytes(b"previous")
     before = files_below(tmp_path)
-    code = 1 if name == "no tensors" else 2  # a plan of nothing is sound: the engine would be float
+    code = 1 if name == "no tensors" else 2  # an empty plan is valid: the engine would be float
     command("deploy.__main__", "apply", "made/float.onnx", "made/plan.json", "placed.onnx").refuses(code)
     assert files_below(tmp_path) == before

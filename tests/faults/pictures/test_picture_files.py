@@ -1,4 +1,4 @@
-"""Pictures that are damaged, huge, misnamed or not there."""
+"""Pictures that are damaged, huge, misnamed or missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUNDLE = "engines/openvino-fp32-mask"
 
 
 def png_header(width, height):
-    """A PNG that promises so many pixels and holds none of them."""
+    """A PNG whose header claims this many pixels, without data."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,1 +1,1 @@
-"""Signals, locks, disks, streams and packages: what surrounds a command."""
+"""The environment of a command: signals, locks, disks, streams and packages."""

@@ -1,4 +1,4 @@
-"""No command ends with exit code 0 when its writer wrote nothing, or when its file is lost after it."""
+"""No command ends with exit code 0 when its writer wrote nothing, or when its file is lost afterwards."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ PROMISES = [place, calibrate, import_cache, lint_fix, quantize, run_picture, run
 
 
 def written_by_nothing(monkeypatch):
-    """What the writer wrote is gone before it is looked at."""
+    """Empty every written file before anyone reads it."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: os.ftruncate(descriptor, 0))
 
 
 def lost_by_the_disk(monkeypatch):
-    """Renaming reports success and does nothing."""
+    """A rename that reports success and does nothing."""
     monkeypatch.setattr(os, "replace", lambda _source, _target: None)
     monkeypatch.setattr(Path, "replace", lambda _self, target: target)
 

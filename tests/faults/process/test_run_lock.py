@@ -1,4 +1,4 @@
-"""Two commands on one run: the second one is refused, and a lock that its owner left by dying is none."""
+"""Two commands on one run: the second one is refused, and the lock of a dead owner does not count."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def wait_for(path, timeout_s=60.0):
 
 
 def as_in_a_terminal():
-    """What a shell starts in the background ignores Ctrl-C, and what that starts does so, too."""
+    """Commands that a shell starts in the background ignore Ctrl-C, and so do their children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,1 +1,1 @@
-"""Data, weights and user code that cannot be trained with."""
+"""Data, weights and user code that training must refuse."""

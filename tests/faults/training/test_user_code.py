@@ -1,4 +1,4 @@
-"""Code of the user's that raises or ends the program: file and line are named, and nothing counts as done."""
+"""User code that raises or ends the program: the message names file and line, and no stage counts as done."""
 
 from __future__ import annotations
 

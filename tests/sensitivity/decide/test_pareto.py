@@ -74,7 +74,7 @@ def test_the_predicted_front_is_the_one_of_all_sets(seed: int) -> None:
 
 
 def test_the_fastest_engine_within_the_tolerance_wins() -> None:
-    """The search takes the one group that helps most; two others do as well and cost a tenth of its time."""
+    """The search takes the group that helps most; two others help as much for a tenth of its time."""
     evaluator = Formula({"slow": 0.3, "a": 0.2, "b": 0.2}, 0.4)
     clock = Clock({"slow": 5.0, "a": 0.2, "b": 0.2})
     chosen = search(evaluator, by_damage(evaluator))

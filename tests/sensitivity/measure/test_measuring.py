@@ -1,4 +1,4 @@
-"""Intervals, the cache of finished trials, kills, several processes, and what user files may look like."""
+"""Intervals, the cache of finished trials, kills, several processes, and forms of user files."""
 
 from __future__ import annotations
 

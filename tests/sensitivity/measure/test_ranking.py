@@ -1,4 +1,4 @@
-"""Which group comes first, that it does so in every mode, and that nothing was changed on the way."""
+"""The ranking: the first group is the same in every mode, and ranking changes nothing in the network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_gradient_screen_alone_puts_the_planted_fault_first(tmp_path, net, m
 
 
 def test_the_gradient_screen_is_the_change_of_the_loss_where_errors_are_small(tmp_path) -> None:
-    """A network that is linear in its last layer's output: there the first order is nearly the whole change."""
+    """A network that is linear in its last layer's output, where the first-order term is nearly the whole change."""
     found = analyse(write_user(tmp_path, PLAIN, screen="gradient", exact_top=0, granularity="quantizer"))
     trials, images = found.evaluator.trials, found.evaluator.subset(4)
     group = next(group for group in found.evaluator.groups if group.name == "fc.weight_quantizer")

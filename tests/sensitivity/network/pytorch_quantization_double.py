@@ -1,4 +1,4 @@
-"""What a network of pytorch-quantization 2.2.1 is made of, in the names and the arithmetic of the real one."""
+"""A double of pytorch-quantization 2.2.1, with the names and the arithmetic of the real package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Clip(nn.Module):
 
 
 class TensorQuantizer(nn.Module):
-    """Without `_amax` the range is that of what it gets; while it calibrates it collects, and need not quantize."""
+    """Without `_amax`, its range is that of its input. In calibration it collects ranges and may skip quantization."""
 
     def __init__(self, *, axis: int | None = None, disabled: bool = False, learn_amax: bool = False) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class TensorQuantizer(nn.Module):
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         if f"{prefix}_amax" in state and "_amax" not in self._buffers:
-            raise RuntimeError("Found no NVIDIA driver on your system")  # what its .cuda() says
+            raise RuntimeError("Found no NVIDIA driver on your system")  # the message of its .cuda()
         super()._load_from_state_dict(state, prefix, *args)
 
 
@@ -110,7 +110,7 @@ class QuantLinear(nn.Linear, QuantMixin):
 
 
 def calibrated(model: nn.Module, images: Tensor) -> nn.Module:
-    """Its quantizers with the ranges of `images`, as its max calibrator sets them."""
+    """Set the quantizers' ranges from `images`, as the package's max calibrator does."""
     found = [module for module in model.modules() if isinstance(module, TensorQuantizer)]
     for quantizer in found:
         quantizer._if_calib, quantizer._if_quant = True, False

@@ -1,4 +1,4 @@
-"""Networks as others write them: functions, subclasses, several outputs, quantizers of another toolkit."""
+"""Networks in the style of other projects: functions, subclasses, several outputs, quantizers of another toolkit."""
 
 from __future__ import annotations
 

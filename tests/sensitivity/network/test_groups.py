@@ -1,4 +1,4 @@
-"""qat/sensitivity/network/groups.py: what is one group, how it is called, and what it tells of itself."""
+"""qat/sensitivity/network/groups.py: members, names and attributes of groups."""
 
 from __future__ import annotations
 

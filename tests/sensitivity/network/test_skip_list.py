@@ -84,14 +84,14 @@ def groups() -> tuple[QuantizerGroup, ...]:
 
 
 def exported(skip: tuple[str, ...], file: Path) -> QuantizationPlan:
-    """What `make qat` and `make engine` leave in INT8 of the exported graph."""
+    """The layers of the exported graph that `make qat` and `make engine` leave in INT8."""
     model, _ = quantized(skip)
     export_onnx(model, IMAGE, file, 18)
     return place(file, rules_of(PlacementConfig()), skip).plan
 
 
 def names(where: Placement) -> set[str]:
-    """Module paths of what reads an INT8 value."""
+    """Module paths of layers that read an INT8 value."""
     return {module_path(edge.edge.node) for edge in where.edges} | {module_path(w.use.node) for w in where.weights}
 
 

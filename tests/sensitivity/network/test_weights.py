@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Hostile:
-    """Writes a file when it is unpickled."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""Where the analysis runs, and that everything is moved there."""
+"""The device of the analysis, and the move of everything to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVALUATE = "\ndef evaluate(model, loader):\n    return 1.0\n"
 
 
 class Recorder(nn.Module):
-    """Remembers where it was told to go."""
+    """A network that records the device of its last move."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_an_engine_tells_where_it_is() -> None:
     ids=["traced, engine", "layers, gradient"],
 )
 def test_an_analysis_on_a_device_that_mixes_with_no_other(tmp_path, net, keys) -> None:
-    """Every tensor must be on the device, the loss's weights too, and back where an engine or a file wants it."""
+    """Every tensor, including the loss's weights, must be on the device, and on the CPU for engines and files."""
     pytest.importorskip("openvino")
     loss = "\ndef get_criterion():\n    return nn.CrossEntropyLoss(weight=torch.ones(4))\n"
     short = {"exact_top": 2, "full_top": 0, "recover": {"steps": 2}, "tolerance": 10.0}
@@ -114,7 +114,7 @@ def test_an_analysis_on_a_device_that_mixes_with_no_other(tmp_path, net, keys) -
 
 
 def test_a_network_of_another_toolkit_keeps_to_its_device(tmp_path) -> None:
-    """Ranges that a file brings, and those that the network is exported with, are where the network is."""
+    """Ranges from a file, and ranges for the export, are on the network's device."""
     config = write_user(tmp_path, PLAIN)
     images = torch.randn(24, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(0)
@@ -142,7 +142,7 @@ def test_files_of_a_machine_with_a_gpu_are_read_on_one_without(tmp_path) -> None
     again = load_weights(user.model(), config.model_path)
     assert all(torch.equal(value, weights[name]) for name, value in again.state_dict().items())
     assert device_of(load(found.model, user.model())) == torch.device("cpu")
-    torch.load(found.model, weights_only=True)  # without `map_location` a file of CUDA tensors is refused
+    torch.load(found.model, weights_only=True)  # loading CUDA tensors fails without `map_location`
 
 
 def test_images_have_one_fingerprint_wherever_the_loader_puts_them() -> None:

@@ -1,4 +1,4 @@
-"""Networks of several inputs, whichever way the batches and `forward` name them."""
+"""Networks with several inputs, for all ways in which batches and `forward` name them."""
 
 from __future__ import annotations
 

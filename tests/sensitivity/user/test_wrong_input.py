@@ -1,4 +1,4 @@
-"""Mistakes in the config and in the user's file are told before anything of the user's is lost."""
+"""Mistakes in the config and in the user's file give an error before any file of the user's is overwritten."""
 
 from __future__ import annotations
 

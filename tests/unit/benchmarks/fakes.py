@@ -1,4 +1,4 @@
-"""Engines with the latencies that a test gives them, and a tiny data set they can segment."""
+"""Engines with prescribed latencies, and a tiny data set that they can segment."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def prepare(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @dataclass
 class FakeSession:
-    """Sees the class in the grey level; its last `wrong_columns` columns are always class 1.
+    """A session that reads the class from the grey level; its last `wrong_columns` columns are always class 1.
 
-    `clock` gives the milliseconds of each run, drawn round after round; every call is noted in `log`.
+    `clock` gives the milliseconds of each run, round after round; `log` records every call.
     """
 
     name: str = "fake"
@@ -84,7 +84,7 @@ class FakeSession:
 
 @dataclass
 class FakeBackend:
-    """Opens `sessions` by precision; precisions in `blocked` are built but cannot run here."""
+    """A backend that opens `sessions` by precision; precisions in `blocked` are built but cannot run here."""
 
     target = section = "tensorrt"
     name: str

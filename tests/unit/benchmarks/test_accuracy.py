@@ -16,7 +16,7 @@ def test_a_perfect_engine_scores_100_and_an_absent_class_has_no_iou():
 
 def test_wrong_pixels_cost_what_they_should():
     score = evaluate({"a": FakeSession(wrong_columns=4)}, {}, Squares(1), prepare, CLASSES, SEGMENTATION)["a"]
-    # 24 columns: 4 car, 20 road of which 4 are called car
+    # 24 columns: 4 car, and 20 road, of which 4 are predicted as car
     assert score.per_class["road"] == pytest.approx(100 * 16 / 20)
     assert score.per_class["car"] == pytest.approx(100 * 4 / 8)
     assert score.values["pixel accuracy"].value == pytest.approx(100 * 20 / 24)
@@ -31,7 +31,7 @@ def test_agreement_counts_all_pixels_and_a_reference_runs_once_an_image():
 
 
 def test_change_has_an_interval_over_images():
-    """An engine that is wrong in every image loses however images are drawn."""
+    """An engine that is wrong in every image loses in every resample."""
     sessions = {"fp32": FakeSession("fp32"), "int8": FakeSession("int8", wrong_columns=4)}
     scores = evaluate(sessions, {"fp32": sessions["fp32"]}, Squares(), prepare, CLASSES, SEGMENTATION)
     own = scores["fp32"].change["fp32"]

@@ -1,4 +1,4 @@
-"""benchmarks/measure/conditions.py: the system's own numbers are read right, and unusual conditions are said."""
+"""benchmarks/measure/conditions.py: reads the system's numbers correctly and reports unusual conditions."""
 
 import pytest
 

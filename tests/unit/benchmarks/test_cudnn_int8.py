@@ -1,4 +1,4 @@
-"""benchmarks/cudnn_int8.py as far as it goes without a GPU: the shapes it would time, and its refusal."""
+"""benchmarks/cudnn_int8.py without a GPU: the shapes that it would time, and its refusal."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_row_is_kept_until_its_config_or_weights_change(tmp_path, monkeypatch, p
 
 
 def test_a_row_without_a_qat_stage_gets_an_engine(tmp_path, monkeypatch, pytestconfig):
-    """Engines carry the names of the classes, which otherwise come with the QAT stage."""
+    """Engines hold the names of the classes, which otherwise come from the QAT stage."""
     monkeypatch.chdir(tmp_path)
     found = built(tmp_path, "openvino", "fp32")
 

@@ -36,7 +36,7 @@ CONFIG = {
 
 
 class Building(FakeBackend):
-    """Builds nothing, but refuses INT8 at one resolution."""
+    """A builder that builds nothing and refuses INT8 at one resolution."""
 
     target = "onnxruntime"
 

@@ -1,4 +1,4 @@
-"""The baselines: each keeps its contract, says what it lacks, and its failure is a row and not a crash."""
+"""The baselines: each keeps its contract and reports missing packages, and a failure becomes a row, not a crash."""
 
 import inspect
 import subprocess
@@ -58,7 +58,7 @@ def test_quantizes_convolutions_and_the_engines_take_it(name, source, tmp_path):
     ) as session:
         expected = session.run({session.input_names[0]: source.images[0]})[session.output_names[0]]
     error = np.sqrt(np.mean((logits - expected) ** 2) / np.mean(expected**2))
-    assert 0 < error < 0.2  # it was quantized, and to something near
+    assert 0 < error < 0.2  # it was quantized, and the result is close
     if chosen.file.endswith(".onnx"):
         assert any(node.op_type == "QuantizeLinear" for node in onnx.load(str(out)).graph.node)
 

@@ -1,4 +1,4 @@
-"""benchmarks/record/verdict.py: which engine to ship, said first and last."""
+"""benchmarks/record/verdict.py: the engine to ship, first and last in the output."""
 
 import pytest
 

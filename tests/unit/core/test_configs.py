@@ -1,4 +1,4 @@
-"""The configs that ship: valid, named after their file, and of a size the network takes."""
+"""The shipped configs: valid, named after their file, with a size that the network accepts."""
 
 from pathlib import Path
 

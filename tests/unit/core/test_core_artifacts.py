@@ -1,4 +1,4 @@
-"""core/artifacts.py: a reader sees the old file or the new one, and a hash says which."""
+"""core/artifacts.py: a reader sees the old file or the new one, and a hash identifies it."""
 
 import hashlib
 from pathlib import Path

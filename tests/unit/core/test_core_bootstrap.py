@@ -1,4 +1,4 @@
-"""core/bootstrap.py, from the outside: a script started with one Python goes on in the project's own."""
+"""core/bootstrap.py, from the outside: a script started with any Python continues in the project's own."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""core/errors.py: what the user reads and the exit code that goes with it."""
+"""core/errors.py: messages and their exit codes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Python files of the user's own: what they raise is told, even where they end the program."""
+"""The user's own Python files: a message reports their exceptions, even if they end the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/reference/api.md: its example runs as it stands, and the way without PyTorch ends in the same engine."""
+"""docs/reference/api.md: its example runs unchanged, and the path without PyTorch gives the same engine."""
 
 from __future__ import annotations
 

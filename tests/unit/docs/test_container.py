@@ -1,4 +1,5 @@
-"""Dockerfile, compose.yaml, .devcontainer: they parse, and what they copy, call and mount exists. Nothing is built."""
+"""Dockerfile, compose.yaml, .devcontainer: they parse, and all paths that they copy, call or mount exist. Nothing is
+built."""
 
 import json
 import re

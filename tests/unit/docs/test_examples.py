@@ -1,4 +1,4 @@
-"""examples/my_model.py through trace, quantizers, export and placement; examples/training_loop.py as it is."""
+"""examples/my_model.py through trace, quantizers, export and placement; examples/training_loop.py unchanged."""
 
 import importlib.util
 import re

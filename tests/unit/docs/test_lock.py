@@ -1,4 +1,4 @@
-"""The lock with hashes says what the requirements files say."""
+"""The lock with hashes agrees with the requirements files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README.md promises exists: make targets, variables, files, links."""
+"""README.md names only things that exist: make targets, variables, files, links."""
 
 import os
 import re
@@ -25,7 +25,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 
 def dry_run(*arguments: str) -> str:
-    """What make would run, on one line. Nothing leaks in from a make that these tests were started by."""
+    """The commands that make would run, on one line, without variables of a make that started these tests."""
     outer = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "NVIDIA_PYTORCH_VERSION", *VARIABLES}
     environment = {key: value for key, value in os.environ.items() if key not in outer}
     command = ["make", "--dry-run", "--no-print-directory", *arguments]

@@ -1,4 +1,4 @@
-"""Commands start at once: what takes seconds to import is imported by the work that needs it."""
+"""Commands start at once: slow packages are imported only when they are needed."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ STARTS = (
 
 
 def imported(code):
-    """Which slow packages `code` brings into a new process."""
+    """The slow packages that `code` imports in a new process."""
     command = [sys.executable, "-c", f"import sys; {code}; {TOLD}"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 

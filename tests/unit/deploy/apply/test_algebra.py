@@ -1,4 +1,4 @@
-"""Rewrites keep the function and the scales that still hold; what looks alike stays."""
+"""Rewrites keep the function and the scales that still hold; look-alikes stay unchanged."""
 
 import numpy as np
 import onnx_graphsurgeon as gs

@@ -147,14 +147,14 @@ def test_commands_make_and_apply_a_plan_where_torch_is_not_installed(float_file,
 
 
 def npy(array, **options):
-    """What `np.save` writes."""
+    """The bytes that `np.save` writes."""
     file = io.BytesIO()
     np.save(file, array, **options)
     return file.getvalue()
 
 
 def huge():
-    """A head that promises more than any machine holds."""
+    """A header that claims more data than any machine holds."""
     file = io.BytesIO()
     described = {"descr": "<f4", "fortran_order": False, "shape": (2**40, *SHAPE[1:])}
     np.lib.format.write_array_header_1_0(file, described)
@@ -162,7 +162,7 @@ def huge():
 
 
 def npz(compressed=False, **changed):
-    """A run's `calibration.npz` with some of its arrays replaced; those that become None are left out."""
+    """A run's `calibration.npz` with some of its arrays replaced; None removes an array."""
     pixels = np.tile((np.arange(32 * 32 * 3) // 24 % 256).astype(np.uint8).reshape(1, 32, 32, 3), (2, 1, 1, 1))
     stored = {"images": pixels, "mean": np.float32([0.5] * 3), "std": np.float32([0.25] * 3), **changed}
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What `python -m deploy place` writes for people and machines, and the layer-by-layer comparison."""
+"""The output of `python -m deploy place` for people and machines, and the layer-by-layer comparison."""
 
 import json
 import shutil

@@ -26,7 +26,7 @@ def stripped_weight(graph):
     return conv.inputs[1].name, conv.inputs[1].values
 
 
-# strip: what is left
+# strip: the remaining graph
 
 
 def test_strip_leaves_the_float_graph():
@@ -149,7 +149,7 @@ def test_int8_weight_without_zero_point_is_int8():
     assert strip(graphs.graph([dq, conv], x, conv.outputs[0]))["w"].values == np.float32(0.5)
 
 
-# strip: what is refused
+# strip: refusals
 
 
 def test_dq_that_no_q_feeds_is_refused():

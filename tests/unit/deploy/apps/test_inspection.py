@@ -1,4 +1,4 @@
-"""What layers amount to, the reasons joined to them, and the gate."""
+"""Counts of layers, the reasons joined to them, and the gate."""
 
 import json
 

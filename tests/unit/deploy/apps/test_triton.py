@@ -20,7 +20,7 @@ STRING, INT32, INT64, UINT64, MESSAGE, ENUM = (
     FIELD.TYPE_ENUM,
 )
 
-# Names, numbers and types of the part of Triton's model_config.proto that is written; "*" is repeated.
+# Names, numbers and types of the written part of Triton's model_config.proto; "*" means repeated.
 SCHEMA = {
     "ModelParameter": {"string_value": (1, STRING)},
     "ParametersEntry": {"key": (1, STRING), "value": (2, "ModelParameter")},

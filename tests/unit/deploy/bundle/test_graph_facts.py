@@ -13,7 +13,7 @@ VALUE = helper.make_tensor_value_info
 
 
 def graph_of(nodes, initializers=(), inputs=("x",)):
-    """A graph that is counted, not run."""
+    """A graph for counting only; it never runs."""
     constants = [numpy_helper.from_array(values, name) for name, values in dict(initializers).items()]
     tensors = [VALUE(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in inputs]
     return helper.make_graph(nodes, "g", tensors, [VALUE("y", TensorProto.FLOAT, [1, 4])], constants)

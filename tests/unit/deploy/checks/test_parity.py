@@ -10,7 +10,7 @@ from tests.nets.exported import image, reference
 
 @pytest.fixture
 def stored(exported, tmp_path):
-    """What the Q/DQ graph as exported gives two images, as the QAT stage stores it."""
+    """Outputs of the exported Q/DQ graph for two images, as the QAT stage stores them."""
     images = np.concatenate([image(seed) for seed in (1, 2)])
     logits = np.concatenate([reference(exported.qdq, {"image": one[np.newaxis]}) for one in images])
     np.savez(tmp_path / "parity.npz", images=images, logits=logits, nudged=logits)

@@ -19,7 +19,7 @@ def conv(graph):
 
 
 def write(graph, path):
-    """Without the checker: these graphs are broken on purpose."""
+    """Verify without ONNX's checker: these graphs are broken on purpose."""
     onnx.save(gs.export_onnx(graph), str(path))
     return path
 
@@ -248,7 +248,7 @@ def tied(exported, names):
 
 
 def own_parameters(node):
-    """Give a Q or DQ constants that nobody shares; returns them, scale first."""
+    """Give a Q or DQ unshared constants; returns them, scale first."""
     node.inputs = [
         node.inputs[0],
         *(gs.Constant(f"{node.name}_own{index}", np.array(t.values)) for index, t in enumerate(node.inputs[1:])),
@@ -324,7 +324,7 @@ def test_a_member_of_a_group_that_has_no_q_is_left_out(exported):
 def test_one_side_may_stay_float_where_the_config_says_so(exported, graph, tmp_path, rule, allowed):
     float_weight(graph)
     skips = (SkippedNode(node="blocks.0.conv1", rule=rule, why="as the test says"),)
-    with pytest.raises(UserError) as caught:  # the weight's pair is lost in any case
+    with pytest.raises(UserError) as caught:  # the weight's pair is always lost
         verify(write(graph, tmp_path / "m.onnx"), exported.plan.model_copy(update={"skips": skips}))
     assert ("both operands are quantized or none" in caught.value.why) != allowed
 

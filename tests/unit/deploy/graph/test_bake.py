@@ -13,7 +13,7 @@ from deploy.apply import bake as bake_module
 from deploy.apply.bake import Normalization, bake, interpolation
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-TIE = 1e-4  # a gap between the two best logits that rounding may turn
+TIE = 1e-4  # rounding may swap the two best logits below this gap
 
 
 def logits_graph(path, shape=(1, 3, 24, 40), low=(3, 5), classes=4, dtype=np.float32, dynamic=False):
@@ -87,7 +87,7 @@ def test_every_precision_keeps_its_nodes(exported, tmp_path, form, precision):
         assert after.count(op) == before.count(op)
     rgb = photo((1, 32, 32, 3))
     mask, expected = run(tmp_path / "mask.onnx", rgb), unbaked(source, rgb).argmax(axis=1)
-    assert (mask == expected).mean() > 0.99  # a rounding of the image may turn a Q
+    assert (mask == expected).mean() > 0.99  # rounding of the image may change a quantized value
 
 
 def test_the_file_is_the_same_every_time(exported, tmp_path):

@@ -1,4 +1,4 @@
-"""A CUDA driver and NVML that hold the GPUs they are given; calls and results have the form of the C libraries."""
+"""Doubles of the CUDA driver and NVML with given GPUs; calls and results have the form of the C libraries."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class NvmlLibrary:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, cuda: CudaLibrary | None, release: str = "", folder: str = "") -> None:
-    """Make `cuda_driver` find these libraries and no others; `release` "" stands for a machine without NVML.
+    """Make `cuda_driver` find only these libraries; `release` "" stands for a machine without NVML.
 
     Args:
         folder: where the CUDA library is, as WSL2 has it; "" for the loader's own folders.

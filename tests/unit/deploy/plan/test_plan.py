@@ -1,4 +1,4 @@
-"""plan.json: read back as written, refused when it is wrong, of another graph, or edited into nonsense."""
+"""plan.json: read back as written; refused when it is invalid or belongs to another graph."""
 
 import json
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_the_float_graph_is_not_changed(network):
 
 
 def test_a_synchronized_batchnorm_is_a_batchnorm():
-    """SyncBatchNorm, which most segmentation code trains with, is placed as BatchNorm is."""
+    """SyncBatchNorm, which most segmentation code trains with, is placed like BatchNorm."""
     plain, synchronized = residual_net(), torch.nn.SyncBatchNorm.convert_sync_batchnorm(residual_net())
     (graph, plan), (other_graph, other) = made(plain), made(synchronized)
     assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in synchronized.modules())

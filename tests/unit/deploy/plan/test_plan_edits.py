@@ -94,7 +94,7 @@ def uses_of(plan):
 
 @pytest.mark.parametrize("goal", GOALS.values(), ids=GOALS)
 def test_deleting_a_tensor_leaves_exactly_its_readers_in_float(network, edited, tmp_path, goal):
-    """Of each tensor in turn, without training: a convolution that loses one operand loses both."""
+    """Delete each tensor in turn, without training: a convolution that loses one operand loses both."""
     graph, _, plan = network
     whole = apply(graph, plan, goal).plan
     before = uses_of(whole)

@@ -1,4 +1,4 @@
-"""Calibration methods, against the real data that the histogram was made of."""
+"""Calibration methods, against the data behind the histogram."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def histogram(values):
 
 
 def squared_error(values, amax):
-    """What the quantizer does to the data: step amax / 127, activations saturate at ±127 steps."""
+    """The quantized data: the step is amax / 127, and activations saturate at ±127 steps."""
     step = amax / (LEVELS - 1)
     quantized = np.clip(np.rint(values / step), -LEVELS, LEVELS - 1) * step
     return float(((values - quantized) ** 2).mean())

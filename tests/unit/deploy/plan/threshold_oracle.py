@@ -1,4 +1,4 @@
-"""The costs of calibration ranges, one candidate at a time and as defined: what the fast forms must equal."""
+"""The costs of calibration ranges by definition, one candidate at a time: the reference for the fast forms."""
 
 from __future__ import annotations
 

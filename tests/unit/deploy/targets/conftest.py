@@ -36,7 +36,7 @@ class Built:
 
 @pytest.fixture(scope="session", params=COMBINATIONS, ids="-".join)
 def built(request, exported, tmp_path_factory) -> Built:
-    """One combination; skipped with the backend's own reason where it cannot be built."""
+    """One backend at one precision; skipped with the backend's own reason where it cannot be built."""
     name, precision = request.param
     backend = get_backend(name)
     missing = backend.available(precision)
@@ -58,7 +58,7 @@ def runnable(built) -> Built:
 
 @pytest.fixture
 def no_loading(monkeypatch) -> Callable[[Backend], list[str]]:
-    """Replace a backend's engine loader by one that only records that it was called."""
+    """Replace a backend's engine loader by one that only records its calls."""
 
     def forbid(backend: Backend) -> list[str]:
         calls: list[str] = []
@@ -81,7 +81,7 @@ def no_loading(monkeypatch) -> Callable[[Backend], list[str]]:
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Opens a TensorRT session on a `trt_doubles.Machine`."""
+    """Return a function that opens a TensorRT session on a `trt_doubles.Machine`."""
 
     @contextmanager
     def open_on(machine, **options):

@@ -1,4 +1,4 @@
-"""A step for `deploy.targets.child` that goes wrong in the way it is asked to."""
+"""A step for `deploy.targets.child` that fails in the requested way."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Steps in a process of their own: what becomes of results, refusals, errors and native crashes."""
+"""Steps in separate processes: results, refusals, errors and native crashes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every backend promises, at every precision; see `deploy.targets.base.Backend`."""
+"""The contract of every backend, at every precision; see `deploy.targets.base.Backend`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.05}
 
 
 def copy_of(bundle, folder):
-    """The bundle in a folder of its own, to be damaged."""
+    """A copy of the bundle that a test may damage."""
     shutil.copytree(bundle.dir, folder)
     return replace(bundle, dir=folder)
 
@@ -83,7 +83,7 @@ def test_layers_prove_the_precision(built):
 def test_layers_give_bytes_and_products(built):
     found = work_of(built.backend.layers(built.bundle))
     products = (16 * 3 * 9 + 4 * 16 * 16 * 9 + 16 * 5) * 16 * 16
-    # engines pad channels to what a register holds, and may make a convolution of the lone BatchNormalization
+    # engines pad channels to register width, and may turn the lone BatchNormalization into a convolution
     assert products <= found.macs <= 1.03 * products
     assert found.bytes_moved > 3 * 32 * 32
     assert found.int8_outputs + found.float_outputs in (CONVOLUTIONS, CONVOLUTIONS + 1)

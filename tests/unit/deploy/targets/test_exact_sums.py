@@ -1,4 +1,4 @@
-"""The largest products of uint8 and int8, of which two overflow 16 bits, come out right on any CPU."""
+"""The largest products of uint8 and int8, of which two overflow 16 bits, are correct on any CPU."""
 
 import numpy as np
 import onnx

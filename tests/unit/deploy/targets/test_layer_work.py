@@ -1,4 +1,4 @@
-"""Bytes, multiply-adds and fused epilogues: by hand, and against another reader of real lists.
+"""Bytes, multiply-adds and fused epilogues: checked by hand, and against a second reader of real lists.
 
 `lists/` holds the layer lists of real builds by TensorRT-RTX 1.7.1: the residual test network, FP16 and INT8.
 """
@@ -164,7 +164,7 @@ def test_a_convolution_that_rtx_computes_as_a_product_is_one():
 
 @pytest.mark.slow
 def test_pidnet_on_rtx_is_what_docs_say(tmp_path):
-    """Real builds of PIDNet-S with random weights; counts by words in the log beside ours."""
+    """Real builds of PIDNet-S with random weights: word counts in the log beside this project's counts."""
     if missing_package("tensorrt_rtx"):
         pytest.skip("tensorrt-rtx is not installed")
     model, image = PIDNet(NETWORKS["pidnet_s"], 11, augment=False).eval(), torch.zeros(1, 3, 360, 480)

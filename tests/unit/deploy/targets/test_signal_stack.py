@@ -1,4 +1,4 @@
-"""OpenVINO leaves Python's signal handlers too little stack; ours is large again after every model that is compiled."""
+"""OpenVINO leaves Python's signal handlers too little stack; it is large again after each compiled model."""
 
 import subprocess
 import sys

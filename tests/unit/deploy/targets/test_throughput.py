@@ -1,4 +1,4 @@
-"""deploy/targets/throughput.py: every backend that has the mode counts what it ran, and checks what it opens."""
+"""deploy/targets/throughput.py: every backend with the mode counts its inferences and checks the bundle."""
 
 import pytest
 

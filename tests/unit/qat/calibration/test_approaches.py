@@ -1,4 +1,4 @@
-"""The three approaches: what each reads before training, what moves during it, and how it ends."""
+"""The three approaches: data read before training, changes during training, and the final state."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -51,7 +51,7 @@ class Calibration:
 
 
 class Watch:
-    """The approach's own hooks; before each step it notes every range, and the mode that the step runs in."""
+    """The approach's own hooks; they also record every range, and the mode of the model, before each step."""
 
     def __init__(self, model, hooks) -> None:
         self.model, self.hooks = model, hooks
@@ -83,7 +83,7 @@ def statistics(model):
 
 
 class Outcome:
-    """One approach from insertion to `finish`, with what could be seen on the way."""
+    """One approach from insertion to `finish`, with all observations."""
 
     def __init__(self, folder: Path, **settings) -> None:
         config = QatConfig(**{"epochs": 2, "observe_steps": OBSERVE_STEPS, "learned_scales": False, **settings})
@@ -127,7 +127,7 @@ def plan(folder, epochs):
 
 
 def moved(outcome):
-    """For each step, whether any range changed in it."""
+    """For each step, True if any range changed in it."""
     return [not same(a, b) for a, b in pairwise(outcome.before_step)]
 
 

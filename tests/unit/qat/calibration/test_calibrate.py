@@ -1,4 +1,4 @@
-"""The statistics pass on the residual network: what it sees, and what becomes of it."""
+"""The statistics pass on the residual network: its inputs and results."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Histograms: what is counted, and that merging is the same as seeing all data at once."""
+"""Histograms: their counts, and merging, which equals counting all data at once."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A data set of the user's own, through the config and through the whole QAT line."""
+"""The user's own data set, through the config and through the whole QAT pipeline."""
 
 import json
 from pathlib import Path

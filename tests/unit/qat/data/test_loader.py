@@ -80,7 +80,7 @@ def test_the_two_trainings_differ_in_scale_only() -> None:
 
 
 def halve(picture: np.ndarray) -> None:
-    """What a worker does that takes care of its threads."""
+    """A worker's task that sets the number of OpenCV's threads."""
     cv2.setNumThreads(1)
     cv2.resize(picture, (500, 500))
 

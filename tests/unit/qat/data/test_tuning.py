@@ -1,4 +1,4 @@
-"""The tuning split: whole sequences or gapped blocks, never beside what is trained on."""
+"""The tuning split: whole sequences or gapped blocks, never adjacent to training images."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def test_many_sequences_are_groups_themselves():
 
 
 def test_beginnings_that_are_no_sequences_give_blocks():
-    """One a name (KITTI numbers its images so), or one of a few images beside one of nearly all."""
+    """One sequence per name (as KITTI numbers its images), or a small sequence beside one with nearly all images."""
     for names in ([f"{index:06d}_10" for index in range(60)], [*["x_1", "x_2"], *(f"y_{i}" for i in range(60))]):
         found = divide(names, TuningConfig())
         assert found.tuning == tuple(range(found.tuning[0], found.tuning[-1] + 1))

@@ -16,7 +16,7 @@ CFG = DataConfig(height_px=8, width_px=16)
 
 
 class Colours:
-    """Images in which the channel that is brightest is the class; `sizes` are (H, W)."""
+    """Images in which the brightest channel is the class; `sizes` are (H, W)."""
 
     class_names = ("red", "green", "blue")
     colors = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -41,7 +41,7 @@ class Colours:
 
 
 class Brightest(nn.Module):
-    """Logits are the channels, undone of the normalisation; batch norm shows whether the mode was right."""
+    """A network whose logits are the channels without normalisation; batch norm reveals a wrong mode."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ def test_fp32_agrees_with_itself_and_is_scored(evaluator):
     again = evaluator.answers(network(0.0))
     found = evaluator.score(again)
     assert (found.divergence, found.agreement) == (0.0, 100.0)
-    assert found.metric > 50  # the brightest channel is the class, but for the normalisation
+    assert found.metric > 50  # the brightest channel before normalisation is the class
     same = evaluator.compare(again, evaluator.fp32)
     assert (same.metric.low, same.metric.high, same.divergence.high) == (0.0, 0.0, 0.0)
 

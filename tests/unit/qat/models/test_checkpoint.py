@@ -1,4 +1,4 @@
-"""Loading weights: all of them or an error that names what is wrong."""
+"""Loading weights: all of them, or an error that names the problem."""
 
 from pathlib import Path
 

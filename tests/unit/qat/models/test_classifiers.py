@@ -1,4 +1,4 @@
-"""The classifiers: as large as published, under the published names."""
+"""The classifiers: published sizes and published names."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""PIDNet S, M and L: the sizes that the paper's authors publish, their key names, and where quantizers go."""
+"""PIDNet S, M and L: the published sizes and key names, and the places of quantizers."""
 
 import pytest
 import torch

@@ -22,7 +22,7 @@ def by_scale(x, scale, qmin):
 
 
 def moved_by_sgd(quantizer, x, gradient):
-    """How far one step of SGD moves the scale when `gradient` arrives at the quantizer's output."""
+    """The change of the scale by one step of SGD with `gradient` at the quantizer's output."""
     quantizer.set_mode(Mode.LEARN)
     before = quantizer.scale.detach().clone()
     optimizer = torch.optim.SGD(quantizer.parameters(), lr=LR)

@@ -1,4 +1,4 @@
-"""Kill the QAT line over and over: `python kill_script.py FOLDER APPROACH TOOLKIT SEED`.
+"""Kills the QAT pipeline over and over: `python kill_script.py FOLDER APPROACH TOOLKIT SEED`.
 
 One line runs without interruption in FOLDER/straight. Another in FOLDER/killed dies by SIGKILL, at chosen points of
 its work and at random moments, and is started again until it finishes. Both run in forks of this process, which has
@@ -51,7 +51,7 @@ OVERRIDES = [
     "qat.early_stop_epochs=9",
     "qat.distill.weight=1.0",
 ]
-# What is counted, and the occurrences at which the line dies there, each in a start of its own.
+# Counted events, and the occurrences at which the run dies, each in a separate start.
 POINTS = {
     "step": (2, 3, 2),
     "half a file": (1, 2, 3),
@@ -148,7 +148,7 @@ def _die_at(what: str, occurrence: int) -> None:
 
 
 def _keep_last_checkpoint(paths: RunPaths) -> None:
-    """The line deletes it when it is done: it holds the optimizer, the average and the best epoch."""
+    """The pipeline deletes it at the end: it holds the optimizer, the average and the best epoch."""
     last = pipeline.save_calibration
 
     def saving(*arguments: Any) -> None:

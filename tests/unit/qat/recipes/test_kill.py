@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of the line, again and again: it ends as if nothing had happened, to the last bit."""
+"""SIGKILL at any moment of the pipeline, repeatedly: the result equals an uninterrupted run's, to the last bit."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def assert_same(one, other, where=""):
 
 
 def metrics(folder):
-    """Every number of every step but the speed: losses show the generators, rates the schedule."""
+    """Every number of every step except the speed: losses depend on the generators, rates on the schedule."""
     lines = [json.loads(line) for line in (folder / PATHS.metrics).read_text(encoding="utf-8").splitlines()]
     return [{key: value for key, value in line.items() if key != "images_per_s"} for line in lines]
 

@@ -1,4 +1,4 @@
-"""Every two recipe settings together, in one process and in two: it ends, everywhere alike, and resumes exactly."""
+"""Every pair of recipe settings, in one process and in two: training ends, agrees everywhere, and resumes exactly."""
 
 import json
 import os

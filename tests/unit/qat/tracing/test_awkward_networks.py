@@ -1,4 +1,4 @@
-"""Networks as other people write them are traced, at any size, and placed."""
+"""Networks in the style of other projects are traced, at any size, and placed."""
 
 import pytest
 import torch

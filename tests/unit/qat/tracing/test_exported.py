@@ -101,7 +101,7 @@ def test_a_transformer_s_linear_layers_and_products_are_int8_on_every_target(tmp
 
 
 def behind_pair(tensor):
-    """Whether a value comes from a Q/DQ pair, maybe past copies."""
+    """Return True if a value comes from a Q/DQ pair, perhaps through copies."""
     while tensor.inputs and tensor.inputs[0].op in ("Transpose", "Reshape", "Squeeze", "Slice", "Unsqueeze", "Flatten"):
         tensor = tensor.inputs[0].inputs[0]
     return bool(tensor.inputs) and tensor.inputs[0].op == "DequantizeLinear"

@@ -103,7 +103,7 @@ def test_the_network_is_left_as_it_was(residual):
 
 
 class Aliases(nn.Module):
-    """Dropout, Identity and a contiguous copy: values of the traced network that are no tensors of their own."""
+    """Dropout, Identity and a contiguous copy: values of the traced network without separate tensors."""
 
     def __init__(self):
         super().__init__()

@@ -143,7 +143,7 @@ def test_attributes_are_read_however_they_are_given():
 
 
 class Optional(nn.Module):
-    """Decides by what it is not given, as networks of transformers do."""
+    """A network that branches on missing arguments, as transformers do."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The key `device`: what it means on a machine, for one process and for several."""
+"""The key `device`: its meaning for one process and for several."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Which output is deployed, and the loss of a network with several."""
+"""The deployed output, and the loss of a network with several outputs."""
 
 import pytest
 import torch

@@ -27,7 +27,7 @@ SCRIPT = Path(__file__).with_name("train_script.py")
 
 
 class Interruption(Exception):
-    """Stands for whatever stops a run."""
+    """An interruption of a run."""
 
 
 class Counting(NoHooks):
@@ -85,7 +85,7 @@ def assert_same_run(plan: TrainPlan, reference: TrainPlan) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> TrainPlan:
-    """The plan of a run that went through."""
+    """The plan of an uninterrupted run."""
     plan = make_plan(tmp_path_factory.mktemp("uninterrupted"))
     train(plan)
     return plan

@@ -42,7 +42,7 @@ def test_failed_build_leaves_the_old_one(tmp_path):
 
 @pytest.fixture
 def requests(monkeypatch, tmp_path):
-    """Builds without a builder: each request that a child would get, and a cache that grows by a byte."""
+    """Builds without a builder: records each child's request, and lets the cache grow by a byte."""
     found = []
 
     def run_in_child(module, request, folder):

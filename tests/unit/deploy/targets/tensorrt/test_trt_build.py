@@ -1,4 +1,4 @@
-"""What each TensorRT's builder is asked for, against a Polygraphy that only records, and has the real one's names."""
+"""Options that each TensorRT's builder gets, recorded by a double of Polygraphy with the real names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRT = SimpleNamespace(
 
 
 class Recorder:
-    """`polygraphy.backend.trt`; `asked` is what each of its functions was called with."""
+    """A double of `polygraphy.backend.trt`; `asked` records the arguments of each of its functions."""
 
     def __init__(self):
         self.asked = {}

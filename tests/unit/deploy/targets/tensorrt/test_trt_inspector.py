@@ -89,7 +89,7 @@ OLD = [
 
 
 def information(layers: list[object]) -> str:
-    """What `get_engine_information` returns."""
+    """The result of `get_engine_information`."""
     return json.dumps({"Layers": layers, "Bindings": ["image", "logits"]})
 
 
@@ -202,7 +202,7 @@ def test_other_files_are_refused(text, message):
 
 
 class Runtime:
-    """Loads what begins with `ok`, and tells its layers."""
+    """A runtime that loads plans that begin with `ok`, and lists their layers."""
 
     def __init__(self, logger: object) -> None:
         self.engine_host_code_allowed = False

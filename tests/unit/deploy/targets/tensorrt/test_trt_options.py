@@ -1,4 +1,4 @@
-"""`deploy.tensorrt` in the builder's words; with TensorRT-RTX installed, in engines that are really built."""
+"""`deploy.tensorrt` as builder options and, with TensorRT-RTX installed, in engines that are really built."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_profile_covers_every_input():
 
 
 def test_int8_engine_takes_every_batch_of_its_profile(rtx, dynamic, tmp_path):
-    """The builder's log tells the profile of the engine that came out."""
+    """The builder's log shows the profile of the finished engine."""
     options = BuildOptions("int8", tensorrt={"batch": {"min": 1, "opt": 2, "max": 4}})
     bundle = RTX.build(dynamic, tmp_path / "engine", options)
     (image,) = re.findall(r"Name: image, IOMode: Input, .*", log_of(bundle))

@@ -1,4 +1,4 @@
-"""`deploy.tensorrt` on its way from the config to engines, really built with TensorRT-RTX, and their manifests."""
+"""`deploy.tensorrt` from the config to engines, really built with TensorRT-RTX, and to their manifests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(exported, tmp_path, monkeypatch):
 
 @pytest.fixture
 def built(monkeypatch):
-    """Which graph each engine was built from, in place of building."""
+    """Record the graph of each engine instead of building it."""
     found = []
 
     def build(self, onnx, out, options: BuildOptions):

@@ -1,4 +1,4 @@
-"""Which GPUs and drivers the installed TensorRT supports, and what helps where not."""
+"""GPUs and drivers that the installed TensorRT supports, and fixes for the others."""
 
 from __future__ import annotations
 

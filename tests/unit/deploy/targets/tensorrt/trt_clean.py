@@ -1,4 +1,4 @@
-"""What a closed TensorRT session leaves behind: nothing."""
+"""A closed TensorRT session leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.unit.deploy.targets.tensorrt.trt_doubles import Machine
 
 
 def assert_clean(machine: Machine) -> None:
-    """All memory was given back, then what TensorRT made, newest first, then the context; each of them once."""
+    """Assert that memory was freed first, then TensorRT's objects, newest first, then the context, each once."""
     assert machine.allocated == {}
     assert machine.page_locked == 0
     assert machine.count("free") == machine.count("alloc")

@@ -29,14 +29,14 @@ IMAGE = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
 
 
 class Machine:
-    """A GPU that writes the sum of its input into its outputs. `calls` is what was asked of it, in order.
+    """A GPU that writes the sum of its input into its outputs. `calls` records all calls, in order.
 
     Args:
-        memory: how many allocations the device holds.
-        host_memory: how many page-locked ones there are.
+        memory: number of allocations that the device holds.
+        host_memory: number of page-locked allocations.
         dynamic: the engine's batch is 1 to `LARGEST_BATCH`.
         rtx: TensorRT-RTX.
-        captures: the driver lets a graph be captured.
+        captures: the driver can capture a graph.
         invalid: bits of TensorRT-RTX's `EngineInvalidityDiagnostics` that it finds in an engine.
     """
 
@@ -64,11 +64,11 @@ class Machine:
         self.driver = _cuda_python(self)
 
     def count(self, call: str) -> int:
-        """How often `call` was made."""
+        """The number of times that `call` was made."""
         return self.calls.count(call)
 
     def compute(self, batch: int) -> None:
-        """What the kernels do, at once or when a captured graph is launched."""
+        """Run the kernels, at once or when a captured graph is launched."""
         total = self._values("image", batch).sum()
         for name in ("logits", "edges"):
             self._values(name, batch)[:] = total
@@ -91,7 +91,7 @@ class Allocation:
         return self._address
 
     def free(self) -> None:
-        """Gives the memory back; twice is an error, as on the device."""
+        """Frees the memory; freeing it twice is an error, as on the device."""
         self._machine.calls.append("free")
         del self._machine.allocated[self._address]
 
@@ -104,7 +104,7 @@ class PageLocked:
         self.__array_interface__ = self._values.__array_interface__
 
     def free(self) -> None:
-        """Gives the memory back."""
+        """Frees the memory."""
         self._machine.calls.append("free host")
         self._machine.page_locked -= 1
 
@@ -117,7 +117,7 @@ class ExecutionContext:
         weakref.finalize(self, machine.calls.append, "context gone")
 
     def set_input_shape(self, name: str, shape: Shape) -> bool:
-        """Takes what the profile allows."""
+        """Accepts shapes that the profile allows."""
         fixed = TENSORS[name][1]
         largest = LARGEST_BATCH if self._machine.dynamic else 1
         if len(shape) != len(fixed) or shape[1:] != fixed[1:] or not 1 <= shape[0] <= largest:

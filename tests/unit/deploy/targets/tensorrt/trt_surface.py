@@ -2,13 +2,13 @@
 
 TensorRT: the Python bindings in https://github.com/NVIDIA/TensorRT (`python/src/infer/pyCore.cpp` and `pyGraph.cpp`,
 `nptype` in `python/packaging`), read at the tags v8.6.1, v10.0.1, v10.9.0, v10.16, v11.0 and v11.1: every name of
-`RUNTIME` and `BUILDER` is in all six. TensorRT-RTX: its installed module, which the tests ask. pycuda: its sources of
-2026.1 (`src/wrapper/wrap_cudadrv.cpp`). CUDA graphs: cuda-python, `cuda.bindings.driver` of 13.5.
+`RUNTIME` and `BUILDER` is in all six. TensorRT-RTX: its installed module, which the tests inspect. pycuda: its sources
+of 2026.1 (`src/wrapper/wrap_cudadrv.cpp`). CUDA graphs: cuda-python, `cuda.bindings.driver` of 13.5.
 """
 
 from __future__ import annotations
 
-# What running an engine needs, of TensorRT and TensorRT-RTX alike.
+# Names for running an engine, of TensorRT and TensorRT-RTX alike.
 RUNTIME = {
     "Runtime": ("deserialize_cuda_engine", "engine_host_code_allowed"),
     "ICudaEngine": (
@@ -25,7 +25,7 @@ RUNTIME = {
 }
 FUNCTIONS = ("nptype",)
 
-# What building one needs, of both; what Polygraphy calls itself is Polygraphy's matter.
+# Names for building one, of both, without the names that only Polygraphy calls.
 BUILDER = {
     "BuilderFlag": ("VERSION_COMPATIBLE",),
     "HardwareCompatibilityLevel": ("AMPERE_PLUS",),
@@ -82,7 +82,7 @@ CUDA_DRIVER = (
 
 
 def missing(module: object, surface: dict[str, tuple[str, ...]]) -> list[str]:
-    """Which `Class.member` of `surface` are not in `module`."""
+    """The `Class.member` names of `surface` that `module` lacks."""
     return [
         f"{name}.{member}"
         for name, members in surface.items()
