@@ -1,4 +1,4 @@
-"""Find the layers of a network that suffer from INT8, and those that must stay float to keep its accuracy.
+"""Finds the layers of a network that suffer from INT8, and the layers that must stay float to keep its accuracy.
 
 python sensitivity_analysis.py --config config.yaml
 """

@@ -1,4 +1,4 @@
-"""Hooks of the documentation site: a link to a file of the repository, which the site lacks, becomes its name."""
+"""Hooks of the documentation site: links to repository files that the site lacks become plain names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring your own data: a function that returns a list of (image, label map), and nothing else.
+"""Bring your own data: one function that returns a list of (image, label map).
 
     root/{train,val}/images/NAME.jpg or .png
     root/{train,val}/masks/NAME.png             class indices, 255 where a pixel does not count
@@ -36,7 +36,8 @@ class Pairs:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """RGB image uint8 (H, W, 3) and label map uint8 (H, W) of any size; the line brings both to the config's."""
+        """RGB image uint8 (H, W, 3) and label map uint8 (H, W) of any size; the pipeline scales both to the config's
+        size."""
         image = cv2.imread(str(self.images[index]), cv2.IMREAD_COLOR)
         label = cv2.imread(str(self.masks[index]), cv2.IMREAD_GRAYSCALE)
         if image is None or label is None:

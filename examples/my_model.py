@@ -1,4 +1,4 @@
-"""Bring your own model: a function that returns an `nn.Module`, and nothing else.
+"""Bring your own model: one function that returns an `nn.Module`.
 
 make bench ARGS="--set run=my_model --set model.name=custom --set model.factory=examples/my_model.py:build"
 """

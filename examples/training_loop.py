@@ -1,4 +1,4 @@
-"""QAT in a training loop of one's own: partial quantization, a placement rule, calibrators by layer, learned scales.
+"""QAT in your own training loop: partial quantization, a placement rule, calibrators by layer, learned scales.
 
 .venv/bin/python examples/training_loop.py FOLDER        writes FOLDER/qdq.onnx and FOLDER/placed.onnx
 """
@@ -45,7 +45,7 @@ class TwoPaths(nn.Module):
 
 
 def _both_operands(_graph: OpGraph, node: Node) -> Verdict:
-    if node.kind not in ("torch.maximum", "Max"):  # what torch.fx and what ONNX call it
+    if node.kind not in ("torch.maximum", "Max"):  # its names in torch.fx and in ONNX
         return None
     return Match(edges=(input_edge(node, 0), input_edge(node, 1)), ties=((node.inputs[0], node.inputs[1]),))
 
@@ -70,7 +70,7 @@ def batch(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def train(model: nn.Module, epochs: int, lr: float, hooks: Hooks) -> float:
-    """Any loop will do; `hooks` have to be told about its steps. Returns the last loss."""
+    """Train in any loop that calls `hooks` around its steps; returns the last loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     hooks.on_training_start(STEPS)
     for step in range(epochs * STEPS):

@@ -1,4 +1,4 @@
-"""Print docs/reference/licences.md: the licence of every installed package that the requirements bring.
+"""Prints docs/reference/licences.md: the licence of every installed package that the requirements need.
 
 python requirements/licences.py > docs/reference/licences.md
 """
@@ -21,7 +21,7 @@ Made by `python requirements/licences.py`, from what the packages say of themsel
 
 
 def required() -> set[str]:
-    """Names in the requirements files and, as far as they are installed, of what those need in turn."""
+    """Names in the requirements files and of all their installed dependencies."""
     lines = [line for path in FOLDER.glob("*.txt") for line in path.read_text(encoding="utf-8").splitlines()]
     waiting = [name for line in lines if (name := name_of(line))]
     found: set[str] = set()
@@ -50,7 +50,7 @@ def is_installed(name: str) -> bool:
 
 
 def licence_of(name: str) -> str:
-    """What the package's metadata says, in one line."""
+    """The licence from the package's metadata, in one line."""
     about = metadata.metadata(name)
     classifiers = [line.split(" :: ")[-1] for line in about.get_all("Classifier", []) if line.startswith("License ::")]
     said = about.get("License-Expression") or ", ".join(classifiers) or about.get("License", "").strip().split("\n")[0]

@@ -1,4 +1,4 @@
-"""A small residual classifier of generated shapes, as `sensitivity_analysis.py` wants it.
+"""A small residual classifier of generated shapes, in the form that `sensitivity_analysis.py` needs.
 
 python examples/sensitivity_classifier/train.py
 python sensitivity_analysis.py --config examples/sensitivity_classifier/config.yaml
@@ -54,7 +54,7 @@ def get_optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def shapes(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Noisy images of a disc, a square, a horizontal bar or a vertical bar, and which of them it is."""
+    """Noisy images of a disc, a square, a horizontal bar or a vertical bar, with the shape as the class."""
     numbers = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (count,), generator=numbers)
     middle = torch.randint(9, SIDE - 9, (count, 2), generator=numbers)

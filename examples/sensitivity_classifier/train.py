@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # so that any Python starts it: it goes on in the project's environment
+if __name__ == "__main__":  # any Python can start it: it continues in the project's environment
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from core.bootstrap import use_project_environment
 

@@ -2,7 +2,7 @@
 
 Source: Yu, Gao, Wang, Yu, Shen, Sang, "BiSeNet V2: Bilateral Network with Guided Aggregation for Real-time Semantic
 Segmentation", IJCV 2021. A wide detail branch and a deep semantic branch are joined by gates. In training four more
-heads follow the semantic branch; the network returns a tuple either way, as public code does.
+heads follow the semantic branch; the network always returns a tuple, as public code does.
 
 python benchmarks/run.py --config examples/zoo/bisenetv2.yaml
 """
