@@ -14,7 +14,7 @@ _MACHINE = NO_SPACE | {errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.
 
 
 class UserError(Exception):
-    """The user's input is wrong; the message says what happened, why, and what to do about it."""
+    """The user's input is wrong; the message gives the problem, the reason, and a fix."""
 
     exit_code = EXIT_USER_ERROR
 

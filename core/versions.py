@@ -11,7 +11,7 @@ from core.paths import ROOT
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """Version by package name, without those that are not installed."""
+    """Version by package name, without missing packages."""
     versions = {}
     for package in packages:
         try:
@@ -25,7 +25,7 @@ def installed(packages: Iterable[str]) -> dict[str, str]:
 def source_hash(*packages: str) -> str:
     """SHA-256 over the Python files of this project's packages or modules, such as "deploy.placement".
 
-    A stage that depends on it runs again when the code changes; nobody needs to raise a version number.
+    A stage that depends on it runs again when the code changes, without a manual version number.
     """
     digest = sha256()
     for package in packages:

@@ -6,8 +6,8 @@
     export(model, example, Path("qdq.onnx"))
 
 The configs are those of the YAML file (docs/reference/config.md). For ranges that move or are learned while training,
-`prepare` takes the place of `calibrate`: it does what `qat.approach` does before training, and returns hooks to call
-between the steps, as examples/training_loop.py does.
+call `prepare` instead of `calibrate`: it runs the preparation of `qat.approach` and returns hooks to call between the
+steps, as in examples/training_loop.py.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def quantize(
     Args:
         model: float, returns one tensor.
         example: (N, C, H, W) float32.
-        placement: rule set, own rules, and what stays float; None for the defaults.
+        placement: rule set, own rules, and float layers; None for the defaults.
         rules: placement cases of your own, besides those in the files of `placement.custom`.
 
     Raises:

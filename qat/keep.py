@@ -109,8 +109,8 @@ def judged(compared: Comparison, metric: str) -> tuple[Literal["ptq", "qat"], st
     """The choice between the two, and a sentence about it. A tie goes to PTQ, which needs no training.
 
     With labels the trained network must gain in the metric. It must not be farther from FP32 than PTQ is, either: on
-    images like those that it was trained on, a network with labels gains what it loses elsewhere. Without labels it
-    must be closer to FP32.
+    images like its training images, a network trained with labels gains as much as it loses elsewhere. Without labels
+    it must be closer to FP32.
     """
     divergence = f"{compared.divergence.text(NATS)} KL per pixel"
     if compared.metric is None:
@@ -165,7 +165,7 @@ def require_evidence(groups: Sequence[int]) -> None:
         raise UserError(
             f"the tuning split has {len(groups)} images in {len(set(groups))} groups: too few to choose by",
             why="it is held out from train, and with so few images it cannot show whether training helps",
-            fix="add training images, raise data.tuning.share, or ship what was trained: qat.keep=last",
+            fix="add training images, raise data.tuning.share, or ship the trained network: qat.keep=last",
         )
 
 

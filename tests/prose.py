@@ -87,7 +87,7 @@ def _without_code(text: str) -> str:
 
 
 def _is_code(line: str) -> bool:
-    """Return True for Python with a call, an assignment or the like, for a shell command, and for a directive."""
+    """Return True for Python code such as a call or an assignment, for a shell command, and for a directive."""
     if line.startswith(DIRECTIVES):
         return True
     try:

@@ -186,7 +186,7 @@ def fastest_int8(rows: Iterable[Row]) -> Row | None:
 
 
 def best_baseline(rows: Iterable[Row], backend: str, max_drop_points: float) -> Row | None:
-    """The fastest baseline of a backend among those that keep the metric within the limit."""
+    """The fastest baseline of a backend that keeps the metric within the limit."""
     return fastest(
         row
         for row in rows

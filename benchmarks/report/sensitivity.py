@@ -62,7 +62,7 @@ class Sensitivity(Part):
 
     Attributes:
         weights_sha256: of the weights that were analysed.
-        damage: the measured quantity, in words.
+        damage: description of the measured quantity.
         path: of the file.
     """
 

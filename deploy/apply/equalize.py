@@ -5,7 +5,7 @@
 
 Equal because each output channel reads one input channel, and zero padding stays zero. Channels of such networks differ
 a hundredfold in range; with one scale the small ones keep no bits. Where a convolution or its Relu makes the input, and
-nobody else reads it, s is folded into that convolution instead. Method: Nagel et al., "Data-Free Quantization Through
+it has no other reader, s is folded into that convolution instead. Method: Nagel et al., "Data-Free Quantization Through
 Weight Equalization and Bias Correction", ICCV 2019, with measured ranges in place of weights' ranges. Gains are in
 docs/guides/quantize.md.
 

@@ -21,7 +21,7 @@ class Node:
 
     Attributes:
         name: unique in the graph.
-        kind: ONNX operator name ("Conv", "Add", "BatchNormalization", ...), whatever the front end.
+        kind: ONNX operator name ("Conv", "Add", "BatchNormalization", ...), for both front ends.
         inputs: tensor names in ONNX order; "" where an optional input is absent.
         outputs: tensor names.
         attrs: attributes that rules read besides the kind (`groups`, `transB`, `mode`, `pad_value`).
@@ -108,7 +108,7 @@ def conv_branch(graph: OpGraph, tensor: str) -> Node | None:
 
 
 def fused_into(graph: OpGraph, node: Node) -> Node | None:
-    """The weighted op that `node`, a BatchNorm or an activation, becomes a part of; None when there is none."""
+    """The weighted op that fuses `node`, a BatchNorm or an activation; None without one."""
     before = frozenset({"BatchNormalization"}) if node.kind in ACTIVATIONS else frozenset[str]()
     return _weighted_above(graph, node.inputs[0], before)
 

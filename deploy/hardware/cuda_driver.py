@@ -37,7 +37,7 @@ class Driver:
         gpus: GPUs that CUDA programs may use, in CUDA's order; empty when `problem` is set.
         cuda: newest CUDA that the driver supports, as (13, 0); None without a driver.
         release: release of the driver, as "580.65.06"; "" where NVML is missing, as on some Jetsons.
-        problem, fix: why there is no GPU, and what to do about it.
+        problem, fix: the reason for a missing GPU, and a remedy.
     """
 
     gpus: tuple[Gpu, ...] = ()

@@ -29,10 +29,10 @@ class _Found:
 def strip(graph: gs.Graph) -> dict[str, Scale]:
     """Remove every Q/DQ pair from `graph`, in place, and return the scale of each tensor that had one.
 
-    Weights stored as integers behind a lone DQ become float constants again. Unsigned or asymmetric ranges are
-    converted to the symmetric int8 scale that covers them (a uint8 scale read as int8 would halve the range), and the
-    scales of an activation's channels to the largest of them.
-    Of two scales on one tensor, the one that feeds a weighted op is kept: only that scale reached an INT8 kernel.
+    Weights stored as integers behind a lone DQ become float constants again. Unsigned or asymmetric ranges become the
+    symmetric int8 scale that covers them: a uint8 scale read as int8 would halve the range. The scales of an
+    activation's channels become the largest of them. Of two scales on one tensor, the one that feeds a weighted op is
+    kept: only that scale reached an INT8 kernel.
 
     Raises:
         UserError: a Q without DQ, an element type other than int8/uint8, or two different scales on one tensor

@@ -24,7 +24,7 @@ class Histogram:
     """
 
     def __init__(self, name: str = "a tensor") -> None:
-        """`name` is what errors call the tensor."""
+        """`name` is the tensor's name in errors."""
         self.name = name
         self.counts: NDArray[np.float64] = np.zeros(BINS)
         self.limit = 0.0  # 0 until a non-zero value was seen; zeros are counted apart until then

@@ -48,8 +48,8 @@ def scalable_conv(graph: gs.Graph, tensor: gs.Tensor) -> gs.Node | None:
 def scale_channels(conv: gs.Node, factor: FloatArray, shift: FloatArray, scales: dict[str, Scale]) -> None:
     """Let `conv` compute (its result) · factor + shift per output channel, and its weight's scale follow.
 
-    The scale is multiplied by |factor|, so that the weight's integers stay what they were, with the other sign where
-    the factor is negative. A per-tensor scale is dropped, since channels now differ.
+    The scale is multiplied by |factor|, so that the weight's integers do not change, except for their sign where the
+    factor is negative. A per-tensor scale is dropped, since channels now differ.
     """
     weight = conv.inputs[1]
     axis = weight_axis(op_node(conv))

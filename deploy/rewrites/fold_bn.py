@@ -3,8 +3,7 @@
     before   x ─▶ Conv(w, b) ─▶ BatchNorm ─▶ y
     after    x ─▶ Conv(w · f, (b - mean) · f + beta) ─▶ y          f = gamma / √(var + epsilon), per output channel
 
-The weight's integers stay what they were: the result is that of the unfolded graph, whose toolkit chose the integers
-before folding.
+The weight's integers do not change, so the result equals that of the unfolded graph, for which the toolkit chose them.
 
 Look-alikes left alone: a BatchNorm whose convolution has other readers, a weight that two convolutions share, and a
 channel with f = 0, whose weight would have no scale.

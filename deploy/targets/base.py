@@ -36,7 +36,7 @@ class Tensor:
     """Shape and type of a tensor that a layer reads or writes.
 
     Attributes:
-        shape: channels second, as the network has them, whatever the layout in memory; 1 for a dynamic dimension.
+        shape: channels second, as in the network, for any layout in memory; 1 for a dynamic dimension.
         dtype: "int8" (signed or not), "fp16", "bf16", "fp32", "int32", "int64", "bool" or "unknown".
     """
 
@@ -112,7 +112,7 @@ class Triton:
 
     Attributes:
         backend, kind: names in `config.pbtxt`.
-        files: names in the bundle, and those that Triton expects.
+        files: names in the bundle, with the names that Triton expects.
         built_elsewhere: the engine's version may differ from the library here; Triton's own library loads it.
         parameters: of the backend in `config.pbtxt`, from the bundle's manifest.
     """

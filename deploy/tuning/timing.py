@@ -49,7 +49,7 @@ def time_in_turns(
     """
     for name, session in sessions.items():
         if not warm_up(session, feeds[name], plan.warmup_ms) and plan.warmup_ms:
-            say(f"{name}: not steady after {plan.warmup_ms} ms of warm-up; timing it as it is")
+            say(f"{name}: not steady after {plan.warmup_ms} ms of warm-up; timing it nevertheless")
     rounds: dict[str, list[NDArray[Any]]] = {name: [] for name in sessions}
     order = list(sessions)
     for _ in track(range(plan.rounds), "timing", total=plan.rounds):

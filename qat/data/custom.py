@@ -31,7 +31,7 @@ class Custom:
     def __init__(self, source: Any, reference: str, root: Path | None, read_label: ReadLabel) -> None:
         """
         Args:
-            source: has `class_names`, `len()`, and `[index]` giving (image, label), where None stands for no label.
+            source: has `class_names`, `len()`, and `[index]` giving (image, label), with None for a missing label.
                 Maybe `colors`, `names` and `fingerprint()`.
             reference: "file.py:function" that returned it.
             root: folder of the data, if the config names one.

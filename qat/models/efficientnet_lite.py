@@ -2,7 +2,7 @@
 
 Sources: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, table 1; the
 Lite edition drops squeeze-and-excitation and uses ReLU6. Its weights expect TensorFlow's padding: where a convolution
-halves an even side, the right and bottom get what an odd kernel needs beyond the left and top.
+halves an even side, the right and bottom get more padding than the left and top.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def broadcast_statistics(model: nn.Module) -> None:
 def synchronised_batch_norm(model: nn.Module) -> Iterator[None]:
     """Within the context, compute batch-norm statistics over the global batch.
 
-    PyTorch has such layers for GPUs only: on a CPU, and with one process, the model stays as it is. The layers are
+    PyTorch has such layers for GPUs only: on a CPU, and with one process, the model does not change. The layers are
     swapped in place and back; both share parameters and buffers, so nothing is copied.
     """
     if not _several() or next(model.parameters()).device.type != "cuda":

@@ -1,7 +1,7 @@
 """Captures networks that torch.fx cannot trace through torch.export: the graph of operators that ran for the example.
 
 The graph has the names of the parameters, so that quantizers, checkpoints and plans find them. It is the graph of
-evaluation mode: BatchNorm and dropout stay as they are in evaluation while quantizers train.
+evaluation mode: BatchNorm and dropout stay in this mode while quantizers train.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class _StandIn(type):
 
 @contextmanager
 def _builtins_for_proxies(root: Any) -> Iterator[None]:
-    """Let `int(x.shape[2] / 2)` and the like in the network's own files become nodes of the graph."""
+    """Turn calls such as `int(x.shape[2] / 2)` in the network's own files into nodes of the graph."""
     modules = root.modules() if isinstance(root, nn.Module) else ()
     names = {kind.__module__ for module in modules for kind in type(module).__mro__}
     files = [vars(sys.modules[name]) for name in names if name.partition(".")[0] not in _LIBRARIES]

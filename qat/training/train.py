@@ -94,7 +94,7 @@ def fit(model: nn.Module, data: Data, loss: Loss, plan: TrainPlan, hooks: Hooks 
 
 
 class Stepper:
-    """Does one optimizer step; also what `benchmarks.train_step` times."""
+    """Runs single optimizer steps; `benchmarks.train_step` times them, too."""
 
     def __init__(self, model: nn.Module, loss: Loss, plan: TrainPlan) -> None:
         """Moves the model to the plan's device, in the fastest memory layout for the precision."""

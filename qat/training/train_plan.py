@@ -25,7 +25,7 @@ class TrainPlan:
 
     Attributes:
         stage: name shown to the user and written in every line of the metrics file.
-        epochs: passes over the data; 0 writes the weights as they are.
+        epochs: passes over the data; 0 writes the weights unchanged.
         batch_size: images per step and process.
         lr, momentum, weight_decay: of the optimizer (AdamW ignores momentum). Scales of quantizers do not decay.
         weights: path of the final state dict; the resume checkpoint lies beside it until then.

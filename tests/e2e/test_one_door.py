@@ -25,7 +25,7 @@ BENCH = BenchConfig(rounds=1, runs_per_round=1, warmup_ms=0)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The config of a run that was trained, in a folder of its own, with the engines of `make engine`."""
+    """The config of a trained run in its own folder, with the engines of `make engine`."""
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("door")
     patch.chdir(folder)

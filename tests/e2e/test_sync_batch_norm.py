@@ -24,7 +24,7 @@ FACTORY = (
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The config of a run that was trained in FP32 and fine-tuned in INT8, in a folder of its own."""
+    """The config of a run in its own folder, trained in FP32 and fine-tuned in INT8."""
     folder = tmp_path_factory.mktemp("dual")
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)

@@ -27,7 +27,7 @@ def bn_conv(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
 
 
 class Basic(nn.Module):
-    """Two 3×3 convolutions and the (projected) input; the ReLU behind the sum is left to the caller."""
+    """Two 3×3 convolutions and the (projected) input; the caller adds the ReLU after the sum."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Made-up streets whose training labels are wrong: with them training can only hurt."""
+"""Generated streets with wrong training labels, with which training only does harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small depthwise network whose channels can be given very different ranges, without changing what it computes."""
+"""A small depthwise network whose channels can get very different ranges without a change of its function."""
 
 from __future__ import annotations
 

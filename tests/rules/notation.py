@@ -19,7 +19,7 @@ def net(
 ) -> OpGraph:
     """The graph that `text` describes; a node is named after its output, `attrs` are given by that name.
 
-    `shapes` are those of constants that matter.
+    `shapes` holds the shapes of constants, where rules read them.
     """
     nodes = []
     for line in filter(None, map(str.strip, text.splitlines())):

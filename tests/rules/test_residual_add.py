@@ -28,7 +28,7 @@ def test_a_weight_that_both_branches_share_is_no_ancestor(inputs):
 
 @pytest.mark.parametrize("inputs", ["c, s", "s, c"])
 def test_the_distance_is_that_of_the_shortest_way(inputs):
-    short = "a = Relu(x)\nb = Relu(a)\nm = Add(b, x)\nc = Conv(m, w)"  # 2 operators from x, or 4 by way of a
+    short = "a = Relu(x)\nb = Relu(a)\nm = Add(b, x)\nc = Conv(m, w)"  # 2 operators from x, or 4 through a
     graph = net(f"{short}\np = Relu(x)\nq = Relu(p)\ns = Conv(q, w2)\ny = Add({inputs})", "y")
     assert {edge for edge in quantized(graph, RULE) if edge[1] == "y"} == {("c", "y")}
 

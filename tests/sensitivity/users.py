@@ -103,7 +103,7 @@ def write_user(
 
 
 def spoil(model: nn.Module, layer: str) -> None:
-    """Make a layer fragile without changing what the float network computes by much.
+    """Make a layer fragile with little change of the float network's outputs.
 
     One input channel becomes 2000 times as large and its weights 2000 times smaller. A scale per tensor then leaves no
     steps for the other channels; a scale per output channel leaves none for that channel's weights.

@@ -26,7 +26,7 @@ class Match:
         edges: uses of activations.
         weights: uses of constants.
         ties: groups of tensors that must share one scale.
-        when: the rule fires only if somebody wants this tensor in INT8; empty for always.
+        when: the rule fires only if a reader wants this tensor in INT8; empty for always.
     """
 
     edges: tuple[Edge, ...] = ()

@@ -7,7 +7,7 @@
 Quantizing keeps the order of values, so both compute the same; in front, the op before it writes INT8 and the pool
 or copy moves a quarter of the bytes.
 
-Look-alikes left alone: an op whose result somebody reads in float, and a bilinear Resize or AveragePool, which
+Look-alikes left alone: an op whose result has a float reader, and a bilinear Resize or AveragePool, which
 computes new values.
 """
 

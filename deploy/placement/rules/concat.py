@@ -7,7 +7,7 @@
              y ─▶ Q(s) ─▶ DQ ─▶
 
 The second pair changes nothing that the first has rounded to the same steps, and TensorRT cancels it. The shared
-scale is the largest of the group, so nobody is clipped.
+scale is the largest of the group, so no value is clipped.
 
 Look-alike left alone: a Concat that only float ops read.
 """

@@ -10,8 +10,8 @@ from zero upwards disappears into the operator before it.
 
 Inputs of operators with weights are left to `weighted-ops`, which checks that the weight can be INT8, too.
 
-Look-alikes left alone: an operator whose result is a graph output, and one with a constant operand, which would need a
-pair of its own.
+Look-alikes left alone: an operator whose result is a graph output, and an operator with a constant operand, which would
+need another pair.
 """
 
 from __future__ import annotations

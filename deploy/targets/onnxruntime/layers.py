@@ -104,6 +104,6 @@ def _layer(node: Any, tensors: Mapping[str, Tensor], constants: Mapping[str, Ten
 
 
 def _channels_second(tensor: Tensor) -> Tensor:
-    """An N×H×W×C image as N×C×H×W; other tensors as they are."""
+    """An N×H×W×C image as N×C×H×W; other tensors unchanged."""
     shape = tensor.shape
     return Tensor((shape[0], shape[3], shape[1], shape[2]), tensor.dtype) if len(shape) == 4 else tensor

@@ -4,10 +4,9 @@
 tensor's type is in `Format/Datatype`, together with its memory format, up to 10.x; 11.x has `DataType` and `Format`,
 RTX `Datatype` and `Format`. Weights are in `Weights`, of a convolution with pooling in `ConvWeights`; RTX lists
 `Constants`. `Metadata` came with 8.6. The engine's own tensors, `Bindings` up to 10.x and `I/O Tensors` since, are not
-read: every layer lists what it reads and writes.
-Sources: NVIDIA TensorRT documentation, "Engine Inspector" and "Migrating IEngineInspector Usage from TensorRT 10.x to
-11.x"; the layer lists of TensorRT 8 beside NVIDIA's trt-engine-explorer; for RTX the log of its builder, which prints
-the same keys.
+read: every layer lists its inputs and outputs. Sources: NVIDIA TensorRT documentation, "Engine Inspector" and
+"Migrating IEngineInspector Usage from TensorRT 10.x to 11.x"; the layer lists of TensorRT 8 beside NVIDIA's
+trt-engine-explorer; for RTX the log of its builder, which prints the same keys.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def from_information(text: str, source: str) -> list[LayerInfo]:
         raise UserError(
             f"{source} holds no layers of a TensorRT engine",
             why='there is no list "Layers"',
-            fix="give a bundle's folder, a .plan or .engine file, or what trtexec --exportLayerInfo writes",
+            fix="give a bundle's folder, a .plan or .engine file, or a file of trtexec --exportLayerInfo",
         )
     if not all(isinstance(layer, dict) and "LayerType" in layer for layer in layers):
         raise UserError(

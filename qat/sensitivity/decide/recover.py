@@ -25,15 +25,15 @@ def recover(
     damage: Callable[[], Measured],
     met: Callable[[Measured], bool],
 ) -> dict[str, Any]:
-    """Train `model` in place, with its quantizers as they are set.
+    """Train `model` in place, with the present setting of its quantizers.
 
-    The model stays in eval mode: BatchNorm statistics and quantizer ranges are those that were calibrated, dropout
-    is off. Gradients pass quantizers straight through inside their range.
+    The model stays in eval mode: BatchNorm statistics and calibrated ranges are fixed, dropout is off. Gradients pass
+    quantizers straight through inside their range.
 
     Args:
         loss: of the model on one batch.
         batches: of the training split; started again when they run out.
-        damage: measures the model as it is now, on the validation data.
+        damage: measures the present model on the validation data.
 
     Returns:
         JSON values: damage before and after, the kept damage, and true if that is within the tolerance.

@@ -39,7 +39,7 @@ class ImageEvaluator:
         if self.by_metric and not trials.metric:
             raise UserError(
                 f"tolerance_kind {config.tolerance_kind} needs a metric",
-                why="outputs and targets are neither those of a classifier nor of a segmentation network",
+                why="outputs and targets fit neither a classifier nor a segmentation network",
                 fix="write evaluate(model, loader) in the model file, or use tolerance_kind loss_increase",
             )
         self.groups: tuple[QuantizerGroup, ...] = trials.subject.groups

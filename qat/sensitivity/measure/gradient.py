@@ -1,10 +1,10 @@
 """The gradient screen: the first-order change of the loss when a group is quantized; one backward pass for all.
 
 A quantizer adds an error e(x) = Q(x) - x to the value x it sees. With the gradient g of the loss at that value the loss
-changes by about the sum of g · e. The expansion is the one that Molchanov et al. ("Importance Estimation for Neural
-Network Pruning", CVPR 2019) apply to removed weights; HAWQ (Dong et al., ICCV 2019) ranks layers by the second-order
-term, which takes many more passes. The sum is taken image by image, in absolute value: over many images of a trained
-network the signs cancel. The first-order term does not describe large errors; the exact measurements that follow do.
+changes by about the sum of g · e. Molchanov et al. ("Importance Estimation for Neural Network Pruning", CVPR 2019)
+apply this expansion to removed weights; HAWQ (Dong et al., ICCV 2019) ranks layers by the second-order term, which
+takes many more passes. The sum is taken image by image, in absolute value: over many images of a trained network the
+signs cancel. The first-order term does not describe large errors; the exact measurements that follow do.
 """
 
 from __future__ import annotations

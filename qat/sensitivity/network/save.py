@@ -142,5 +142,5 @@ def quantized(model: nn.Module, how: Quantization) -> nn.Module:
 def _read(path: Path) -> Mapping[str, Any]:
     content = load_file(path, "saved model", "run sensitivity_analysis.py first")
     if not isinstance(content, Mapping) or content.get("schema") != SCHEMA_VERSION or "quantization" not in content:
-        raise UserError(f"{path} is not a model of sensitivity_analysis.py in this version")
+        raise UserError(f"{path} is not a model that this version of sensitivity_analysis.py saved")
     return content

@@ -2,7 +2,7 @@
 
 | the network | quantizers | groups know of |
 |---|---|---|
-| has quantizers (ours, modelopt's, pytorch-quantization's) | its own | fusion, if it is a traced graph |
+| has quantizers (of any toolkit) | its own | fusion, if it is a traced graph |
 | torch.fx can trace it | where the placement rules say | fusion |
 | anything else | input and weight of every convolution and linear layer | layers |
 """
@@ -47,7 +47,7 @@ class Subject:
     """A network in evaluation mode with the switches of its quantizers.
 
     Attributes:
-        model: takes a batch, returns what the criterion takes.
+        model: maps a batch to the criterion's input.
         groups: the quantizer groups, in the order of computation.
         form: origin of the quantizers.
         all_switches: of all quantizers that were in use when the subject was made, including those without a group.

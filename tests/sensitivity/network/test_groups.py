@@ -21,7 +21,7 @@ BRANCHES = tuple(f"branches.{index}.0" for index in range(5))
 
 
 class Inception(nn.Module):
-    """Five branches of one tensor, joined; the first is also read by a layer of its own."""
+    """Five branches of one tensor, joined; one more layer reads the first branch."""
 
     def __init__(self) -> None:
         super().__init__()

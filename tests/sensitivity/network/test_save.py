@@ -69,7 +69,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
 
 def test_a_plain_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save(net().state_dict(), tmp_path / "best.pt")
-    with pytest.raises(UserError, match="no model that"):
+    with pytest.raises(UserError, match="is not a model that"):
         load(tmp_path / "best.pt", net())
 
 

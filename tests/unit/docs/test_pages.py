@@ -1,4 +1,4 @@
-"""Pages that name what the code defines: fields of results, messages of errors."""
+"""Pages that name fields of results and messages of errors agree with the code."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Engines from OpenVINO IR, which NNCF writes: the bundle opens, and its manifest says what the IR holds."""
+"""Engines from OpenVINO IR, which NNCF writes: the bundle opens, and its manifest describes the IR."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""CamVid in both layouts, on tiny made-up trees; the real one is checked where it is present."""
+"""CamVid in both layouts, on tiny generated trees; the real data set is checked where it is present."""
 
 from __future__ import annotations
 

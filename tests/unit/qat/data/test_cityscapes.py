@@ -1,4 +1,4 @@
-"""Cityscapes on a tiny made-up tree."""
+"""Cityscapes on a tiny generated tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The made-up streets: deterministic, disjoint between splits, and with every class often enough to learn it."""
+"""The generated streets: deterministic, disjoint between splits, and with every class often enough to learn it."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def main(folder: Path, approach: str, toolkit: str, seed: int) -> None:
 
 
 def config_in(folder: Path, *own: str) -> Config:
-    """The config of a run in `folder`, which becomes the current directory of those that run it."""
+    """The config of a run in `folder`, which becomes the current directory of its processes."""
     folder.mkdir(parents=True)
     files = settings(folder)
     (folder / "net.py").write_text(FACTORY, encoding="utf-8")

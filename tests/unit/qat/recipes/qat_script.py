@@ -1,4 +1,4 @@
-"""A small fine-tuning with every part of a recipe, for tests in this process and for those that kill one of their own.
+"""A small fine-tuning with every part of a recipe, for tests in this process and for tests that kill a child process.
 
 As a script: `python qat_script.py SPEC`, JSON with `folder`, `qat` (changes to `SETTINGS`) and `kill_at` (a step or
 null).

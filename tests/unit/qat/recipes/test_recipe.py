@@ -155,7 +155,7 @@ def test_a_stopped_training_does_not_go_on_when_it_is_started_again(tmp_path):
         return found
 
     first = run()
-    first.plan.weights.mkdir(parents=True)  # stands for dying just before the weights are written
+    first.plan.weights.mkdir(parents=True)  # simulates a death just before the weights are written
     with pytest.raises(UserError, match="cannot be written"):
         first.start()
     first.plan.weights.rmdir()

@@ -17,7 +17,7 @@ from tests.unit.qat.recipes.matrix_script import EPOCHS, FACTORS, ROWS, outcome
 
 ROOT = Path(__file__).parents[4]
 SCRIPT = Path(__file__).with_name("matrix_script.py")
-TOOLKITS = ("auto", "builtin")  # the one that trains by default, and ours
+TOOLKITS = ("auto", "builtin")  # the default toolkit, and this project's
 
 
 def launch(processes, *command, cwd=ROOT):

@@ -1,4 +1,4 @@
-"""The float ONNX graph of a traced network: names, aliases, weights, inputs and outputs, and what it computes."""
+"""The float ONNX graph of a traced network: names, aliases, weights, inputs, outputs and values."""
 
 from collections import Counter
 

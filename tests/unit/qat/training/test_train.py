@@ -1,4 +1,4 @@
-"""The training loop: what a step does, and that an interrupted run ends as if it had not been interrupted."""
+"""The training loop: its steps, and an interrupted run, which ends with the weights of an uninterrupted one."""
 
 from __future__ import annotations
 

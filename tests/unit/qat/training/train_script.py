@@ -1,7 +1,7 @@
 """A small training run, for tests of the loop and for tests that need separate processes.
 
 As a script: `python train_script.py SPEC`, JSON with `folder`, `plan` (changes to `make_plan`), `kill_at` (step or
-null) and `exact_over_processes` (leave out what several processes compute differently: batch norm, dropout, the OHEM
+null) and `exact_over_processes` (omit layers that several processes compute differently: batch norm, dropout, the OHEM
 minimum).
 """
 

@@ -1,6 +1,6 @@
-"""Reading the EngineInspector's JSON. The lists are made up; their keys are those of the versions named.
+"""Reading the EngineInspector's JSON. The lists are invented, with the keys of the named versions.
 
-Keys of 8.x: the layer lists beside NVIDIA's trt-engine-explorer. Keys of RTX: what its builder prints.
+Keys of 8.x: the layer lists beside NVIDIA's trt-engine-explorer. Keys of RTX: its builder's output.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def test_metadata_of_8_6_and_later_is_better_than_the_name():
     metadata = "[ONNX Layer: /c/Conv]\u001e[ONNX Layer: /c/Relu]"
     layer = old("w + q + /c/Conv", "CaskConvolution", ["Int8"], "Half", Weights={"Type": "Int8"}, Metadata=metadata)
     assert from_information(information([layer]), "engine")[0].origin == ("/c/Conv", "/c/Relu")
-    raw = information([layer]).replace("\\u001e", "\u001e")  # some versions write the separator as it is
+    raw = information([layer]).replace("\\u001e", "\u001e")  # some versions do not escape the separator
     assert from_information(raw, "engine")[0].origin == ("/c/Conv", "/c/Relu")
 
 

@@ -178,7 +178,7 @@ class Engine:
         return [(batch, *rest) for batch in ((1, 2, LARGEST_BATCH) if self._machine.dynamic else (1, 1, 1))]
 
     def create_execution_context(self, runtime_config: Any = None) -> ExecutionContext:
-        """A context of its own."""
+        """A new context."""
         if runtime_config is not None:
             self._machine.calls.append(f"graphs: {runtime_config.cuda_graph_strategy}")
         return ExecutionContext(self._machine)
