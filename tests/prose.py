@@ -23,6 +23,7 @@ RULES = sorted((ROOT / ".vale" / "House").glob("*.yml"))
 CODE = re.compile(r"```.*?```|^(?: {4}|\t).*?$|^\|[-| :]+\|$|<[^>]+>", re.DOTALL | re.MULTILINE)
 SPAN = re.compile(r"`[^`\n]*`|\]\([^)]*\)|https?://\S+")
 ENTRY = re.compile(r"^\s*\w+(?:, \w+)*: ", re.MULTILINE)  # names of arguments and attributes in docstrings
+COMMAND = re.compile(r"(?:type|fmt|ruff|mypy|pragma): |noqa|python3? -?\w|make \w+(?:$| \S*=)|\.venv/|--\w|>>> |\$ ")
 DIAGRAM = re.compile(r"[─▶◀│└]")
 SENTENCE = re.compile(r"(?<=[.!?:;])\s+(?=[A-Z\"'(*`x])|\n\s*\n|\n\s*(?=[-*|#>]|\d+\. )|(?<=\|)\s")
 
@@ -88,7 +89,7 @@ def _without_code(text: str) -> str:
 
 def _is_code(line: str) -> bool:
     """Return True for Python code such as a call or an assignment, for a shell command, and for a directive."""
-    if line.startswith(DIRECTIVES):
+    if COMMAND.match(line):
         return True
     try:
         return any(isinstance(node, PROGRAM) for node in ast.walk(ast.parse(line)))
@@ -97,20 +98,6 @@ def _is_code(line: str) -> bool:
 
 
 PROGRAM = (ast.Call, ast.Assign, ast.AnnAssign, ast.Import, ast.ImportFrom, ast.Return, ast.Attribute, ast.Subscript)
-DIRECTIVES = (
-    "type: ",
-    "noqa",
-    "fmt: ",
-    "pragma: ",
-    "ruff: ",
-    "mypy: ",
-    "python ",
-    "make ",
-    ".venv/",
-    "--",
-    ">>> ",
-    "$ ",
-)
 MESSAGES = {"UserError", "GateMissed", "UnsupportedEnvironment", "Unavailable", "Skip", "say", "add_argument"}
 
 

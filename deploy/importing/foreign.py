@@ -139,7 +139,7 @@ def _misfit(node: gs.Node) -> bool:
 
 
 Fault = Callable[[gs.Node], bool]
-# The order matters: later steps rely on what earlier ones ensure.
+# The order matters: later steps rely on results of earlier ones.
 FAULTS: Iterable[tuple[Fault, str, str]] = (
     (_is_integer_op, "integer operators that hold no constant scales", "export a statically quantized model"),
     (_in_body, "a quantizer inside If or Loop", "export the model without control flow"),

@@ -27,7 +27,7 @@ class Recipe(NoHooks):
 
     @property
     def stopped(self) -> bool:
-        """Return True if one of the parts wants to stop."""
+        """Return True if one of the parts stops the training."""
         return any(part.stopped for part in self.parts.values())
 
     def on_training_start(self, steps_per_epoch: int) -> None:

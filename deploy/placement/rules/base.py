@@ -26,7 +26,7 @@ class Match:
         edges: uses of activations.
         weights: uses of constants.
         ties: groups of tensors that must share one scale.
-        when: the rule fires only if a reader wants this tensor in INT8; empty for always.
+        when: the rule fires only if a reader takes this tensor in INT8; empty for always.
     """
 
     edges: tuple[Edge, ...] = ()
@@ -37,7 +37,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Move:
-    """The op commutes with Q/DQ: where every reader wants `output` in INT8, one pair on `source` serves all of them."""
+    """The op commutes with Q/DQ: where every reader takes `output` in INT8, one pair on `source` serves all of them."""
 
     source: Edge
     output: str

@@ -1,4 +1,4 @@
-"""A bilinear Resize reads float: Q/DQ belongs after it, where its reader wants INT8, never only before it.
+"""A bilinear Resize reads float: Q/DQ belongs after it, where its reader takes INT8, never only before it.
 
     before   x ─▶ Q ─▶ DQ ─▶ Resize ─▶ Conv
 

@@ -1,4 +1,4 @@
-"""GPUs are those that the CUDA driver lists, with doubles and with a compiled library."""
+"""GPUs come from the CUDA driver's list; tested with doubles and with a compiled library."""
 
 import json
 import os
