@@ -1,44 +1,94 @@
 """`pidnet-int8 VERB`: every command of the project behind one name; `python -m benchmarks VERB` is the same.
 
-The rest of the command line belongs to the verb; `pidnet-int8 VERB --help` lists it.
+The parser of a verb is that of the module which `core.cli.verbs` names. Only that module is imported.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from argparse import Action
+from collections.abc import Iterator, Sequence
 
 from core.bootstrap import use_project_environment
-from core.errors import EXIT_OK, EXIT_USER_ERROR
+from core.cli.naming import PROGRAM
+from core.cli.parser import Parser
+from core.cli.verbs import GROUPS, VERBS, Verb
+from core.errors import EXIT_OK, EXIT_USER_ERROR, UserError
+from core.nearest import did_you_mean
 
-VERBS = {
-    "bench": ("benchmarks.run", "the whole pipeline: engines, then latency and accuracy against FP32"),
-    "qat": ("qat.__main__", "train or load FP32, quantize, calibrate, fine-tune, export"),
-    "deploy": ("deploy.__main__", "place, build, inspect and run engines; what this machine can do"),
-    "sensitivity": ("qat.sensitivity.__main__", "the layers that suffer from INT8"),
-    "peers": ("benchmarks.peers", "our INT8 against other toolkits'"),
-    "sweep": ("benchmarks.sweep", "cost over batch size and resolution"),
-    "report": ("benchmarks.report.__main__", "report.html again from the last results"),
-}
+COMPLETION = "completion"  # prints a script, and is no verb of any module
 
 
 def main() -> int:
     """Run the verb's own command; returns its exit code."""
-    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if verb in ("-h", "--help"):
-        print(_usage())
+    name, *words = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print("\n".join(_usage()))
         return EXIT_OK
-    if verb not in VERBS:
-        print(f"error: no verb {verb!r}\n{_usage()}", file=sys.stderr)
+    if name == "--version":
+        print(f"{PROGRAM} {_version()}")
+        return EXIT_OK
+    if name == COMPLETION:
+        return _print_completion()
+    verb = find(name)
+    if verb is None:
+        fix = f"{did_you_mean(name, _names())} `{PROGRAM} --help` lists the verbs"
+        print(f"error: {UserError(f'no verb {name!r}', fix=fix)}", file=sys.stderr)
         return EXIT_USER_ERROR
-    use_project_environment(needed=())
-    del sys.argv[1]
-    return importlib.import_module(VERBS[verb][0]).main() or EXIT_OK
+    use_project_environment()
+    from core.command import run_command
+
+    return run_command(parser_of(verb), [verb, *words] if VERBS[verb].is_subcommand else words)
 
 
-def _usage() -> str:
-    rows = "\n".join(f"  {verb:<12} {what}" for verb, (_, what) in VERBS.items())
-    return f"usage: pidnet-int8 VERB [options]\n\n{rows}"
+def find(name: str) -> str | None:
+    """The verb of that name, or of that other name; None where there is none."""
+    return next((known for known, verb in VERBS.items() if name in (known, verb.other)), None)
+
+
+def parser_of(name: str) -> Parser:
+    """The parser of the module behind a verb; its subcommands are other verbs, too, where it has any."""
+    verb = VERBS[name]
+    made: Parser = importlib.import_module(verb.module).parser(PROGRAM if verb.is_subcommand else f"{PROGRAM} {name}")
+    return made
+
+
+def actions_of(name: str) -> Sequence[Action]:
+    """Every argument and option of a verb."""
+    made = parser_of(name)
+    return (made.subcommand(name) if VERBS[name].is_subcommand else made)._actions
+
+
+def _usage() -> Iterator[str]:
+    yield f"usage: {PROGRAM} VERB [options]"
+    for title, verbs in GROUPS.items():
+        yield f"\n{title}"
+        yield from (f"  {_title(name, verb):<15} {verb.about}" for name, verb in verbs.items())
+    yield f"\n`{PROGRAM} VERB --help` lists its options; all take -q, -v, --json, --debug."
+    yield f"  --version       the version of {PROGRAM}"
+    yield f"  {COMPLETION:<15} a script for bash and zsh: source <({PROGRAM} {COMPLETION})"
+
+
+def _title(name: str, verb: Verb) -> str:
+    return f"{name}, {verb.other}" if verb.other else name
+
+
+def _names() -> list[str]:
+    return [name for known, verb in VERBS.items() for name in (known, verb.other) if name]
+
+
+def _version() -> str:
+    from core.versions import installed
+
+    return installed([PROGRAM]).get(PROGRAM, "(not installed: the version is in pyproject.toml)")
+
+
+def _print_completion() -> int:
+    from core.cli.completion import script
+
+    print(script(PROGRAM, {name: actions_of(name) for name in VERBS}), end="")
+    return EXIT_OK
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ calls that describe the graphs, and the next one needs a driver. Source: NVIDIA 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from typing import Any
 import onnx
 import torch
 
-from core.command import run_cli
+from core.cli.options import add_common_options
+from core.cli.parser import Parser
+from core.command import run_command
 from core.errors import UnsupportedEnvironment
 
 REPEATS, ROUNDS = 20, 10
@@ -140,11 +141,16 @@ def study(path: Path) -> None:
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cudnn_int8", description=__doc__)
-    parser.add_argument("onnx", type=Path)
-    parser.add_argument("--debug", action="store_true")
-    arguments = parser.parse_args()
-    return run_cli(lambda: study(arguments.onnx), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python -m benchmarks.cudnn_int8") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("onnx", type=Path, help="float network")
+    add_common_options(made)
+    made.set_defaults(run=lambda given: study(given.onnx))
+    return made
 
 
 if __name__ == "__main__":

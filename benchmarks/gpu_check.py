@@ -31,7 +31,9 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
 from benchmarks.measure import environment
 from benchmarks.studies.gpu_check_report import CheckedPart, GpuCheck, markdown
 from core.artifacts import read_json, write_json, write_text
-from core.command import run_cli
+from core.cli.options import add_common_options
+from core.cli.parser import Parser
+from core.command import run_command
 from core.console import say
 from core.errors import EXIT_ENVIRONMENT, GateMissed, UnsupportedEnvironment
 from core.paths import ROOT, RunPaths
@@ -84,10 +86,18 @@ class Part:
 
 def main() -> int:
     """Check the GPU; returns the exit code."""
-    return run_cli(_main, debug="--debug" in sys.argv[1:])
+    return run_command(parser())
 
 
-def _main() -> None:
+def parser(prog: str = "python benchmarks/gpu_check.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description=__doc__.partition("\n")[0])
+    add_common_options(made)
+    made.set_defaults(run=_main)
+    return made
+
+
+def _main(_: object) -> None:
     require_gpu()
     check(Plan(), BUDGET_S)
 

@@ -6,7 +6,6 @@ python benchmarks/peers.py --config FILE [--set a.b=c] [--baselines nncf,ort,mod
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -21,8 +20,10 @@ from rich.console import Console
 from benchmarks.baselines.catalog import FAMILIES, selected
 from benchmarks.record import gate
 from benchmarks.record.table import baselines, comparison_notes, table_of
-from core.cli import add_config_options, config_from, reproducing
-from core.command import run_cli
+from core.cli.naming import command
+from core.cli.options import add_config_options, config_from, reproducing
+from core.cli.parser import Parser
+from core.command import run_command
 from core.console import say
 from core.errors import GateMissed
 from core.paths import RunPaths
@@ -31,15 +32,20 @@ from deploy.targets import get_backend
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/peers.py", description="Our INT8 against other toolkits'.")
-    add_config_options(parser)
-    parser.add_argument(
+    return run_command(parser())
+
+
+def parser(prog: str = "python benchmarks/peers.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description="Our INT8 against other toolkits'.")
+    add_config_options(made)
+    made.add_argument(
         *("--baselines", "--peers"), default=",".join(FAMILIES), metavar="A,B", help=f"of {', '.join(FAMILIES)}"
     )
-    parser.add_argument("--json", action="store_true", help="print baselines.json instead of the table")
-    parser.add_argument("--gate", action="store_true", help="exit with 1 when a baseline is faster or more accurate")
-    arguments = parser.parse_args()
-    return run_cli(lambda: run(arguments), debug=arguments.debug)
+    made.add_argument("--json", action="store_true", help="print baselines.json instead of the table")
+    made.add_argument("--gate", action="store_true", help="exit with 1 when a baseline is faster or more accurate")
+    made.set_defaults(run=run)
+    return made
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -56,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     from benchmarks.report.page import write_again
 
     options = [*reproducing(arguments), "--baselines", ",".join(families)]
-    found = compare(config, families, shlex.join(["python", "benchmarks/peers.py", *options]))
+    found = compare(config, families, command("peers", *options))
     say(f"baselines: {found.save()}")
     write_again(config.run)
     if arguments.json:
@@ -72,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise GateMissed(
             "our INT8 does not hold against the baselines",
             why="; ".join(missed),
-            fix="see which layers differ with `python -m deploy inspect` on both bundles, and docs/guides/peers.md",
+            fix=f"see which layers differ with `{command('inspect')}` on both bundles, and docs/guides/peers.md",
         )
 
 

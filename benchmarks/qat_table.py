@@ -10,7 +10,7 @@ measured before with the same settings are kept; a run that was interrupted goes
 from __future__ import annotations
 
 import argparse
-import shlex
+import json
 import sys
 from pathlib import Path
 
@@ -21,9 +21,12 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
     use_project_environment()
 
 from benchmarks.studies.qat_rows import FORMS, RowSpec, parse
-from core.artifacts import write_json, write_text
-from core.cli import add_config_options
-from core.command import run_cli
+from core.artifacts import read_json, write_json, write_text
+from core.backends import BACKEND_NAMES
+from core.cli.naming import command as command_line
+from core.cli.options import add_config_options, reproducing
+from core.cli.parser import Parser
+from core.command import run_command
 from core.config import load_config
 from core.console import say
 from core.errors import UserError
@@ -35,19 +38,21 @@ ROWS = f"fp32,fp32_extra,{PTQ},qat:calibrate,qat:stats_only,qat:direct"
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/qat_table.py", description=__doc__.partition("\n")[0])
-    add_config_options(parser)
-    parser.add_argument("--rows", default=ROWS, help=f"comma-separated: {FORMS} (default: {ROWS})")
-    parser.add_argument("--seeds", default="0", help="comma-separated; rows that train are run with each (default: 0)")
-    parser.add_argument(
-        "--split",
-        default="val",
-        choices=("val", "train", "tuning"),
-        help="images that the engines are scored on (default: val)",
-    )
-    parser.add_argument("--backend", default="openvino", help="engines that are scored (default: openvino)")
-    arguments = parser.parse_args()
-    return run_cli(lambda: run(arguments), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python benchmarks/qat_table.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description=__doc__.partition("\n")[0])
+    add_config_options(made)
+    made.add_argument("--rows", default=ROWS, help=f"comma-separated: {FORMS}")
+    made.add_argument("--seeds", default="0", help="comma-separated; rows that train are run with each")
+    splits = ("val", "train", "tuning")
+    made.add_argument("--split", default="val", choices=splits, help="images that the engines are scored on")
+    made.add_argument("--backend", default="openvino", choices=BACKEND_NAMES, help="engines that are scored")
+    made.add_argument("--json", action="store_true", help="print the rows as JSON")
+    made.set_defaults(run=run)
+    return made
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -67,7 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline.ensure_fp32(base)
     checkpoint = f"model.checkpoint={RunPaths(base.run).fp32_checkpoint}"
     table = RunPaths(base.run).results / f"qat_table-{arguments.split}.md"
-    command = shlex.join(["python", "benchmarks/qat_table.py", *sys.argv[1:]])
+    own = ("--rows", arguments.rows, "--seeds", arguments.seeds, "--split", arguments.split)
+    command = command_line("qat-table", *reproducing(arguments), *own, "--backend", arguments.backend)
     rows = []
     for spec, overrides in configs:
         config = load_config(arguments.config, [*arguments.overrides, checkpoint, *overrides])
@@ -76,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
             table.with_suffix(".json"), {"command": command, "rows": [row.model_dump(mode="json") for row in rows]}
         )
         write_text(table, markdown(rows, command))
-    print(markdown(rows, command))
+    print(json.dumps(read_json(table.with_suffix(".json")), indent=2) if arguments.json else markdown(rows, command))
     say(f"written: {table} and {table.with_suffix('.json')}")
 
 

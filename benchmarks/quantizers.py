@@ -6,7 +6,6 @@ python benchmarks/quantizers.py MODEL.onnx --data DIR [--baselines nncf,ort] [op
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,14 +17,14 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
 
     use_project_environment()
 
-from rich.console import Console
-
 from benchmarks.baselines.base import Baseline, Source
 from benchmarks.baselines.catalog import selected
-from core.command import run_cli
+from core.cli.naming import command, words_after
+from core.cli.parser import Parser
+from core.command import run_command
 from core.console import say
 from core.errors import UserError, one_line
-from deploy.apps.quantize.cli import add_options, options_of
+from deploy.apps.quantize.cli import add_options, options_of, show
 from deploy.apps.quantize.command import Task, quantize
 from deploy.apps.quantize.compare import Candidate
 from deploy.apps.quantize.engines import Workshop, chosen_backends
@@ -37,11 +36,17 @@ FAMILIES = "nncf,ort"  # those that start from ONNX
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/quantizers.py", description=__doc__)
-    add_options(parser)
-    parser.add_argument("--baselines", default=FAMILIES, metavar="A,B")
-    arguments = parser.parse_args()
-    return run_cli(lambda: run(arguments), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python benchmarks/quantizers.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description=__doc__.partition("\n")[0])
+    add_options(made)
+    made.add_argument("--baselines", default=FAMILIES, metavar="A,B", help="toolkits to compare with")
+    made.add_argument("--json", action="store_true", help="print the result as JSON")
+    made.set_defaults(run=run)
+    return made
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -58,9 +63,8 @@ def run(arguments: argparse.Namespace) -> None:
                 if name in backends:
                     yield Candidate(f"{name} {baseline.name}", _outcome(baseline, name, source, workshop))
 
-    command = shlex.join(["python", "benchmarks/quantizers.py", *sys.argv[1:]])
-    result = quantize(options, command, others)
-    result.print(Console(highlight=False, soft_wrap=True))
+    words = words_after("quantizers")
+    show(quantize(options, command("quantizers", *words), others), as_json=arguments.json)
 
 
 def _no_network() -> None:

@@ -7,7 +7,6 @@ The times are those of the vendor's own profiler. A rank correlation of 1 is the
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.cli import count
-from core.command import run_cli
+from core.cli.options import add_common_options, count
+from core.cli.parser import Parser
+from core.command import run_command
 from core.errors import UserError
 from deploy.apps.roofline import estimate, find_device
 from deploy.bundle.store import read_bundle
@@ -64,13 +64,18 @@ def check(folder: Path, device_name: str, runs: int) -> str:
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.roofline_check", description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--device", required=True, metavar="NAME", help="as for python -m deploy inspect")
-    parser.add_argument("--runs", type=count, default=50)
-    parser.add_argument("--debug", action="store_true")
-    arguments = parser.parse_args()
-    return run_cli(lambda: print(check(arguments.bundle, arguments.device, arguments.runs)), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python -m benchmarks.roofline_check") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("bundle", type=Path, help="folder of a CPU engine")
+    made.add_argument("--device", required=True, metavar="NAME", help="as for `inspect`, such as my_cpu.yaml")
+    made.add_argument("--runs", type=count, default=50, help="of the profiler")
+    add_common_options(made)
+    made.set_defaults(run=lambda given: print(check(given.bundle, given.device, given.runs)))
+    return made
 
 
 if __name__ == "__main__":

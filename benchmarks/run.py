@@ -6,7 +6,6 @@ python benchmarks/run.py --config FILE [--set a.b=c] [--json] [--gate] [--debug]
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,20 +23,28 @@ from benchmarks.record.files import Results
 from benchmarks.record.rows import Row
 from benchmarks.record.table import engines, notes, summary, table_of
 from benchmarks.record.verdict import next_steps, verdict
-from core.cli import add_config_options, config_from, reproducing
-from core.command import run_cli
+from core.cli.naming import command
+from core.cli.options import add_config_options, config_from, reproducing
+from core.cli.parser import Parser
+from core.command import run_command
+from core.course import course, current
 from core.errors import GateMissed, UnsupportedEnvironment
 
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description="Latency and accuracy against FP32.")
-    add_config_options(parser)
-    parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
-    parser.add_argument("--wide", action="store_true", help="every column, and every caution in full")
-    parser.add_argument("--gate", action="store_true", help="exit with 1 when INT8 is slower or less accurate")
-    arguments = parser.parse_args()
-    return run_cli(lambda: run(arguments), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python benchmarks/run.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description="Latency and accuracy against FP32.")
+    add_config_options(made)
+    made.add_argument("--json", action="store_true", help="print results.json instead of the table")
+    made.add_argument("--wide", action="store_true", help="every column, and every caution in full")
+    made.add_argument("--gate", action="store_true", help="exit with 1 when INT8 is slower or less accurate")
+    made.set_defaults(run=run)
+    return made
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -48,16 +55,22 @@ def run(arguments: argparse.Namespace) -> None:
         UnsupportedEnvironment: no engine can be measured here.
     """
     config = config_from(arguments)
-    from benchmarks.measure.pipeline import bench  # brings torch: a wrong option or config is refused before it loads
+    from benchmarks.measure.pipeline import (  # brings torch: wrong input is refused first
+        REPORT_STAGE,
+        bench,
+        stage_names,
+    )
     from benchmarks.report.page import write_report
 
-    options = shlex.join(reproducing(arguments))
-    found = bench(config, f"python benchmarks/run.py {options}")
-    if config.bench.sweep.enabled:
-        from benchmarks.studies.cost_curves import sweep
+    options = reproducing(arguments)
+    with course(stage_names(config)):
+        found = bench(config, command("bench", *options))
+        if config.bench.sweep.enabled:
+            from benchmarks.studies.cost_curves import sweep
 
-        sweep(config, f"python benchmarks/sweep.py {options}")
-    write_report(found)
+            sweep(config, command("sweep", *options))
+        current().starts(REPORT_STAGE)
+        write_report(found)
     if arguments.json:
         print(found.model_dump_json(indent=2))
     else:
@@ -91,7 +104,7 @@ def _require_measured(rows: Sequence[Row]) -> None:
         raise GateMissed(f"{len(failed)} engines failed", why="; ".join(failed), fix="see the table")
     if not any(row.status == "ok" for row in rows):
         why = "; ".join(f"{row.name}: {row.reason}" for row in rows)
-        raise UnsupportedEnvironment("no engine could be measured here", why, "see `python -m deploy doctor`")
+        raise UnsupportedEnvironment("no engine could be measured here", why, f"see `{command('doctor')}`")
 
 
 if __name__ == "__main__":

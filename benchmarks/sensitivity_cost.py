@@ -5,7 +5,6 @@ python benchmarks/sensitivity_cost.py --config examples/sensitivity_pidnet/confi
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -19,7 +18,9 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
 
     use_project_environment()
 
-from core.command import run_cli
+from core.cli.options import add_common_options, count
+from core.cli.parser import Parser
+from core.command import run_command
 from core.console import track
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Command line; prints JSON, returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/sensitivity_cost.py", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rankings of ours")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    arguments = parser.parse_args()
-    return run_cli(lambda: print(json.dumps(cost(arguments.config, arguments.rounds), indent=2)), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python benchmarks/sensitivity_cost.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("--config", type=Path, required=True, metavar="FILE", help="such as config.yaml of an analysis")
+    made.add_argument("--rounds", type=count, default=3, metavar="N", help="rankings of ours")
+    add_common_options(made)
+    made.set_defaults(run=lambda given: print(json.dumps(cost(given.config, given.rounds), indent=2)))
+    return made
 
 
 def cost(path: Path, rounds: int) -> dict[str, Any]:

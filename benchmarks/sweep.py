@@ -6,7 +6,6 @@ python benchmarks/sweep.py --config FILE [--set a.b=c] [--json] [--debug]
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -18,17 +17,24 @@ if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, a
 
 from rich.console import Console
 
-from core.cli import add_config_options, config_from, reproducing
-from core.command import run_cli
+from core.cli.naming import command
+from core.cli.options import add_config_options, config_from, reproducing
+from core.cli.parser import Parser
+from core.command import run_command
 
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/sweep.py", description="Cost curves of FP32 and INT8.")
-    add_config_options(parser)
-    parser.add_argument("--json", action="store_true", help="print cost_curves.json instead of a line per point")
-    arguments = parser.parse_args()
-    return run_cli(lambda: run(arguments), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python benchmarks/sweep.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description="Cost curves of FP32 and INT8.")
+    add_config_options(made)
+    made.add_argument("--json", action="store_true", help="print cost_curves.json instead of a line per point")
+    made.set_defaults(run=run)
+    return made
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -37,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     from benchmarks.report.page import write_again  # brings torch: a wrong option or config is refused before it loads
     from benchmarks.studies.cost_curves import sweep, table_of
 
-    found = sweep(config, shlex.join(["python", "benchmarks/sweep.py", *reproducing(arguments)]))
+    found = sweep(config, command("sweep", *reproducing(arguments)))
     write_again(config.run)
     if arguments.json:
         print(found.model_dump_json(indent=2))

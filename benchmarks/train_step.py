@@ -24,8 +24,10 @@ from benchmarks.measure import environment
 from benchmarks.studies import training_step
 from benchmarks.studies.training_step import CLOCKS, StepReport
 from benchmarks.studies.training_variants import FLOAT, NAMES, Settings, missing, variant
-from core.cli import add_config_options, config_from, count
-from core.command import run_cli
+from core.cli.naming import words_after
+from core.cli.options import add_config_options, config_from, count
+from core.cli.parser import Parser
+from core.command import run_command
 from core.console import say
 from core.errors import UnsupportedEnvironment
 from qat.device import device_for
@@ -34,25 +36,26 @@ from qat.training.train_plan import Precision
 
 def main() -> int:
     """Command line; returns the exit code."""
-    arguments = _parser().parse_args()
-    return run_cli(lambda: run(arguments), debug=arguments.debug)
+    return run_command(parser())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python benchmarks/train_step.py", description="Cost of a training step.")
-    add_config_options(parser)
-    parser.add_argument("--batch", type=count, metavar="N", help="images per step (default: qat.batch_size)")
-    parser.add_argument("--crop", type=_size, metavar="HxW", help="pixels (default: the training crop)")
-    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="variants beside float")
-    parser.add_argument("--rounds", type=count, default=10, metavar="N")
-    parser.add_argument(
+def parser(prog: str = "python benchmarks/train_step.py") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description="Cost of a training step.")
+    add_config_options(made)
+    made.add_argument("--batch", type=count, metavar="N", help="images per step (default: qat.batch_size)")
+    made.add_argument("--crop", type=_size, metavar="HxW", help="pixels (default: the training crop)")
+    made.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"], help="of the step")
+    made.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="variants beside float")
+    made.add_argument("--rounds", type=count, default=10, metavar="N", help="of the interleaved timing")
+    made.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: processor time, for a machine that is shared"
     )
-    parser.add_argument("--no-memory", action="store_true", help="time only")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--memory-of", choices=NAMES, help=argparse.SUPPRESS)  # the child process of one variant
-    return parser
+    made.add_argument("--no-memory", action="store_true", help="time only")
+    made.add_argument("--json", action="store_true", help="print the report as JSON")
+    made.add_argument("--memory-of", choices=NAMES, help=argparse.SUPPRESS)  # the child process of one variant
+    made.set_defaults(run=run)
+    return made
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -102,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _memory_in_child(name: str, precision: Precision) -> float:
     """Memory of a variant that has a process to itself: the same command line, for one of them."""
     say(f"memory of {name}, {precision}")
-    command = [sys.executable, *sys.argv, "--precision", precision, "--memory-of", name]
+    command = [sys.executable, __file__, *words_after("train-step"), "--precision", precision, "--memory-of", name]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise UnsupportedEnvironment(f"measuring the memory of {name} failed", why=answer.stderr.strip()[-2000:])

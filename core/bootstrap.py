@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from core.cli.naming import by_make
 from core.errors import UnsupportedEnvironment
 from core.paths import ROOT
 
@@ -35,7 +36,7 @@ def use_project_environment(needed: Sequence[str] = NEEDED, root: Path = ROOT) -
         error = UnsupportedEnvironment(
             f"this needs {', '.join(missing)}, which {sys.executable} does not have",
             why=f"{venv} is incomplete" if python.exists() else f"there is no environment in {venv}",
-            fix="run `make setup`, then the same command again",
+            fix=f"run `{by_make('setup')}`, then the same command again",
         )
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code)

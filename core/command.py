@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from types import FrameType
 
 from core.bootstrap import settled_environment
+from core.cli.naming import by_make
+from core.cli.parser import Parser
 from core.console import show_messages
 from core.errors import EXIT_OK, UnsupportedEnvironment, UserError, file_error
 from core.user_code import fault_in_user_code
@@ -28,15 +31,27 @@ class Terminated(BaseException):
     """SIGTERM came; as an exception it lets every `finally` on the way out remove its temporary files."""
 
 
-def run_cli(main: Callable[[], int | None], *, debug: bool) -> int:
+def run_command(parser: Parser, words: Sequence[str] | None = None) -> int:
+    """Parse `words`, run what the parser's default `run` names with the arguments, and return the exit code.
+
+    Args:
+        words: None for those of this process.
+    """
+    arguments = parser.parse_args(words)
+    level = logging.WARNING if arguments.quiet else logging.DEBUG if arguments.verbose else logging.INFO
+    return run_cli(lambda: arguments.run(arguments), debug=arguments.debug, level=level)
+
+
+def run_cli(main: Callable[[], int | None], *, debug: bool, level: int = logging.INFO) -> int:
     """Run `main` and turn its faults into a message and an exit code; what is our own bug keeps its traceback.
 
     Args:
         main: the command; None counts as success.
         debug: raise everything, so that the traceback is shown.
+        level: of the messages that are shown.
     """
     accept_any_character()
-    show_messages()
+    show_messages(level)
     os.environ.update({**_OPENCV, **settled_environment(os.environ)})
     try:
         with _sigterm_as_exception():
@@ -77,7 +92,9 @@ def _explained(error: Exception | SystemExit) -> UserError | None:
     if isinstance(error, ModuleNotFoundError) and error.name is not None:  # also a package without its dist-info
         package = error.name.partition(".")[0]
         return UnsupportedEnvironment(
-            f"the Python package {package} is missing or incomplete", f"{error}", "run `make setup`, or install it"
+            f"the Python package {package} is missing or incomplete",
+            f"{error}",
+            f"run `{by_make('setup')}`, or install it",
         )
     if isinstance(error, MemoryError):
         return UnsupportedEnvironment("not enough memory", str(error), "use smaller images or batches")

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
 T = TypeVar("T")
 LOGGER = "pidnet_int8"
@@ -23,11 +24,21 @@ def say(message: str) -> None:
     logger.info("%s", message)
 
 
-def show_messages() -> None:
+def warn(message: str) -> None:
+    """Log one line that a user should see even under `--quiet`."""
+    logger.warning("warning: %s", message)
+
+
+def detail(message: str) -> None:
+    """Log one line that only `--verbose` shows."""
+    logger.debug("%s", message)
+
+
+def show_messages(level: int = logging.INFO) -> None:
     """Print logged messages on stderr, so that `--json` output stays clean. Commands call this, libraries do not."""
     if not any(isinstance(handler, _Printer) for handler in logger.handlers):
         logger.addHandler(_Printer())
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.propagate = False
 
 
@@ -40,9 +51,8 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
     """Iterate with progress and the time left: a bar on a terminal, elsewhere a line every ten seconds."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if console.is_terminal and logger.handlers:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+    if console.is_terminal and logger.handlers and logger.isEnabledFor(logging.INFO):
+        with bar() as progress:
             yield from progress.track(items, total=total, description=what)
         return
     started = last = time.monotonic()
@@ -52,6 +62,21 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
             say(f"{what}: {progress_line(done, total, now - started)}")
             last = now
         yield item
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left as everywhere else, such as `3 min 20 s left`."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.time_remaining is None else f"{duration(task.time_remaining)} left")
+
+
+def bar() -> Progress:
+    """A progress bar that vanishes when it is done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _TimeLeft())
+    return Progress(*columns, console=console, transient=True)
 
 
 def progress_line(done: int, total: int | None, elapsed_s: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_json
 from core.console import say
+from core.course import current
 from core.errors import UserError
 from core.run_lock import claim
 
@@ -65,16 +66,23 @@ def ensure(stage: Stage, manifest: Path, build: Callable[[], None]) -> bool:
         UnsupportedEnvironment: another process works in the folder of `manifest`.
         UserError: an input is missing, or `build` left an output out.
     """
+    if not begin(stage, manifest):
+        return False
+    build()
+    record(stage, manifest)
+    return True
+
+
+def begin(stage: Stage, manifest: Path) -> bool:
+    """Say whether the stage runs, and why, and clear its outputs if it does; returns whether it must run."""
     claim(manifest.parent)
     reasons = stale_reasons(stage, manifest)
     if not reasons:
-        edited = "".join(f", {path.name} edited by hand" for path in stage.editable if edited_since(path, manifest))
-        say(f"{stage.name}: up to date{edited}")
+        edited = [path.name for path in stage.editable if edited_since(path, manifest)]
+        current().is_current(stage.name, f"{', '.join(edited)} was edited by hand and is kept" if edited else "")
         return False
-    say(f"{stage.name}: running ({'; '.join(reasons)})")
+    current().starts(stage.name, reasons)
     clear_outputs(stage, manifest)
-    build()
-    record(stage, manifest)
     return True
 
 

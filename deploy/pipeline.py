@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.artifacts import read_json, write_atomic, write_json
+from core.cli.naming import by_make
 from core.config import Config, section_dict
-from core.console import say
+from core.console import detail, say
 from core.errors import UserError
 from core.paths import RunPaths
-from core.stages import Stage, edited_since, stale_reasons
+from core.stages import Stage, edited_since
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash
 from deploy.apply.dynamic_batch import require_same, with_dynamic_batch
 from deploy.apply.fp16 import to_fp16
 from deploy.apply.target import AS_PLANNED, TargetConfig
-from deploy.bundle.meaning import Kind, ensure_baked, mask_bundle_beside, meaning_of
+from deploy.bundle.meaning import MASK_SUFFIX, Kind, ensure_baked, mask_bundle_beside, meaning_of
 from deploy.bundle.store import SCHEMA_VERSION, read_bundle
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.checks.layer_snr import layer_snr
@@ -78,11 +79,27 @@ def ensure(config: Config) -> list[BuildOutcome]:
     return [_with_mask(config, paths, outcome) for outcome in outcomes]
 
 
+def stage_names(config: Config) -> list[str]:
+    """The stages of `ensure` in their order, as far as this machine can build."""
+    names, masks = [], []
+    for backend in map(get_backend, config.deploy.backends):
+        for precision in backend.precisions:
+            if backend.available(precision) is None:
+                engine = RunPaths(config.run).bundle(backend.name, precision).name
+                names += [f"apply {backend.target}"] if precision == "int8" else []
+                names += ["cast fp16"] if precision == "fp16" else []
+                names += [f"engine {engine}"]
+                masks += [f"engine {engine}{MASK_SUFFIX}"] if precision in config.image_to_mask else []
+    return names + masks
+
+
 def require_trained(paths: RunPaths) -> None:
     """Raise `UserError` unless the QAT stage has left a float graph and its plan."""
     for path in (paths.trained_onnx, paths.plan):
         if not path.is_file():
-            raise UserError(f"no {path}", why="the QAT stage has not run", fix="run `make qat`")
+            raise UserError(
+                f"no {path}", why="the QAT stage has not run", fix=f"run `{by_make('qat')}` with the same config"
+            )
 
 
 def ensure_portable(paths: RunPaths) -> None:
@@ -104,8 +121,7 @@ def ensure_portable(paths: RunPaths) -> None:
 
         write_applied(paths.trained_onnx, paths.plan, AS_PLANNED, paths.qdq_onnx, compare)
 
-    if stale_reasons(stage, paths.manifest):  # silent otherwise: both the QAT stage and the builder make sure of it
-        ensure_stage(stage, paths.manifest, make)
+    ensure_stage(stage, paths.manifest, make)
 
 
 def ensure_placed(config: Config, paths: RunPaths, target: str) -> Path:
@@ -160,11 +176,11 @@ def _place(paths: RunPaths, goal: TargetConfig) -> None:
     layers = layer_snr(paths.qdq_onnx, placed, read_images(paths.calibration))
     report = {**applied.plan.to_json(), "parity": vars(found[0]), "layers": [vars(layer) for layer in layers]}
     write_json(paths.placement(name), report)
-    say(f"apply {name}: {len(applied.plan.activations)} activations and {len(applied.plan.weights)} weights in INT8")
+    detail(f"apply {name}: {len(applied.plan.activations)} activations, {len(applied.plan.weights)} weights in INT8")
     say(f"apply {name}: {found[0].agreement:.2%} of answers match the QAT model, SNR {found[0].snr_db:.1f} dB")
     if layers:
         worst = min(layers, key=lambda layer: layer.snr_db)
-        say(f"apply {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
+        detail(f"apply {name}: lowest SNR of a layer {worst.snr_db:.1f} dB at {worst.node}")
 
 
 def _compare(path: Path, target: Path, paths: RunPaths, *, trained: bool) -> Parity:
@@ -195,7 +211,7 @@ def attempt(backend: Backend, precision: Precision, build: Callable[[], tuple[Pa
     """
     missing = backend.available(precision)
     if missing is not None:
-        say(f"{title_of(backend.name)} {precision}: unavailable: {missing}")
+        detail(f"{title_of(backend.name)} {precision}: unavailable: {missing}")
         return BuildOutcome(backend.name, precision, None, "unavailable", str(missing))
     try:
         source, bundle = build()

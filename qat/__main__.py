@@ -4,108 +4,182 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
-from core.cli import add_config_options, config_from, points, reproducing, seconds
-from core.command import run_cli
-from core.console import say
+from core.cli.naming import command
+from core.cli.options import add_config_options, config_from, points, reproducing, seconds
+from core.cli.parser import Parser
+from core.cli.verbs import QAT, VERBS
+from core.command import run_command
+from core.course import course
 from core.paths import RunPaths
 
-COMMANDS = {
-    "train": "FP32 weights and export, then quantization-aware training and Q/DQ export; `run` means the same",
-    "fp32": "only the FP32 weights and their export",
-    "calibrate": "FP32 weights, then only the ranges: runs/RUN/calibrated.pt",
-    "export": "Q/DQ ONNX of a checkpoint with quantizers",
-    "evaluate": "score on the validation split: of the FP32 network, or of a checkpoint with quantizers and its engine",
-    "ship": "the first engine within a tolerance of FP32: PTQ, then float groups, then QAT (`make ship`)",
-    "summary": "parameters, GMACs and convolutions of the network",
-}
+OTHER_NAMES = {"train": ["run"], "ranges": ["calibrate"]}
 
 
-def main() -> int | None:
-    """Parse the command line and run the command."""
-    arguments = _parser().parse_args()
-    return run_cli(lambda: _run(arguments), debug=arguments.debug)
+def main() -> int:
+    """Parse the command line and run the command; returns the exit code."""
+    return run_command(parser())
 
 
-def _parser() -> argparse.ArgumentParser:
-    epilog = "run, train and calibrate may be started by torchrun or accelerate launch"
-    parser = argparse.ArgumentParser(prog="python -m qat", description=__doc__, epilog=epilog)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in COMMANDS.items():
-        aliases = ["run"] if name == "train" else []
-        command = commands.add_parser(name, help=what, description=what, aliases=aliases)
-        command.add_argument("config_file", type=Path, nargs="?", metavar="CONFIG", help="as --config")
-        add_config_options(command)
-        if name in ("export", "evaluate"):
-            which = "default: runs/RUN/qat.pt" if name == "export" else "default: FP32"
-            what = f"calibrated.pt or qat.pt; {which}"
-            command.add_argument("checkpoint_file", type=Path, nargs="?", metavar="CHECKPOINT", help=what)
-            command.add_argument("--checkpoint", type=Path, metavar="FILE", help="the same by name")
-        if name == "evaluate":
-            command.add_argument(
-                "--backend", metavar="NAME", help="build the checkpoint's INT8 engine and score it, too"
-            )
-        if name == "ship":
-            what = "points of the metric below FP32 that the interval may reach (default: 0.5)"
-            command.add_argument("--tolerance", type=points, default=0.5, metavar="POINTS", help=what)
-            command.add_argument("--budget", type=seconds, metavar="TIME", help="begin nothing after it, such as 20m")
-            command.add_argument("--json", action="store_true", help="print ship.json instead of the text")
-        if name == "export":
-            command.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, as .onnx")
-    return parser
+def parser(prog: str = "python -m qat") -> Parser:
+    """The parser of every command of this package."""
+    epilog = "train and ranges may be started by torchrun or accelerate launch"
+    made = Parser(prog=prog, description=__doc__, epilog=epilog)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    for name, verb in VERBS.items():
+        if verb.module == QAT:
+            aliases = OTHER_NAMES.get(name, [])
+            added: Parser = commands.add_parser(name, help=verb.about, description=verb.about, aliases=aliases)
+            added.add_argument("config_file", type=Path, nargs="?", metavar="CONFIG", help="as --config")
+            add_config_options(added)
+            added.add_argument("--json", action="store_true", help="print the result as JSON")
+            _ADD.get(name, lambda _: None)(added)
+            added.set_defaults(run=_RUN[name])
+    return made
 
 
-def _run(arguments: argparse.Namespace) -> int | None:
-    arguments.config = arguments.config_file or arguments.config
-    config = config_from(arguments)
-    if arguments.command == "summary":
-        from qat.evaluation.summary import print_summary
+def _add_checkpoint(added: Parser, default: str) -> None:
+    what = f"calibrated.pt or qat.pt; default: {default}"
+    added.add_argument("checkpoint_file", type=Path, nargs="?", metavar="CHECKPOINT", help=what)
+    added.add_argument("--checkpoint", type=Path, metavar="FILE", help=f"the same by name; default: {default}")
 
-        print_summary(config)
-        return None
-    if arguments.command == "ship":
-        _ship(arguments)
-        return None
+
+def _add_export(added: Parser) -> None:
+    _add_checkpoint(added, "runs/RUN/qat.pt")
+    added.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, as .onnx")
+
+
+def _add_evaluate(added: Parser) -> None:
+    _add_checkpoint(added, "FP32")
+    what = "build the checkpoint's INT8 engine and score it, too, such as openvino"
+    added.add_argument("--backend", metavar="NAME", help=what)
+
+
+def _add_ship(added: Parser) -> None:
+    what = "points of the metric below FP32 that the interval may reach"
+    added.add_argument("--tolerance", type=points, default=0.5, metavar="POINTS", help=what)
+    added.add_argument("--budget", type=seconds, metavar="TIME", help="begin nothing after it, such as 20m")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    config = _config(arguments)
+    from qat import pipeline
+
+    with course(pipeline.STAGES):
+        pipeline.ensure(config)
+    paths = RunPaths(config.run)
+    why = json.loads(paths.decision.read_text(encoding="utf-8"))["why"]
+    files = {"checkpoint": paths.qat_checkpoint, "network": paths.trained_onnx, "plan": paths.plan}
+    _print_made(arguments, {**files, "decision": why})
+
+
+def _fp32(arguments: argparse.Namespace) -> None:
+    config = _config(arguments)
+    from qat import pipeline
+
+    with course(pipeline.FP32_STAGES):
+        pipeline.ensure_fp32(config)
+    paths = RunPaths(config.run)
+    _print_made(arguments, {"checkpoint": paths.fp32_checkpoint, "network": paths.float_onnx})
+
+
+def _ranges(arguments: argparse.Namespace) -> None:
+    config = _config(arguments)
     from qat import pipeline, single_steps
 
-    if arguments.command == "calibrate":
-        single_steps.calibrate(config)
-        return None
-    pipeline.ensure_fp32(config)
-    if arguments.command in ("train", "run"):
-        pipeline.ensure_quantized(config)
-    elif arguments.command == "export":
-        checkpoint = arguments.checkpoint or arguments.checkpoint_file or RunPaths(config.run).qat_checkpoint
-        target = arguments.output or checkpoint.with_suffix(".onnx")
-        single_steps.export(config, checkpoint, target)
-        say(f"wrote {target}")
-    elif arguments.command == "evaluate":
-        checkpoint = arguments.checkpoint or arguments.checkpoint_file
-        if arguments.backend:
-            from qat.score_engine import evaluate_engine
+    with course([*pipeline.FP32_STAGES, "calibration"]):
+        made = single_steps.calibrate(config)
+    _print_made(arguments, {"checkpoint": made})
 
-            print(
-                "\n".join(evaluate_engine(config, checkpoint or RunPaths(config.run).qat_checkpoint, arguments.backend))
-            )
-        else:
-            print(json.dumps(single_steps.score(config, checkpoint).to_json(), indent=2))
-    return None
+
+def _export(arguments: argparse.Namespace) -> None:
+    config = _config(arguments)
+    from qat import pipeline, single_steps
+
+    pipeline.ensure_fp32(config)
+    checkpoint = arguments.checkpoint or arguments.checkpoint_file or RunPaths(config.run).qat_checkpoint
+    target = arguments.output or checkpoint.with_suffix(".onnx")
+    single_steps.export(config, checkpoint, target)
+    _print_made(arguments, {"network": target})
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    config = _config(arguments)
+    from qat import pipeline, single_steps
+
+    pipeline.ensure_fp32(config)
+    checkpoint = arguments.checkpoint or arguments.checkpoint_file
+    if not arguments.backend:
+        print(json.dumps(single_steps.score(config, checkpoint).to_json(), indent=2))
+        return
+    from rich.console import Console
+
+    from qat.score_engine import evaluate_engine, table_of
+
+    rows = evaluate_engine(config, checkpoint or RunPaths(config.run).qat_checkpoint, arguments.backend)
+    if arguments.json:
+        print(json.dumps([row.to_json() for row in rows], indent=2))
+    else:
+        table_of(rows).print(Console())
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    config = _config(arguments)
+    from qat.evaluation.summary import print_summary, summaries
+
+    found = summaries(config)
+    if arguments.json:
+        print(json.dumps([vars(each) for each in found], indent=2))
+    else:
+        print_summary(found, config.model.name)
 
 
 def _ship(arguments: argparse.Namespace) -> None:
+    config = _config(arguments)
     from qat.ship import report
-    from qat.ship.climb import ship
+    from qat.ship.climb import STAGES, ship
 
-    config = config_from(arguments)
-    found = ship(config, arguments.tolerance, arguments.budget)
-    command = f"python -m qat ship {shlex.join(reproducing(arguments))} --tolerance {arguments.tolerance:g}"
-    target = report.write(found, config, command)
-    print(json.dumps(report.to_json(found, config, command), indent=2) if arguments.json else report.text(found))
-    say(f"results: {target}")
+    with course(STAGES):
+        found = ship(config, arguments.tolerance, arguments.budget)
+    line = command("ship", *reproducing(arguments), "--tolerance", f"{arguments.tolerance:g}")
+    target = report.write(found, config, line)
+    print(json.dumps(report.to_json(found, config, line), indent=2) if arguments.json else report.text(found))
+    if not arguments.json:
+        print(f"results: {target}")
     report.require_shipped(found)
+
+
+_ADD = {"export": _add_export, "evaluate": _add_evaluate, "ship": _add_ship}
+_RUN = {
+    "train": _train,
+    "fp32": _fp32,
+    "ranges": _ranges,
+    "export": _export,
+    "evaluate": _evaluate,
+    "summary": _summary,
+    "ship": _ship,
+}
+
+
+def _config(arguments: argparse.Namespace) -> Any:
+    arguments.config = arguments.config_file or arguments.config
+    return config_from(arguments)
+
+
+def _print_made(arguments: argparse.Namespace, made: dict[str, Any]) -> None:
+    """One line a file, or JSON; of several processes only the first one prints."""
+    from qat.processes.stages import is_main
+
+    if not is_main():
+        return
+    texts = {name: str(value) for name, value in made.items()}
+    if arguments.json:
+        print(json.dumps(texts, indent=2))
+    else:
+        print("\n".join(f"{name}: {text}" for name, text in texts.items()))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ from qat.training.train import fit
 from qat.training.train_plan import TrainPlan
 
 Split = Literal["train", "val"]
+FP32_STAGES = ("fp32 weights", "fp32 export")
+STAGES = (*FP32_STAGES, "qat", "apply portable")
 
 
 def ensure(config: Config) -> None:

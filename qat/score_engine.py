@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,9 @@ from torch import Tensor
 
 from core.config import Config
 from core.errors import UnsupportedEnvironment
+from core.interval import Interval
 from core.paths import RunPaths
+from core.text_table import Table
 from deploy.bundle.types import Precision
 from deploy.checks.write import write_applied
 from deploy.pipeline import build_options, target_config
@@ -28,8 +32,29 @@ from qat.tasks.base import Answer, Evidence, change
 CALIBRATION_IMAGES = 8  # for scales that only the backend's own rules need
 
 
-def evaluate_engine(config: Config, checkpoint: Path, backend_name: str) -> list[str]:
-    """Lines of a table: the simulated network, and both engines, built into a folder that is thrown away.
+@dataclass(frozen=True)
+class Scored:
+    """A network or an engine on the validation split.
+
+    Attributes:
+        values: of the task, percent, by name.
+        change: points of the task's metric above the FP32 engine.
+        agreement: percent of answers that are those of the FP32 engine.
+    """
+
+    name: str
+    values: dict[str, Interval]
+    change: Interval
+    agreement: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        values = {name: value.to_json() for name, value in self.values.items()}
+        return {**vars(self), "values": values, "change": self.change.to_json()}
+
+
+def evaluate_engine(config: Config, checkpoint: Path, backend_name: str) -> list[Scored]:
+    """Scores of the simulated network and of both engines, which are built into a folder that is thrown away.
 
     Args:
         checkpoint: with quantizers and their ranges.
@@ -63,16 +88,28 @@ def evaluate_engine(config: Config, checkpoint: Path, backend_name: str) -> list
             with backend.open(bundle) as session:
                 score(f"{title_of(backend_name)} {precision}", predictor(session))
     base = f"{title_of(backend_name)} fp32"
-    lines = [
-        ["", *(f"{name} % [95 %]" for name in task.values(evidence[base], np.ones((1, len(data))))), "Δ", "agreement"]
-    ]
+    rows = []
     for name, own in evidence.items():
-        values = [found.text() for found in task.score(own, data.class_names).values.values()]
         equal = [task.agreement(*pair) for pair in zip(answers[name], answers[base], strict=True)]
         share = 100 * sum(same for same, _ in equal) / sum(parts for _, parts in equal)
-        lines.append([name, *values, change(task, own, evidence[base]).text("{:+.2f}".format), f"{share:.2f} %"])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+        values = dict(task.score(own, data.class_names).values)
+        rows.append(Scored(name, values, change(task, own, evidence[base]), share))
+    return rows
+
+
+def table_of(rows: Sequence[Scored]) -> Table:
+    """One line a network or engine."""
+    columns = ["", *(f"{name} % [95 %]" for name in rows[0].values), "Δ", "agreement"]
+    lines = [
+        [
+            row.name,
+            *(value.text() for value in row.values.values()),
+            row.change.text("{:+.2f}".format),
+            f"{row.agreement:.2f} %",
+        ]
+        for row in rows
+    ]
+    return Table(columns, lines)
 
 
 def _graphs(config: Config, model: torch.fx.GraphModule, backend: Backend, folder: Path) -> Mapping[Precision, Path]:

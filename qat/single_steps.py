@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import fx
 
+from core.cli.naming import command
 from core.config import Config, section_dict
 from core.errors import UserError
 from core.paths import RunPaths
@@ -34,7 +35,7 @@ def calibrate(config: Config) -> Path:
         raise UserError(
             "qat.approach: direct calibrates nothing",
             why="its ranges come from the first training steps",
-            fix="set qat.approach to calibrate or stats_only, or train: python -m qat run",
+            fix=f"set qat.approach to calibrate or stats_only, or train: `{command('train')}`",
         )
     pipeline.ensure_fp32(config)
     paths = RunPaths(config.run)
@@ -60,7 +61,7 @@ def load_quantized(config: Config, checkpoint: Path) -> fx.GraphModule:
     Raises:
         UserError: no such file, or one of another network or placement.
     """
-    state = load_file(checkpoint, "checkpoint", "make one with `python -m qat calibrate` or `python -m qat run`")
+    state = load_file(checkpoint, "checkpoint", f"make one with `{command('ranges')}` or `{command('train')}`")
     model = pipeline.quantized_model(config, RunPaths(config.run))
     try:
         model.load_state_dict(state)

@@ -5,7 +5,6 @@ python -m benchmarks.baselines NAME --config FILE --out FOLDER
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from importlib import import_module
@@ -13,20 +12,26 @@ from pathlib import Path
 
 from benchmarks.baselines.base import Source
 from benchmarks.baselines.catalog import BASELINES, baseline
-from core.cli import add_config_options, config_from
-from core.command import run_cli
+from core.cli.options import add_config_options, config_from
+from core.cli.parser import Parser
+from core.command import run_command
 from core.config import Config
 from core.paths import RunPaths
 
 
 def main() -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.baselines", description="Quantize with one baseline.")
-    parser.add_argument("name", choices=[each.name for each in BASELINES])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the quantized model")
-    add_config_options(parser)
-    arguments = parser.parse_args()
-    return run_cli(lambda: quantize(arguments.name, config_from(arguments), arguments.out), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python -m benchmarks.baselines") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description="Quantize with one baseline.")
+    made.add_argument("name", choices=[each.name for each in BASELINES], help="of the baseline")
+    made.add_argument("--out", type=Path, required=True, help="folder for the quantized model, such as baseline")
+    add_config_options(made)
+    made.set_defaults(run=lambda given: quantize(given.name, config_from(given), given.out))
+    return made
 
 
 def quantize(name: str, config: Config, out: Path) -> None:

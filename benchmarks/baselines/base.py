@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from core.cli.naming import by_make
 from deploy.targets.base import Unavailable
 
 TOOLKITS = "benchmarks.baselines.toolkits"
@@ -82,7 +83,7 @@ class Baseline:
     def missing(self) -> Unavailable | None:
         """None when its packages are here."""
         absent = [name for name in self.imports if util.find_spec(name) is None]
-        return Unavailable(f"not installed: {', '.join(absent)}", "run `make peers`") if absent else None
+        return Unavailable(f"not installed: {', '.join(absent)}", f"run `{by_make('peers')}`") if absent else None
 
     def versions(self) -> dict[str, str]:
         """Version by distribution."""

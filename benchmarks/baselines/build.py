@@ -102,7 +102,8 @@ def _quantize(baseline: Baseline, paths: RunPaths, folder: Path) -> None:
     write_text(folder / LOG_FILE, answer.stdout)
     if answer.returncode:
         lines = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-        last = lines[-1] if lines else "no message"
+        errors = [line for line in lines if line.startswith("error: ")]
+        last = (errors or lines or ["no message"])[-1]
         raise QuantizationFailed(f"exit code {answer.returncode}: {last} (all of it in {folder / LOG_FILE})")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks.baselines.base import Baseline
 from core.backends import BACKEND_NAMES
 from core.errors import UserError
+from core.nearest import did_you_mean
 
 FLOAT_FAMILY = "bf16"  # no toolkit: the float engine that INT8 must beat where the CPU computes BF16
 
@@ -97,5 +98,5 @@ def selected(families: Sequence[str]) -> list[Baseline]:
     """
     unknown = [family for family in families if family not in FAMILIES]
     if unknown:
-        raise UserError(f"no baselines called {', '.join(unknown)}", fix=f"--baselines takes {', '.join(FAMILIES)}")
+        raise UserError(f"no baselines called {', '.join(unknown)}", fix=did_you_mean(unknown[0], FAMILIES))
     return [each for each in BASELINES if each.family in families]

@@ -15,13 +15,22 @@ from benchmarks.record.files import Results
 from core.artifacts import read_json, sha256_file
 from core.config import Config, section_dict
 from core.console import say
+from core.course import current
 from core.paths import RunPaths
 from deploy.pipeline import BuildOutcome
 from deploy.pipeline import ensure as ensure_engines
+from deploy.pipeline import stage_names as engine_stages
 from deploy.targets import TARGETS, get_backend
+from qat.pipeline import STAGES as QAT_STAGES
 from qat.pipeline import ensure as ensure_onnx
 
 ACCURACY_FILE = "accuracy.json"
+MEASURE_STAGE, REPORT_STAGE = "measure", "report"
+
+
+def stage_names(config: Config) -> list[str]:
+    """All stages from the FP32 weights to the report."""
+    return [*QAT_STAGES, *engine_stages(config), MEASURE_STAGE, REPORT_STAGE]
 
 
 def bench(config: Config, command: str) -> Results:
@@ -37,6 +46,7 @@ def bench(config: Config, command: str) -> Results:
     validation = validation_of(config)
     backends = {outcome.backend: get_backend(outcome.backend) for outcome in outcomes}
     candidates = [Candidate(outcome) for outcome in outcomes]
+    current().starts(MEASURE_STAGE)
     before = conditions.look()
     rows, examples = measure(
         candidates, backends, validation, config.bench, paths.results / ACCURACY_FILE, paths.results

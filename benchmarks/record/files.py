@@ -11,7 +11,10 @@ from pydantic import Field, ValidationError
 from benchmarks.record.details import Conditions, Environment, Examples, Layer, NamedColor, Placed
 from benchmarks.record.rows import Point, Record, Row
 from core.artifacts import read_json, write_json
+from core.cli.naming import command
+from core.config.schema_errors import problems
 from core.errors import UserError
+from core.nearest import path_hint
 from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 
@@ -126,10 +129,11 @@ def load(run: str) -> Results:
         UserError: there are none, or another version of this project wrote them.
     """
     path = RunPaths(run).results / Results.FILE
-    remeasure = "run `python benchmarks/run.py --config FILE` with the run's config"
+    remeasure = f"run `{command('bench')} --config FILE` with the run's config"
     if not path.is_file():
-        raise UserError(f"run {run!r} has no benchmark results", why=f"{path} does not exist", fix=remeasure)
+        fix = path_hint(path, remeasure)
+        raise UserError(f"run {run!r} has no benchmark results", why=f"{path} does not exist", fix=fix)
     try:
         return Results.model_validate(read_json(path))
     except ValidationError as error:
-        raise UserError(f"{path} cannot be read", why=str(error.errors()[0]["msg"]), fix=remeasure) from error
+        raise UserError(f"{path} cannot be read", why=problems(error, Results)[0], fix=remeasure) from error

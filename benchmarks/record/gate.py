@@ -8,6 +8,7 @@ from benchmarks.record.details import Layer
 from benchmarks.record.rows import Row, best_baseline, best_float, find_row
 from core.interval import signed
 from deploy.checks.layer_snr import LayerSnr
+from deploy.targets import title_of
 
 WORST = 3  # classes and layers that a reason names
 
@@ -63,7 +64,7 @@ def missed_against_baselines(rows: Sequence[Row], max_drop_points: float, noise:
         compared = True
         if ours is None or ours.latency_ms is None:
             reasons.append(
-                f"{backend}: ours was not measured: {ours.reason if ours else 'it is not among the engines'}"
+                f"{title_of(backend)}: ours was not measured: {ours.reason if ours else 'it is not among the engines'}"
             )
             continue
         reasons += [

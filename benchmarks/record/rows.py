@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from core.interval import Interval
 from deploy.bundle.types import Precision
+from deploy.targets import title_of
 from deploy.targets.layer_work import EngineWork
 
 Status = Literal["ok", "failed", "unavailable"]
-TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}  # other backends set `product`
 
 
 class Record(BaseModel):
@@ -65,7 +65,7 @@ class Timed(Record):
     Attributes:
         status: "ok", measured; "failed"; "unavailable", it cannot be built or run on this machine.
         reason: why the status is not "ok", and a fix.
-        product: the backend's name for people, where it differs ("TensorRT-RTX" for `tensorrt_rtx`).
+        product: the backend's name for people, such as "TensorRT-RTX" of `tensorrt_rtx`.
         speedup_vs_fp32: over the FP32 engine of the same backend.
     """
 
@@ -79,13 +79,8 @@ class Timed(Record):
 
     @property
     def engine(self) -> str:
-        """The backend's name in tables."""
-        return self.product or self.backend
-
-    @property
-    def title(self) -> str:
-        """The backend in the vendor's own spelling."""
-        return TITLES.get(self.engine, self.engine)
+        """The backend as tables show it."""
+        return self.product or title_of(self.backend)
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.record.files import Results
 from benchmarks.record.rows import Row, fastest, find_row
+from core.cli.naming import command
 from core.interval import Interval, signed
 from core.paths import RunPaths
 
@@ -59,7 +60,7 @@ def headline(row: Row) -> str:
 
 def named(row: Row) -> str:
     """An engine for people, as in `OpenVINO INT8`."""
-    return f"{row.title} {row.tool or row.precision.upper()}"
+    return f"{row.engine} {row.tool or row.precision.upper()}"
 
 
 def next_steps(found: Results, ship: Row | None) -> list[str]:
@@ -67,10 +68,10 @@ def next_steps(found: Results, ship: Row | None) -> list[str]:
     paths = RunPaths(found.run)
     report = f"Report: {paths.results / 'report.html'}"
     if ship is None:
-        return [report, "Next:   python -m deploy doctor"]
+        return [report, f"Next:   {command('doctor')}"]
     folder = paths.bundle(ship.backend, ship.precision)
     used = folder if ship.image_to_mask is None else folder.with_name(f"{folder.name}-mask")
-    return [f"Engine: {folder}", report, f"Next:   python -m deploy run {used} IMAGE_OR_FOLDER"]
+    return [f"Engine: {folder}", report, f"Next:   {command('run', str(used))} IMAGE_OR_FOLDER"]
 
 
 def _compared(points: Interval) -> str:

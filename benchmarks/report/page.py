@@ -30,11 +30,12 @@ FILE_NAME = "report.html"
 WEBP_QUALITY = 85
 
 
-def write_report(found: Results) -> None:
-    """Render the page into the run's results."""
+def write_report(found: Results) -> Path:
+    """Render the page into the run's results; returns its path."""
     target = RunPaths(found.run).results / FILE_NAME
     write_text(target, render(found))
     say(f"report: {target}")
+    return target
 
 
 def write_again(run: str) -> None:

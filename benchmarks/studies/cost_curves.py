@@ -16,6 +16,7 @@ from benchmarks.record.rows import Point, Status
 from benchmarks.record.table import times_faster
 from benchmarks.studies.reshape import export_at
 from core.artifacts import sha256_file
+from core.cli.naming import by_make
 from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError, one_line
@@ -42,7 +43,11 @@ def sweep(config: Config, command: str) -> CostCurves:
     """
     paths, plan = RunPaths(config.run), config.bench.sweep
     if not paths.qat_checkpoint.is_file():
-        raise UserError(f"no {paths.qat_checkpoint}", why="the QAT stage has not run", fix="run `make qat`")
+        raise UserError(
+            f"no {paths.qat_checkpoint}",
+            why="the QAT stage has not run",
+            fix=f"run `{by_make('qat')}` with the same config",
+        )
     machine = environment.describe()
     own = (config.data.height_px, config.data.width_px)
     wanted = [(batch, *own) for batch in plan.batches], [(1, *size) for size in plan.sizes_px]
@@ -112,7 +117,7 @@ def _timed(
 
 
 def _completed(point: Point, samples: Mapping[str, Samples]) -> Point:
-    own, fp32 = samples[point.name], samples.get(f"{point.backend} fp32")
+    own, fp32 = samples[point.name], samples.get(f"{point.engine} fp32")
     ratio = None if fp32 is None or point.precision == "fp32" else paired_ratio(fp32, own)
     return point.model_copy(update={"latency_ms": latency.summarize(own), "speedup_vs_fp32": ratio})
 

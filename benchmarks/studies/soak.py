@@ -23,8 +23,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from core.cli import count
-from core.command import run_cli
+from core.cli.options import add_common_options, count
+from core.cli.parser import Parser
+from core.command import run_command
 from core.console import say
 from core.errors import GateMissed
 from core.paths import ROOT
@@ -58,15 +59,20 @@ class Soak:
 
 def main() -> int:
     """Command line; 1 when something grows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--minutes", type=float, default=30.0, help="of `deploy run`")
-    parser.add_argument("--opens", type=int, default=1000)
-    parser.add_argument("--processes", type=count, default=4)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--debug", action="store_true")
-    arguments = parser.parse_args()
-    return run_cli(lambda: soak(arguments), debug=arguments.debug)
+    return run_command(parser())
+
+
+def parser(prog: str = "python -m benchmarks.studies.soak") -> Parser:
+    """The options of this command."""
+    made = Parser(prog=prog, description=__doc__)
+    made.add_argument("bundle", type=Path, help="folder of an image → mask engine")
+    made.add_argument("--minutes", type=float, default=30.0, help="of `run`")
+    made.add_argument("--opens", type=int, default=1000, help="how often the engine is opened")
+    made.add_argument("--processes", type=count, default=4, help="that run it at once")
+    made.add_argument("--json", action="store_true", help="print the measurements as JSON")
+    add_common_options(made)
+    made.set_defaults(run=soak)
+    return made
 
 
 def soak(arguments: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from core.config.section import Device, Section, require_order
 from core.config.tensorrt_options import TensorrtConfig
 from core.config.yaml_file import parse, read_mapping
 from core.errors import UserError
+from core.nearest import path_hint
 from core.packaged_file import packaged
 
 TaskName = Literal["segmentation", "classification"]
@@ -287,7 +288,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     """
     if not path.is_file():
         known = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none here"
-        raise UserError(f"no config file {path}", fix=f"give --config one of: {known}")
+        raise UserError(f"no config file {path}", fix=path_hint(path, f"give --config one of: {known}"))
     raw = read_mapping(path, "configs/pidnet_s_streets.yaml")
     of_file = _problems(raw) if overrides else []
     for override in overrides or []:

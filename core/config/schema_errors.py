@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import reprlib
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from core.config.renamed import renamed_key, renamed_value
+from core.nearest import did_you_mean, nearest
 
 # By type of error: https://docs.pydantic.dev/latest/errors/validation_errors/. `{…}` is filled from its context.
 _WORDS = {
@@ -35,6 +36,7 @@ _BY_PREFIX = {
     "dict": "must be a mapping of keys to values",
     "model": "must be a mapping of keys to values",
 }
+_UNION_MEMBERS = ("bool", "float", "int", "none", "str")  # pydantic adds them to the place of a value
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 
@@ -58,21 +60,25 @@ def shortened(text: str, limit: int = 80) -> str:
 
 def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
     kind, place = str(item["type"]), item["loc"]
-    name = ".".join(map(str, place))
+    name = ".".join(map(str, place[:-1] if place and place[-1] in _UNION_MEMBERS else place))
     if kind == "extra_forbidden" and (renamed := renamed_key(name)):
         return renamed
     if kind == "literal_error" and (renamed := renamed_value(name, item["input"])):
         return renamed
     if kind == "extra_forbidden":
         known = sorted(_keys_at(model, place[:-1]))
-        nearest = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
-        return f"{name} is no key; {hint}"
+        return f"{name} is no key; {did_you_mean(str(place[-1]), known)}"
     if kind == "value_error":
         return ": ".join(filter(None, (name, str(item["ctx"]["error"]))))
-    words = _WORDS.get(kind) or _BY_PREFIX.get(kind.partition("_")[0]) or str(item["msg"])
-    said = f"{name or 'it'} {words.format(**item.get('ctx', {}))}"
-    return said if kind == "missing" else f"{said}, not {_short.repr(item['input'])}"
+    words = _WORDS.get(kind) or _BY_PREFIX.get(kind.partition("_")[0]) or "is not valid"
+    context = item.get("ctx", {})
+    said = f"{name or 'it'} {words.format(**context)}"
+    if kind == "missing":
+        return said
+    choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+    meant = nearest(item["input"], choices)[:1] if isinstance(item["input"], str) else []
+    hint = f"; did you mean {meant[0]}?" if meant else ""
+    return f"{said}, not {_short.repr(item['input'])}{hint}"
 
 
 def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> set[str]:
@@ -84,6 +90,8 @@ def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> set[str]:
         return _keys_at(model, tuple(rest))
     field = model.model_fields.get(head)
     section = _section_in(field.annotation) if field else None
+    if field and get_origin(field.annotation) in (dict, Mapping):  # its own keys are the user's
+        rest = rest[1:]
     return _keys_at(section, tuple(rest)) if section else set()
 
 

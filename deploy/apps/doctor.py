@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from core.backends import BACKEND_NAMES
+from core.cli.naming import by_make
 from deploy.hardware import cuda_driver, machine
 from deploy.hardware.cpu import cpu_flags, cpu_model
 from deploy.targets import get_backend, title_of
@@ -149,7 +150,7 @@ def _data(folders: Sequence[Path], configs: Path) -> Iterable[Finding]:
         hits = (path for path in candidates if any(all((path / part).is_dir() for part in pair) for pair in layouts))
         hit = next(hits, None)
         if hit is None:
-            fix = "see docs/guides/data.md, then `make bench DATA=folder`"
+            fix = "see docs/guides/data.md, then set data.root"
             yield Finding("data", name, "optional", "not in data.root of a config nor in the usual folders", fix)
         else:
             yield Finding("data", name, "ok", str(hit))
@@ -183,7 +184,7 @@ def _tools() -> Iterable[Finding]:
         yield Finding("tool", package, "ok" if there else "optional", detail, "" if there else fix)
     opencv = util.find_spec("cv2") is not None
     yield Finding(
-        "tool", "OpenCV", "ok" if opencv else "missing", "reads images and video", "" if opencv else "make setup"
+        "tool", "OpenCV", "ok" if opencv else "missing", "reads images and video", "" if opencv else by_make("setup")
     )
     ffmpeg = shutil.which("ffmpeg")
     absent = "not on the PATH; OpenCV brings its own"
@@ -204,7 +205,7 @@ def print_diagnosis(found: Diagnosis) -> None:
     out.print(f"runs here: {', '.join(found.runs) or 'nothing'}", markup=False)
     missing = [finding for finding in found.findings if finding.state == "missing"]
     if found.runs and not missing:
-        out.print("Ready: run `make bench`", style="green")
+        out.print(f"Ready: run `{by_make('bench')}`", style="green", markup=False)
     else:
-        first = missing[0].fix if missing else "run `make setup`"
+        first = missing[0].fix if missing else f"run `{by_make('setup')}`"
         out.print(f"Not ready: {first}", style="red", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx_graphsurgeon as gs
 
@@ -41,6 +42,18 @@ class Imported:
     without_counterpart: tuple[str, ...]
     unused: tuple[str, ...]
     written: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "written": str(self.written),
+            "activations": len(self.applied.plan.activations),
+            "weights": len(self.applied.plan.weights),
+            "without_range": list(self.without_range),
+            "without_counterpart": list(self.without_counterpart),
+            "unused": list(self.unused),
+            "widened": list(self.applied.widened),
+        }
 
     def lines(self) -> list[str]:
         """For people."""

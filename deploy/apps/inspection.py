@@ -11,7 +11,8 @@ from typing import Any
 
 from core.errors import GateMissed, UserError
 from core.paths import RunPaths
-from deploy.bundle.store import MANIFEST, read_bundle
+from deploy.bundle.advice import MANIFEST
+from deploy.bundle.store import read_bundle
 from deploy.bundle.types import Bundle, Precision
 from deploy.placement.rules import OTHERS, RULES, pad_conv, products, small_groups, weighted
 from deploy.plan.plan import read_placement

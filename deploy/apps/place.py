@@ -13,6 +13,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from core.artifacts import write_json, write_text
+from core.cli.naming import command
 from core.config import CalibrationConfig, PlacementConfig
 from core.errors import GateMissed, UserError
 from core.user_code import place_in_user_code
@@ -89,7 +90,7 @@ def imported(source: Path, goal: TargetConfig, calibration: Path | None) -> tupl
             raise UserError(
                 f"{source} has no Q/DQ nodes",
                 why="there are no scales to place",
-                fix="run `make qat` first, or give calibration images",
+                fix="give calibration images, or the Q/DQ graph of a run",
             )
         return graph, plan
     images = list(read_images(calibration))
@@ -115,7 +116,7 @@ def make_plan(
     with _blamed_on(source):
         graph, plan = import_plan(source)
         if plan.tensors:
-            fix = "give the float model, or use `python -m deploy place`"
+            fix = f"give the float model, or use `{command('place')}`"
             raise UserError(f"{source} has Q/DQ nodes already", fix=fix)
         require_named(onnx_graph.view(graph), choices.named)
         made = calibrate(graph, list(images), choices.goal(), config, others)

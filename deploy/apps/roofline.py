@@ -16,8 +16,10 @@ import yaml
 from pydantic import ValidationError
 from pydantic.types import PositiveFloat
 
+from core.config.schema_errors import problems
 from core.config.section import Section
 from core.errors import UserError
+from core.nearest import did_you_mean, path_hint
 from deploy.targets.base import LayerInfo
 from deploy.targets.layer_work import bytes_moved, executed, macs
 
@@ -77,11 +79,11 @@ def find_device(name: str) -> tuple[str, Device]:
     if own.suffix not in {".yaml", ".yml"}:
         known = _read(_TABLE)
         if name not in known:
-            fix = f"known: {', '.join(known)}; or give a .yaml file of the same form as {_TABLE.name}"
+            fix = f"{did_you_mean(name, known)} A .yaml file in the form of {_TABLE.name} is taken, too"
             raise UserError(f"no device {name!r}", fix=fix)
         return name, known[name]
     if not own.is_file():
-        raise UserError(f"no file {own}", fix=f"write one device in the form of {_TABLE}")
+        raise UserError(f"no file {own}", fix=path_hint(own, f"write one device in the form of {_TABLE}"))
     found = _read(own)
     if len(found) != 1:
         raise UserError(f"{own} holds {len(found)} devices", why="one is estimated at a time", fix="leave one")
@@ -95,9 +97,8 @@ def _read(path: Path) -> dict[str, Device]:
     except (yaml.YAMLError, AttributeError) as error:
         raise UserError(f"{path} holds no table of devices", why=str(error), fix=f"see {_TABLE}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path} is no table of devices", why=f"{key}: {first['msg']}", fix=f"see {_TABLE}") from error
+        why = "; ".join(problems(error, Device))
+        raise UserError(f"{path} is no table of devices", why=why, fix=f"see {_TABLE}") from error
 
 
 def estimate(layers: Sequence[LayerInfo], precision: str, name: str, device: Device) -> Estimate:

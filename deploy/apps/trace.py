@@ -11,7 +11,8 @@ from core.config import Config
 from core.errors import UserError
 from core.paths import RunPaths
 from deploy.apps.provenance import nodes_of
-from deploy.bundle.store import MANIFEST, read_bundle
+from deploy.bundle.advice import MANIFEST
+from deploy.bundle.store import read_bundle
 from deploy.graph import onnx_graph
 from deploy.graph.opgraph import Node
 from deploy.pipeline import require_trained

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.artifacts import read_json, write_json
+from core.cli.naming import by_make
 from core.config import Config
 from core.errors import UserError
 from core.paths import RunPaths
@@ -35,7 +36,9 @@ def meaning_of(config: Config, paths: RunPaths, kind: Kind) -> dict[str, Any]:
         UserError: the run has no classes.json yet.
     """
     if not paths.classes.is_file():
-        raise UserError(f"no {paths.classes}", why="the QAT stage has not run", fix="run `make qat`")
+        raise UserError(
+            f"no {paths.classes}", why="the QAT stage has not run", fix=f"run `{by_make('qat')}` with the same config"
+        )
     data = config.data
     return {
         "kind": kind,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
+from core.nearest import path_hint
 
 _KINDS = {b"ftrt": "TensorRT", b"vtrt": "TensorRT-RTX"}
 _VERSION = slice(24, 28)
@@ -34,7 +35,7 @@ def read_plan_header(path: Path) -> PlanHeader:
         UserError: no such file, or no plan of a kind that is known.
     """
     if not path.is_file():
-        raise UserError(f"no engine {path}", fix="give a bundle's folder or a .plan / .engine file")
+        raise UserError(f"no engine {path}", fix=path_hint(path, "give a bundle's folder or a .plan / .engine file"))
     with open(path, "rb") as file:
         head = file.read(_VERSION.stop)
     kind = _KINDS.get(head[:4])

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from core.artifacts import folder_atomic, read_json, sha256_file, write_json
 from core.errors import UserError
 from core.versions import installed
+from deploy.bundle.advice import MANIFEST, engines_near, rebuild
 from deploy.bundle.graph_facts import quantized_in, read_graph, tensors_of
 from deploy.bundle.manifest import manifest_problems, threads_of
 from deploy.bundle.types import BuildOptions, Bundle, Precision
@@ -17,7 +18,6 @@ from deploy.hardware.cpu import abilities, cpu_flags, cpu_model
 from deploy.hardware.machine import require_threads
 
 SCHEMA_VERSION = 2
-MANIFEST = "manifest.json"
 SHOWN_PROBLEMS = 5
 _ABOUT = ("meaning", "placement")
 _TOOLS = ("onnx", "onnx-graphsurgeon", "polygraphy", "numpy")
@@ -85,17 +85,17 @@ def read_bundle(folder: Path) -> Bundle:
     """The bundle in `folder`; raises `UserError` when there is none, or its manifest is not one of this version."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise UserError(f"no engine bundle in {folder}", why=f"{MANIFEST} is missing", fix="run `make engine`")
+        raise UserError(f"no engine bundle in {folder}", why=f"{MANIFEST} is missing", fix=engines_near(folder))
     try:
         manifest = read_json(path)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged", why=f"it is no JSON: {error}", fix="run `make engine`") from error
+        raise UserError(f"{path} is damaged", why=f"it is no JSON: {error}", fix=rebuild(folder)) from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA_VERSION:
-        raise UserError(f"{path} is of schema {schema!r:.20}, not {SCHEMA_VERSION}", fix="run `make engine`")
+        raise UserError(f"{path} is of schema {schema!r:.20}, not {SCHEMA_VERSION}", fix=rebuild(folder))
     found = manifest_problems(manifest)
     if found:
-        raise UserError(f"{path} is damaged", why="; ".join(found[:SHOWN_PROBLEMS]), fix="run `make engine`")
+        raise UserError(f"{path} is damaged", why="; ".join(found[:SHOWN_PROBLEMS]), fix=rebuild(folder))
     return Bundle(folder, manifest["backend"], manifest["precision"], manifest)
 
 
@@ -113,13 +113,13 @@ def check_bundle(bundle: Bundle, version: str, loaded: Sequence[str]) -> None:
     check_files(bundle, loaded)
     built = bundle.manifest["version"]
     if built != version:
-        raise UserError(f"{bundle.dir}: built with {bundle.backend} {built}, have {version}", fix="run `make engine`")
-    require_threads(threads_of(bundle.manifest), str(bundle.dir), "run `make engine` with a lower bench.threads")
+        raise UserError(f"{bundle.dir}: built with {bundle.backend} {built}, have {version}", fix=rebuild(bundle.dir))
+    require_threads(threads_of(bundle.manifest), str(bundle.dir), f"{rebuild(bundle.dir)} for fewer threads")
     lost = [name for name in bundle.manifest["device"].get("cpu", ()) if name not in abilities()]
     if lost:
         raise UserError(
             f"{bundle.dir}: built for a CPU with {' and '.join(lost)}, have {cpu_model()} without",
-            fix="run `make engine`",
+            fix=rebuild(bundle.dir),
         )
 
 
@@ -130,12 +130,12 @@ def check_files(bundle: Bundle, loaded: Sequence[str]) -> None:
         raise UserError(
             f"{bundle.dir / MANIFEST} is damaged",
             why=f"files: {', '.join(unknown)} is missing, which {bundle.backend} loads",
-            fix="run `make engine`",
+            fix=rebuild(bundle.dir),
         )
     for name, expected in bundle.manifest["files"].items():
         path = bundle.dir / name
         if not path.is_file() or sha256_file(path) != expected:
             what = "changed since it was built" if path.is_file() else "missing"
             raise UserError(
-                f"{path} is {what}", why="it is not loaded unless its hash matches", fix="run `make engine`"
+                f"{path} is {what}", why="it is not loaded unless its hash matches", fix=rebuild(bundle.dir)
             )

@@ -15,6 +15,7 @@ import onnxruntime
 
 from core.artifacts import write_atomic
 from core.errors import UserError
+from core.nearest import path_hint
 from deploy.graph.canonical import canonical
 from deploy.graph.opgraph import Node, OpGraph
 from deploy.graph.opset import raise_opset
@@ -27,7 +28,7 @@ FOLD_LIMIT_BYTES = 64 << 20  # constants larger than this are left to the engine
 def load(path: Path) -> gs.Graph:
     """Load an ONNX file; raises `UserError` when there is none or it is not ONNX."""
     if not path.is_file():
-        raise UserError(f"no ONNX file {path}", fix="run `make qat`, or give the path of an exported model")
+        raise UserError(f"no ONNX file {path}", fix=path_hint(path, "give the path of an exported model"))
     try:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf raises its own DecodeError type, which differs between builds

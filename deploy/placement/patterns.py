@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
 from core.config import PlacementConfig
-from core.console import say
+from core.console import warn
 from core.errors import UserError
+from core.nearest import SHOWN, nearest
 from deploy.graph.opgraph import WEIGHTED, Node, OpGraph
 from deploy.placement.custom import load_rules
 from deploy.placement.decide import matches, module_path
 from deploy.placement.rules.base import Rule
-
-SHOWN = 3  # names that an error suggests
 
 
 def require_named(graph: OpGraph, config: PlacementConfig, own: Sequence[Rule] = ()) -> None:
@@ -45,7 +43,7 @@ def require_named(graph: OpGraph, config: PlacementConfig, own: Sequence[Rule] =
             )
     for rule in (*own, *(rule for path in config.custom for rule in load_rules(path))):
         if rule.name not in config.disable and all(rule.match(graph, node) is None for node in graph.nodes):
-            say(f"warning: placement.custom: rule {rule.name} finds nothing of its kind in this network")
+            warn(f"placement.custom: rule {rule.name} finds nothing of its kind in this network")
 
 
 def unnamed(nodes: Iterable[Node], patterns: Iterable[str]) -> tuple[str, ...]:
@@ -58,9 +56,7 @@ def suggestion(pattern: str, names: Iterable[str]) -> str:
     """What to write instead of `pattern`: the names nearest to it, or a few of those there are."""
     known = list(dict.fromkeys(names))
     plain = re.sub(r"[*?\[\]]", "", pattern).strip(".")
-    lower = {name.lower(): name for name in known}
-    near = [lower[name] for name in difflib.get_close_matches(plain.lower(), lower, n=SHOWN, cutoff=0.5)]
-    if near:
+    if near := nearest(plain, known, cutoff=0.5):
         return f"did you mean {', '.join(near)}?"
     return f"there are {', '.join(known[:SHOWN])}, … ({len(known)} names)"
 

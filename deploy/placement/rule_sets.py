@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.config import PlacementConfig
 from core.errors import UserError
+from core.nearest import did_you_mean
 from deploy.placement.custom import load_rules
 from deploy.placement.partial import restricted
 from deploy.placement.rules import (
@@ -58,7 +59,7 @@ def select(rule_set: str = DEFAULT, disable: Iterable[str] = (), custom: Iterabl
         UserError: no such rule set, a name that is no rule, a file without rules, or two rules of one name.
     """
     if rule_set not in RULE_SETS:
-        raise UserError(f"no rule set {rule_set!r}", fix=f"rule sets: {', '.join(RULE_SETS)}")
+        raise UserError(f"no rule set {rule_set!r}", fix=did_you_mean(rule_set, RULE_SETS))
     own = tuple(rule for path in custom for rule in load_rules(path))
     known = [rule.name for rule in RULES + OTHERS + own]
     twice = sorted({name for name in known if known.count(name) > 1})
@@ -67,7 +68,7 @@ def select(rule_set: str = DEFAULT, disable: Iterable[str] = (), custom: Iterabl
     unknown = sorted(set(disable) - set(known))
     if unknown:
         raise UserError(
-            f"placement.disable names no rule: {', '.join(unknown)}", fix=f"rules: {', '.join(sorted(known))}"
+            f"placement.disable names no rule: {', '.join(unknown)}", fix=did_you_mean(unknown[0], sorted(known))
         )
     return tuple(rule for rule in RULE_SETS[rule_set] + own if rule.name not in set(disable))
 

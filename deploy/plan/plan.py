@@ -18,7 +18,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.artifacts import read_json, sha256_file, write_json
+from core.cli.naming import by_make, command
+from core.config.schema_errors import problems
 from core.errors import UserError
+from core.nearest import path_hint
 from deploy.plan.scale import Scale
 
 EXACT = "exact"  # origin of a scale that a rewrite derives without rounding
@@ -183,7 +186,7 @@ def read_placement(path: Path) -> QuantizationPlan:
         raise UserError(
             f"{path} is not a placement report",
             why=f"{type(error).__name__}: {error}",
-            fix="give TARGET.placement.json of a run, or the .placement.json that `python -m deploy place` wrote",
+            fix="give TARGET.placement.json of a run, or the .placement.json that `place` wrote",
         ) from error
 
 
@@ -196,16 +199,14 @@ def read_plan(path: Path, graph: Path | None = None) -> QuantizationPlan:
     Raises:
         UserError: no such file, a value that the schema refuses, or a plan of another graph.
     """
-    fix = "make one with `make qat` or `python -m deploy calibrate`"
+    fix = f"make one with `{by_make('qat')}` or `{command('calibrate')}`"
     if not path.is_file():
-        raise UserError(f"no quantization plan {path}", fix=fix)
+        raise UserError(f"no quantization plan {path}", fix=path_hint(path, fix))
     try:
         plan = QuantizationPlan.model_validate(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        why = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path} is not a quantization plan", why=f"{where}: {why}", fix=fix) from error
+        first = problems(error, QuantizationPlan)[0]
+        raise UserError(f"{path} is not a quantization plan", why=first, fix=fix) from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a quantization plan", why=str(error), fix=fix) from error
     if graph is not None and plan.graph != sha256_file(graph):

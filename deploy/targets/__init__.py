@@ -11,6 +11,7 @@ from typing import cast
 
 from core.backends import BACKEND_NAMES
 from core.errors import UserError
+from core.nearest import did_you_mean
 from deploy.apply.target import PORTABLE, Fallback, Target
 from deploy.hardware.cpu import multiplies_uint8
 from deploy.targets.base import Backend
@@ -29,7 +30,7 @@ def title_of(name: str) -> str:
 def get_backend(name: str) -> Backend:
     """The backend of that name; raises `UserError` for a name that is not in `BACKEND_NAMES`."""
     if name not in BACKEND_NAMES:
-        raise UserError(f"no backend {name!r}", fix=f"backends: {', '.join(BACKEND_NAMES)}")
+        raise UserError(f"no backend {name!r}", fix=did_you_mean(name, BACKEND_NAMES))
     return cast(Backend, import_module(f"{__name__}.{name}.backend").BACKEND)
 
 
@@ -43,7 +44,7 @@ def target_for(name: str, fallback: Fallback = "fp32") -> Target:
         UserError: no such target.
     """
     if name not in TARGETS:
-        raise UserError(f"no target {name!r}", fix=f"targets: {', '.join(TARGETS)}")
+        raise UserError(f"no target {name!r}", fix=did_you_mean(name, TARGETS))
     target = TARGETS[name]
     if target.overflows and not multiplies_uint8():
         target = replace(target, unsigned="never")

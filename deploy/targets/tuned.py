@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.artifacts import read_json
+from core.cli.naming import command
 from core.errors import UserError
 from deploy.apply.number_formats import Unsigned
 from deploy.apply.passes import Pass
@@ -89,7 +90,7 @@ def _read(path: Path, key: str) -> Any:
 
 
 def _no_tuning_file(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is no tuning file", why=repr(error), fix="run `python -m deploy autotune`")
+    return UserError(f"{path} is no tuning file", why=repr(error), fix=f"make one with `{command('autotune')}`")
 
 
 def region_of(node_name: str) -> str:

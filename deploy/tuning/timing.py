@@ -47,9 +47,9 @@ def time_in_turns(
     Returns:
         Milliseconds by session name, each (rounds, runs_per_round).
     """
-    for name, session in sessions.items():
-        if not warm_up(session, feeds[name], plan.warmup_ms) and plan.warmup_ms:
-            say(f"{name}: not steady after {plan.warmup_ms} ms of warm-up; timing it nevertheless")
+    restless = [name for name, session in sessions.items() if not warm_up(session, feeds[name], plan.warmup_ms)]
+    if restless and plan.warmup_ms:
+        say(f"not steady after {plan.warmup_ms} ms of warm-up, timed as they are: {', '.join(restless)}")
     rounds: dict[str, list[NDArray[Any]]] = {name: [] for name in sessions}
     order = list(sessions)
     for _ in track(range(plan.rounds), "timing", total=plan.rounds):

@@ -18,7 +18,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from core.config import QatConfig
-from core.console import say
+from core.console import warn
 from core.errors import UserError
 from qat.calibration.calibrators import FOLLOWED, calibrate_weights
 from qat.calibration.statistics import calibrate, collect, observe_range
@@ -55,7 +55,7 @@ class RangeSchedule(NoHooks):
             return
         last = round(self.learns_within * steps_per_epoch) - 1
         if self.mode_at(last, last / steps_per_epoch) is not Mode.LEARN:
-            say(f"warning: qat.observe_steps: no scale is learned, as there are only {last + 1} steps")
+            warn(f"qat.observe_steps: no scale is learned, as there are only {last + 1} steps")
 
     def on_step_start(self, step: int, epoch: int) -> None:
         """Prepare the model for step `step`, counted from 0."""

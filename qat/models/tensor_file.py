@@ -12,6 +12,7 @@ from torch import nn
 
 from core.artifacts import write_atomic
 from core.errors import UserError
+from core.nearest import path_hint
 
 # What torch.load raises for files that are empty, cut off, damaged or something else.
 UNREADABLE = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, LookupError, TypeError)
@@ -34,7 +35,7 @@ def load_file(path: Path, what: str, fix: str) -> Any:
         UserError: there is no such file, or it is damaged or something else.
     """
     if not path.is_file():
-        raise UserError(f"no {what} {path}", fix=fix)
+        raise UserError(f"no {what} {path}", fix=path_hint(path, fix))
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:

@@ -8,8 +8,7 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from core.run_lock import claim
-from core.stages import Stage, clear_outputs, ensure, record, stale_reasons
+from core.stages import Stage, begin, ensure, record
 from qat.device import device_for, process_on
 
 
@@ -24,11 +23,7 @@ def on_all_processes(stage: Stage, manifest: Path, build: Callable[[], None]) ->
     if process.num_processes == 1:
         ensure(stage, manifest, build)
         return
-    if process.is_main_process:
-        claim(manifest.parent)
-    decision = [bool(stale_reasons(stage, manifest)) if process.is_main_process else None]
-    if decision[0]:
-        clear_outputs(stage, manifest)
+    decision = [begin(stage, manifest) if process.is_main_process else None]
     broadcast_object_list(decision)
     if decision[0]:
         build()

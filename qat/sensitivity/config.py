@@ -14,6 +14,7 @@ from core.config.schema_errors import problems
 from core.config.section import Device, Section
 from core.config.yaml_file import read_mapping
 from core.errors import UserError
+from core.nearest import path_hint
 from qat.sensitivity.types import Part, ToleranceKind
 
 Granularity = Literal["quantizer", "layer", "group", "block"]
@@ -83,7 +84,7 @@ def load_sensitivity_config(path: Path) -> SensitivityConfig:
         UserError: no such file, not a YAML mapping, a repeated key, or a key or value that the schema refuses.
     """
     if not path.is_file():
-        raise UserError(f"no config file {path}", fix=EXAMPLE)
+        raise UserError(f"no config file {path}", fix=path_hint(path, EXAMPLE))
     raw = read_mapping(path, "examples/sensitivity_classifier/config.yaml")
     try:
         config = SensitivityConfig.model_validate_json(json.dumps(raw, default=str), strict=True)  # no true for 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from core.config import Config
 from core.console import duration, say
+from core.course import current
 from core.errors import UnsupportedEnvironment, UserError, one_line
 from core.paths import RunPaths
 from deploy.bundle.meaning import write_classes
@@ -20,6 +21,9 @@ from qat.ship.ladder import LADDER, Climb
 from qat.ship.trial import Measuring, Trial
 from qat.tasks import dataset_of
 from qat.tasks.check import require_classes
+
+VERIFY = "verify on val"
+STAGES = (*pipeline.FP32_STAGES, *(name for name, _ in LADDER), VERIFY)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def ship(config: Config, tolerance: float, budget_s: float | None = None) -> Shi
     met: list[tuple[Candidate, Trial]] = []
     stopped = ""
     for name, step in LADDER:
-        say(f"ship: {name}")
+        current().starts(name)
         ways = {backend.name: step(climb, backend) for backend in backends}
         while ways and not met and not stopped:  # one candidate for each backend, then look
             for backend in [backend for backend in backends if backend.name in ways]:
@@ -123,7 +127,7 @@ def ship(config: Config, tolerance: float, budget_s: float | None = None) -> Shi
     best = min(met, key=lambda pair: pair[1].latency_ms, default=None)
     val = None
     if best is not None:
-        say(f"ship: verifying {best[1].title} on val")
+        current().starts(VERIFY)
         val = climb.measuring.on_val(best[0], get_backend(best[1].backend))
     measuring = climb.measuring
     return Shipped(

@@ -16,13 +16,12 @@ from qat.ship.climb import Shipped
 from qat.ship.trial import Trial
 
 POINTS = "{:+.2f}".format
-TITLES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 FILE = "ship.json"
 
 
 def named(trial: Trial) -> str:
     """`OpenVINO INT8 (PTQ, mse)`."""
-    return f"{TITLES.get(trial.backend, title_of(trial.backend))} INT8 ({trial.title})"
+    return f"{title_of(trial.backend)} INT8 ({trial.title})"
 
 
 def points_of(trial: Trial) -> str:

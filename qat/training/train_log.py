@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from core.artifacts import write_text
-from core.console import PLAIN_PERIOD_S, say
+from core.console import PLAIN_PERIOD_S, duration, say
 
 
 class MetricsFile:
@@ -58,5 +57,5 @@ class Progress:
             return
         self.said_s = now_s
         seconds_per_step = (now_s - self.started_s) / (step - self.first_step)
-        left = timedelta(seconds=round((self.total_steps - step) * seconds_per_step))
+        left = duration((self.total_steps - step) * seconds_per_step)
         say(f"{self.stage}: step {step}/{self.total_steps}, loss {loss:.4f}, {left} left")

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure.pipeline import bench
+from benchmarks.measure.pipeline import MEASURE_STAGE, REPORT_STAGE, bench, stage_names
 from benchmarks.record.files import load
 from benchmarks.record.rows import find_row
 from benchmarks.report.page import write_report
 from core.config import load_config
 from core.console import console
+from core.course import course
 from core.paths import RunPaths
 
 ROOT = Path(__file__).parents[2]
@@ -52,9 +53,21 @@ QUANTIZED = {"qat", *APPLIED}
 DEPENDS_ON_CPU = {"engine openvino-bf16"}  # built only where the CPU has BF16 arithmetic; float, too
 
 
-def stages(messages, state):
-    """Names of the stages that the line reports as `state`: "running" or "up to date"."""
-    return set(re.findall(rf"^(.+?): {state}\b", messages, flags=re.MULTILINE)) - DEPENDS_ON_CPU
+def running(messages):
+    """Names of the stages that the pipeline says it runs."""
+    names = re.findall(r"^(?:stage \d+/\d+ |  )(?!up to date)([^:\n]+)", messages, flags=re.MULTILINE)
+    return set(names) - DEPENDS_ON_CPU - {MEASURE_STAGE, REPORT_STAGE}
+
+
+def current(messages):
+    """Names of the counted stages that the pipeline says are up to date."""
+    lines = re.findall(r"^stages? [\d-]+/\d+ up to date: (.+)$", messages, flags=re.MULTILINE)
+    return {name for line in lines for name in line.split(", ")} - DEPENDS_ON_CPU
+
+
+def counted(names):
+    """`names` without the steps that are part of a stage."""
+    return {name for name in names if not name.startswith("bake ")}
 
 
 def without_input_of(layer, plan):
@@ -74,18 +87,18 @@ def assert_complete(folder, run):
     report = (folder / paths.results / "report.html").read_text(encoding="utf-8")
     found = load(run)
     rows = {row.name: row for row in found.rows}
-    assert found.noise.keys() == {"openvino int8", "onnxruntime int8"}
-    assert len(found.noise["openvino int8"]) == rows["openvino int8"].convs_total
-    measured = {"openvino fp32", "openvino int8", "onnxruntime fp32", "onnxruntime int8"}
-    assert rows.keys() == {*measured, "openvino bf16"}
+    assert found.noise.keys() == {"OpenVINO int8", "ONNX Runtime int8"}
+    assert len(found.noise["OpenVINO int8"]) == rows["OpenVINO int8"].convs_total
+    measured = {"OpenVINO fp32", "OpenVINO int8", "ONNX Runtime fp32", "ONNX Runtime int8"}
+    assert rows.keys() == {*measured, "OpenVINO bf16"}
     for name in measured:
         row = rows[name]
         assert row.status == "ok", row.reason
         assert row.latency_ms.p50 > 0
         assert 0 <= row.score <= 100
         assert name.split()[0] in report
-    assert rows["openvino bf16"].status in ("ok", "unavailable")
-    int8 = rows["openvino int8"]
+    assert rows["OpenVINO bf16"].status in ("ok", "unavailable")
+    int8 = rows["OpenVINO int8"]
     assert int8.convs_int8 == int8.convs_total > 0
     return rows
 
@@ -98,43 +111,43 @@ def test_line_on_a_small_network_of_one_s_own(tmp_path, monkeypatch, toolkit):
 
     def messages(*overrides):
         config = load_config(CONFIG, [*SMALL, *own, *overrides])
-        with console.capture() as captured:
+        with console.capture() as captured, course(stage_names(config)):
             write_report(bench(config, "a command"))
         return captured.get()
 
-    assert stages(messages(), "running") == FLOAT | QUANTIZED
+    assert running(messages()) == FLOAT | QUANTIZED
     first = assert_complete(tmp_path, "small")
-    assert first["openvino int8"].agreement_simulated > 95
+    assert first["OpenVINO int8"].agreement_simulated > 95
 
     if toolkit == "builtin":
         return  # what runs again depends on files and config alone, which the other case shows
     again = messages()
-    assert stages(again, "up to date") == FLOAT | QUANTIZED - {"apply portable"}
-    assert stages(again, "running") == set()
+    assert current(again) == counted(FLOAT | QUANTIZED)
+    assert running(again) == set()
     second = load("small").rows
     assert {row.name: row.score for row in second} == {name: row.score for name, row in first.items()}
 
     without_input_of("head", RunPaths("small").plan)
     edited = messages()
-    assert stages(edited, "running") == APPLIED
-    assert "qat: up to date, plan.json edited by hand" in edited
+    assert running(edited) == APPLIED
+    assert "qat: plan.json was edited by hand and is kept" in edited
     int8 = find_row(load("small").rows, "openvino", "int8")
-    assert int8.convs_int8 == first["openvino int8"].convs_int8 - 1
+    assert int8.convs_int8 == first["OpenVINO int8"].convs_int8 - 1
     mine = RunPaths("small").plan.read_bytes()
 
     changed = messages("qat.lr=1.0e-3")
-    assert stages(changed, "running") == QUANTIZED
-    assert stages(changed, "up to date") == FLOAT
-    assert "qat: running (qat.lr: 0.0002 → 0.001)" in changed
+    assert running(changed) == QUANTIZED
+    assert current(changed) == counted(FLOAT)
+    assert "qat: qat.lr: 0.0002 → 0.001" in changed
     assert RunPaths("small").plan.with_name("plan.edited.json").read_bytes() == mine
 
     skipped = messages("qat.lr=1.0e-3", "placement.skip=[head]")
-    assert stages(skipped, "running") == QUANTIZED
-    assert stages(skipped, "up to date") == FLOAT
+    assert running(skipped) == QUANTIZED
+    assert current(skipped) == counted(FLOAT)
     found = load("small")
     int8 = find_row(found.rows, "openvino", "int8")
     assert int8.convs_int8 == int8.convs_total - 1
-    layers = {layer.modules: layer for layer in found.layers["openvino int8"] if layer.kind == "Conv"}
+    layers = {layer.modules: layer for layer in found.layers["OpenVINO int8"] if layer.kind == "Conv"}
     head = layers.pop(("head",))
     assert "skip" in head.why_float
     assert head.scale is None
@@ -151,18 +164,18 @@ def test_line_on_pidnet_s_from_the_command_line(tmp_path, monkeypatch):
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=600)
         assert done.returncode == 0, done.stderr
-        assert "openvino int8" in done.stdout
+        assert "OpenVINO int8" in done.stdout
         return done.stderr
 
-    assert stages(run(), "running") == FLOAT | QUANTIZED
+    assert running(run()) == FLOAT | QUANTIZED
     rows = assert_complete(tmp_path, "pidnet_s_streets")
-    assert rows["openvino int8"].convs_total == 75
-    assert rows["openvino int8"].engine_size_bytes < 0.4 * rows["openvino fp32"].engine_size_bytes
+    assert rows["OpenVINO int8"].convs_total == 75
+    assert rows["OpenVINO int8"].engine_size_bytes < 0.4 * rows["OpenVINO fp32"].engine_size_bytes
 
     again = run()
-    assert stages(again, "up to date") == FLOAT | QUANTIZED - {"apply portable"}
-    assert stages(again, "running") == set()
+    assert current(again) == counted(FLOAT | QUANTIZED)
+    assert running(again) == set()
 
     changed = run("qat.lr=1.0e-4")  # the PTQ network ships again: what is made of it is up to date
-    assert stages(changed, "running") in ({"qat"}, QUANTIZED)
-    assert stages(changed, "up to date") >= FLOAT
+    assert running(changed) in ({"qat"}, QUANTIZED)
+    assert current(changed) >= counted(FLOAT)

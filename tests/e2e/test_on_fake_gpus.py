@@ -105,8 +105,8 @@ def test_the_line_from_data_to_results(small, approach, toolkit):
     with fake_gpus():
         bench(config, "a command")
     rows = {row.name: row for row in load(config.run).rows if row.status == "ok"}
-    assert {"openvino fp32", "openvino int8", "onnxruntime fp32", "onnxruntime int8"} <= rows.keys()
-    for name in ("openvino int8", "onnxruntime int8"):
+    assert {"OpenVINO fp32", "OpenVINO int8", "ONNX Runtime fp32", "ONNX Runtime int8"} <= rows.keys()
+    for name in ("OpenVINO int8", "ONNX Runtime int8"):
         assert rows[name].agreement_simulated > 95
     named = read_json(RunPaths(config.run).simulated_score)["toolkit"]
     assert named == "builtin" or toolkit == "auto"

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from core.cli.naming import command
 from deploy.apps.quantize.command import quantize, read_task
 from deploy.apps.quantize.options import Options
 from deploy.bundle.store import read_bundle
@@ -64,7 +65,7 @@ def test_the_closest_calibrator_is_chosen_and_every_engine_is_compared(folder, i
     verdict = json.loads((out / "quantize.json").read_text(encoding="utf-8"))["verdict"]
     assert re.match(r"\w+ int8: \d+\.\d\d× the speed of FP32", verdict)
     assert verdict in printed and verdict in (out / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
-    assert re.search(r"^next: python -m deploy inspect engines/net/\w+-int8$", printed, re.MULTILINE)
+    assert re.search(rf"^next: {command('inspect')} engines/net/\w+-int8$", printed, re.MULTILINE)
     assert "<table>" in (out / "report.html").read_text(encoding="utf-8")
     assert read_plan(out / "plan.json", out / "float.onnx").tensors
 
@@ -167,7 +168,7 @@ def test_a_tolerance_that_is_missed_ends_with_1(folder, images, capsys):
     source = network(folder / "net.onnx", outputs=("map",))
     command = ("quantize", source, "--data", images, *QUICK, "--out", "out", "--target", "openvino")
     assert call("deploy.__main__", *command, "--tolerance", "0") == 1
-    assert "openvino int8 loses" in capsys.readouterr().err
+    assert "OpenVINO int8 loses" in capsys.readouterr().err
     assert call("deploy.__main__", *command, "--tolerance", "50") == 0
 
 
@@ -182,7 +183,7 @@ def test_one_target_s_failure_does_not_stop_the_others(folder, images, capsys, m
     assert call("deploy.__main__", "quantize", source, "--data", images, *QUICK, "--out", "out") == 1
     rows = {f"{row['backend']}-{row['precision']}": row for row in result(folder / "out")["engines"]}
     assert rows["openvino-int8"]["ms"] > 0 and rows["onnxruntime-int8"]["status"] == "failed"
-    assert "onnxruntime int8: failed: RuntimeError: no kernel" in capsys.readouterr().out
+    assert "ONNX Runtime int8: failed: RuntimeError: no kernel" in capsys.readouterr().out
 
 
 def test_it_runs_where_torch_is_not_installed(folder, images):
@@ -214,7 +215,7 @@ def test_the_next_command_says_why_a_convolution_is_in_float(folder, images, cap
         "c2_Conv",
     )
     assert call("deploy.__main__", *command) == 0
-    following = re.search(r"^next: python -m deploy (.*)$", capsys.readouterr().out, re.MULTILINE)[1].split()
+    following = re.search(r"^next: .*?(inspect .*)$", capsys.readouterr().out, re.MULTILINE)[1].split()
     assert call("deploy.__main__", *following, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert [conv["why"] for conv in found["float_convolutions"]] == ["config: named in placement.skip"]

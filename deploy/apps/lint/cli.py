@@ -5,24 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
+from core.cli.options import add_common_options
 from core.errors import EXIT_GATE_MISSED
 from deploy.apps.lint.finding import SEVERITIES, at_least
 
 
-def add_command(commands: Any) -> None:
-    """Add `lint` to the subcommands of a parser."""
-    parser = commands.add_parser("lint", help="what in a Q/DQ graph TensorRT will refuse, or be slow with, and why")
-    parser.add_argument("source", type=Path, help="Q/DQ ONNX of any toolkit")
-    parser.add_argument("--fix", type=Path, metavar="OUT", help="write the graph that `place` makes")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Everything that `run` reads."""
+    parser.add_argument("source", type=Path, help="Q/DQ ONNX file of any toolkit")
+    parser.add_argument(
+        "--fix", type=Path, metavar="OUT", help="write the graph that `place` makes, such as fixed.onnx"
+    )
     parser.add_argument("--fail-on", choices=[*SEVERITIES, "never"], default="error", help="exit 1 from here on")
-    parser.add_argument("--json", action="store_true", help="print every finding as JSON")
-    parser.add_argument("--debug", action="store_true")
-    parser.set_defaults(run=_run)
+    add_common_options(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int | None:
+def run(arguments: argparse.Namespace) -> int | None:
+    """Check a graph, print the findings, and write the mended graph where that is wanted."""
     from deploy.apps.lint.command import lint, shown
 
     found = lint(arguments.source)

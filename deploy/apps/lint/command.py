@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_graphsurgeon as gs
 
 from core.artifacts import write_json
+from core.cli.naming import command
 from core.errors import UserError
 from deploy.apply.apply import Applied, apply
 from deploy.apply.target import TargetConfig
@@ -61,7 +62,7 @@ def lint(source: Path) -> Lint:
     graph = onnx_graph.load(source)
     if not any(node.op in (DEQUANTIZE, *KNOWN) for node in graph.nodes):
         raise UserError(
-            f"{source} has no Q/DQ nodes", why="there is nothing to check", fix="see `python -m deploy quantize`"
+            f"{source} has no Q/DQ nodes", why="there is nothing to check", fix=f"see `{command('quantize')}`"
         )
     goal = replace(Choices().goal(), target=TARGET)  # FP16 casts of the float part would hide nothing here
     before = _findings(graph, goal)

@@ -3,67 +3,88 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-from core.cli import count, percent
+from core.cli.naming import command, words_after
+from core.cli.options import add_common_options, count, percent
 from core.config import ActivationCalibrator
 from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED
 from deploy.apps.quantize.options import PRESETS, Options, parse_size
 from deploy.hardware.machine import cpu_threads
 
-
-def add_command(commands: Any) -> None:
-    """Add `quantize` to the subcommands of a parser."""
-    parser = commands.add_parser(
-        "quantize", help="one ONNX file and a folder of pictures to INT8 engines and a comparison with FP32"
-    )
-    add_options(parser)
-    parser.set_defaults(run=_run)
+if TYPE_CHECKING:
+    from deploy.apps.quantize.result import Result
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Everything that `options_of` reads."""
     parser.add_argument("source", type=Path, help="float ONNX: any opset that can be raised, FP32 or FP16")
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="pictures, or .npy float32 (N, C, H, W)"
+        "--data", type=Path, required=True, metavar="DIR", help="pictures, such as photos; or .npy float32 (N, C, H, W)"
     )
-    parser.add_argument("--labels", type=Path, metavar="PATH", help=".csv of picture,class; or a folder of label maps")
-    parser.add_argument("--target", default="auto", metavar="A,B", help="backends; auto: all that run here")
-    parser.add_argument("--tolerance", type=percent, metavar="POINTS", help="exit 1 where INT8 loses more than these")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="PATH",
+        help="such as labels.csv, lines of picture,class; or a folder of label maps",
+    )
+    parser.add_argument(
+        "--target",
+        default="auto",
+        metavar="A,B",
+        help="backends, such as openvino,onnxruntime; auto: all that run here",
+    )
+    parser.add_argument("--tolerance", type=percent, metavar="POINTS", help="exit 1 where INT8 loses more, such as 0.5")
     parser.add_argument("--preset", choices=list(PRESETS), help="normalisation; default: imagenet")
-    parser.add_argument("--mean", type=_numbers, default=(), metavar="R,G,B", help="of x / 255")
-    parser.add_argument("--std", type=_numbers, default=(), metavar="R,G,B")
+    parser.add_argument(
+        "--mean", type=_numbers, default=(), metavar="R,G,B", help="of x / 255, such as 0.485,0.456,0.406"
+    )
+    parser.add_argument("--std", type=_numbers, default=(), metavar="R,G,B", help="such as 0.229,0.224,0.225")
     parser.add_argument("--bgr", action="store_true", help="the network takes blue first")
-    parser.add_argument("--shape", type=_size, metavar="HxW", help="where the file leaves the size open")
-    parser.add_argument("--layout", choices=["NCHW", "NHWC"], help="where the file leaves it open")
+    parser.add_argument(
+        "--shape", type=_size, metavar="HxW", help="where the file leaves the size open, such as 224x224"
+    )
+    parser.add_argument("--layout", choices=["NCHW", "NHWC"], help="where the file leaves it open; default: found out")
     parser.add_argument("--fit", choices=["stretch", "crop"], default="stretch", help="how pictures get the size")
     parser.add_argument("--pictures", type=count, metavar="N", help="how many; default: at most 100")
     parser.add_argument("--calibrator", choices=get_args(ActivationCalibrator), help="default: the closest to FP32")
-    parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="nodes that stay in float")
+    parser.add_argument(
+        "--skip", action="append", default=[], metavar="PATTERN", help="nodes that stay in float, such as 'head.*'"
+    )
     parser.add_argument("--threads", type=count, default=1, help=f"CPUs an engine may use; there are {cpu_threads()}")
     parser.add_argument("--rounds", type=count, default=10, metavar="N", help="of the interleaved timing")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: engines/NAME-OF-THE-FILE")
-    parser.add_argument("--debug", action="store_true")
+    add_common_options(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int | None:
-    from rich.console import Console
-
-    from deploy.apps.quantize.command import quantize, reproducing, require_tolerance
+def run(arguments: argparse.Namespace) -> int | None:
+    """Quantize, print the comparison, and check the tolerance."""
+    from deploy.apps.quantize.command import quantize, require_tolerance
 
     options = options_of(arguments)
-    result = quantize(options, reproducing(sys.argv[1:]))
-    result.print(Console(highlight=False, soft_wrap=True))
-    print(f"engines, quantize.json, report.html: {options.out}")
-    if result.best is not None:
-        print(f"next: python -m deploy inspect {result.best.folder}")
+    result = quantize(options, command("quantize", *words_after("quantize")))
+    show(result, as_json=arguments.json)
+    if not arguments.json:
+        print(f"engines, quantize.json, report.html: {options.out}")
+        if result.best is not None:
+            print(f"next: {command('inspect', result.best.folder)}")
     if options.tolerance is not None:
         require_tolerance(result.rows, options.tolerance)
     if any(row.status == "failed" for row in result.rows):
         return EXIT_GATE_MISSED
     return None if any(row.folder for row in result.rows) else EXIT_ENVIRONMENT
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    """Print the result as JSON, or as tables with the verdict."""
+    from rich.console import Console
+
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2))
+    else:
+        result.print(Console(highlight=False, soft_wrap=True))
 
 
 def options_of(arguments: argparse.Namespace) -> Options:

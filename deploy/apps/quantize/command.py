@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import onnxruntime
 
+from core.cli.naming import command as command_line
 from core.config import BenchConfig
 from core.console import say, track
 from core.errors import GateMissed, UnsupportedEnvironment, UserError, last_line
@@ -159,7 +159,7 @@ def require_tolerance(rows: Iterable[Row], tolerance: float) -> None:
 def _ready(task: Task, options: Options, backends: Sequence[Backend]) -> tuple[Workshop, list[Trial]]:
     """The workshop of the calibrator that was asked for, or of the recipe closest to FP32, and the trials."""
     if not backends:
-        raise UnsupportedEnvironment("no engine can be built here", fix="see `python -m deploy doctor`")
+        raise UnsupportedEnvironment("no engine can be built here", fix=f"see `{command_line('doctor')}`")
     images = task.parts.calibrate
     workshop = Workshop(options.out, task.graph, QuantizationPlan(), _build_options(task, options), options.skip)
     chooser = Chooser(workshop, images, backends)
@@ -258,8 +258,3 @@ def _require_same(source: Path, graph: gs.Graph, image: Any) -> None:
                 why="raising the opset or folding constants changed the network",
                 fix="export it with opset 17 or later; please report the model",
             )
-
-
-def reproducing(arguments: Sequence[str]) -> str:
-    """The command line that does the same again."""
-    return shlex.join(["python", "-m", "deploy", *arguments])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import UserError
 from core.image_file import read_image
+from core.nearest import path_hint
 from deploy.apply.bake import interpolation
 from deploy.checks.fidelity import Tensors, confusion, kind_of, mask_threshold
 from deploy.checks.iou import mean_iou
@@ -55,7 +56,7 @@ def read_labels(path: Path, names: Sequence[str]) -> Labels:
         labels = Labels("top-1 %", lambda name: classes[name] if name in classes else classes[PurePosixPath(name).name])
         missing = [name for name in names if name not in classes and PurePosixPath(name).name not in classes]
     else:
-        raise UserError(f"no labels {path}", fix=_FIX)
+        raise UserError(f"no labels {path}", fix=path_hint(path, _FIX))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(f"{path} has no label for {missing[0]}{more}", fix=_FIX)

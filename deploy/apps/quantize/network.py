@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from core.cli.naming import command
 from core.errors import UserError
 from deploy.apps.quantize.options import Layout
 from deploy.importing.import_plan import import_graph
@@ -128,7 +129,7 @@ def float_network(graph: gs.Graph, shape: Sequence[int], source: Path) -> gs.Gra
         raise UserError(
             f"{source} is quantized already",
             why=f"it has {len(plan.tensors)} tensors with Q/DQ",
-            fix="give the float model, or bring this one to an engine with `python -m deploy place`",
+            fix=f"give the float model, or bring this one to an engine with `{command('place')}`",
         )
     for output in clean.outputs:
         output.shape = None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from core.artifacts import sha256_file
 from core.errors import UserError
 from core.image_file import read_image
+from core.nearest import path_hint
 from deploy.apps.quantize.network import PictureInput
 from deploy.apps.quantize.options import MOST_PICTURES, Fit, Normalization
 from deploy.plan.images import read_images
@@ -118,7 +119,10 @@ def picture_files(data: Path, wanted: int | None) -> list[Path]:
         UserError: no folder, fewer pictures than `wanted`, or fewer than two.
     """
     if not data.is_dir():
-        raise UserError(f"no folder {data}", fix="give --data a folder of pictures, or a .npy file of network inputs")
+        raise UserError(
+            f"no folder {data}",
+            fix=path_hint(data, "give --data a folder of pictures, or a .npy file of network inputs"),
+        )
     files = [path for path in sorted(data.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
     require_enough(len(files), wanted, f"{data} (files that end in {', '.join(sorted(SUFFIXES))})")
     distinct = list({sha256_file(path): path for path in reversed(thinned(files, wanted or MOST_PICTURES))}.values())

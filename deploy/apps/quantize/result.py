@@ -99,20 +99,21 @@ class Result:
             self.outputs().print(console)
         console.print(self.verdict(), markup=False)
 
+    def to_json(self) -> dict[str, Any]:
+        """The content of `quantize.json`."""
+        return {
+            "source": self.source,
+            "command": self.command,
+            "verdict": self.verdict(),
+            "decided": self.told,
+            "metric": self.metric,
+            "recipes": list(self.trials),
+            "engines": [row.to_json() for row in self.rows],
+        }
+
     def write(self, folder: Path) -> None:
         """`quantize.json` and `report.html` in `folder`."""
-        write_json(
-            folder / RESULT,
-            {
-                "source": self.source,
-                "command": self.command,
-                "verdict": self.verdict(),
-                "decided": self.told,
-                "metric": self.metric,
-                "recipes": list(self.trials),
-                "engines": [row.to_json() for row in self.rows],
-            },
-        )
+        write_json(folder / RESULT, self.to_json())
         loader = jinja2.FileSystemLoader(Path(__file__).parent)
         page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, loader=loader)
         write_text(folder / REPORT, page.get_template("report.html.j2").render(result=self))

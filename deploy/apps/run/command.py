@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,34 @@ from deploy.apps.run.inference import Mask, Mode, Requests, Wait, open_requests
 from deploy.apps.run.overlay import difference, overlay, side_by_side, to_engine, with_legend
 from deploy.apps.run.sinks import open_sink, require_own_folder, write_masks
 from deploy.apps.run.sources import Frame, Picture, open_source
+from deploy.bundle.advice import engines_near, rebuild
 from deploy.bundle.meaning import MASK_SUFFIX, is_mask, mask_bundle_beside
 from deploy.bundle.store import read_bundle
 from deploy.bundle.types import Bundle
-from deploy.targets import get_backend
+from deploy.targets import get_backend, title_of
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done: frames, and seconds from the first one read to the last one written."""
+    """What was done.
+
+    Attributes:
+        seconds: from the first frame read to the last one written.
+        ms: median from image to mask, by precision.
+    """
 
     frames: int
     seconds: float
+    ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
         """Frames per second, reading, drawing and writing included."""
         return self.frames / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"frames": self.frames, "seconds": self.seconds, "fps": self.fps, "ms": dict(self.ms)}
 
 
 def run(
@@ -79,10 +90,11 @@ def run(
                 frames += 1
         except KeyboardInterrupt:  # how a camera is stopped; what was recorded is kept
             say("stopped")
-        summary = Summary(frames, time.perf_counter() - start)
-    for name, requests in engines.items():
-        if requests.times_ms:
-            say(f"{bundles[name].backend} {name}: {np.median(requests.times_ms):.1f} ms per frame from image to mask")
+        seconds = time.perf_counter() - start
+    times = {name: float(np.median(each.times_ms)) for name, each in engines.items() if each.times_ms}
+    summary = Summary(frames, seconds, times)
+    for name, ms in times.items():
+        say(f"{title_of(bundles[name].backend)} {name}: {ms:.1f} ms per frame from image to mask")
     count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
     say(f"{count}, {summary.fps:.1f} FPS with reading, drawing and writing: {out}")
     return summary
@@ -100,7 +112,7 @@ def _opened(stack: ExitStack, bundle: Bundle, mode: Mode, threads: int, size: tu
     except (UserError, ModuleNotFoundError):
         raise
     except Exception as error:  # a vendor's library may raise anything
-        raise UserError(f"{bundle.dir} does not run", last_line(error), "run `make engine`") from error
+        raise UserError(f"{bundle.dir} does not run", last_line(error), rebuild(bundle.dir)) from error
     requests.times_ms.clear()
     return requests
 
@@ -121,11 +133,11 @@ def select(folder: Path, compare: Sequence[str]) -> list[Bundle]:
             raise UserError(
                 f"no image → mask engine in {path}",
                 why="it was not built, or its build failed",
-                fix="add the precision to deploy.image_to_mask and run `make engine`",
+                fix=f"add the precision to deploy.image_to_mask of its run and build it; {engines_near(path)}",
             )
         bundle = read_bundle(path)
         if not is_mask(bundle):
-            raise UserError(f"{path} is not an image → mask engine", fix="run `make engine`")
+            raise UserError(f"{path} is not an image → mask engine", fix=engines_near(path))
         blocked = get_backend(bundle.backend).runnable(bundle.precision)
         if blocked is not None:
             raise UnsupportedEnvironment(f"{path} cannot run here", why=blocked.why, fix=blocked.fix)
@@ -173,7 +185,7 @@ def drawn(
             raise UserError(
                 f"the {name} engine gives class {mask.max()}",
                 why=f"its manifest has {len(colors)} classes",
-                fix="run `make engine`",
+                fix="build it again with the classes of its network",
             )
     pictures = {(captions or {}).get(name, name): overlay(image, mask, colors) for name, mask in masks.items()}
     if len(pictures) == 1:

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.console import say
+from core.console import warn
 from core.errors import UnsupportedEnvironment, UserError
 from core.image_file import read_image
+from core.nearest import path_hint
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 DEFAULT_FPS = 25.0  # of a video or camera that does not tell its own
@@ -71,7 +72,10 @@ def open_source(text: str, limit: int | None = None) -> Source:
     if text.isdecimal() and not path.exists():
         return _video(cv2.VideoCapture(int(text)), f"camera{text}", limit, _no_camera(text))
     if not path.is_file():
-        raise UserError(f"no file or folder {path}", fix="give an image, a folder, a video, or the number of a camera")
+        raise UserError(
+            f"no file or folder {path}",
+            fix=path_hint(path, "give an image, a folder, a video, or the number of a camera"),
+        )
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Source(path.stem, iter([read_frame(path)]), 1, None, (path,))
     require_utf8(path)
@@ -122,7 +126,7 @@ def _decoded(capture: Any, name: str, promised: int) -> Iterator[Frame]:
             fix=f"copy it again, or take what is there with --frames {number}",
         )
     if missing > 0:
-        say(f"warning: {name} has {number} frames, its header says {promised}")
+        warn(f"{name} has {number} frames, its header says {promised}")
 
 
 def _no_camera(number: str) -> UserError:

@@ -24,7 +24,8 @@ from deploy.targets.packages import missing_package, package_version
 class ONNXRuntimeBackend:
     """The engine file is the ONNX itself: sessions optimise it when they open it."""
 
-    name = title = target = "onnxruntime"
+    name = target = "onnxruntime"
+    title = "ONNX Runtime"
     section = ""
     files: tuple[str, ...] = (MODEL,)
     fallback_in_graph = False

@@ -27,7 +27,8 @@ _SERVED_PROPERTIES = ("PERFORMANCE_HINT", "INFERENCE_NUM_THREADS")
 class OpenVINOBackend:
     """Engines are OpenVINO IR; the manifest holds the properties that they are compiled with."""
 
-    name = title = target = "openvino"
+    name = target = "openvino"
+    title = "OpenVINO"
     section = ""
     files: tuple[str, ...] = (MODEL, WEIGHTS)
     fallback_in_graph = False

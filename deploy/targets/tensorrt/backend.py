@@ -11,6 +11,7 @@ from typing import Any
 
 from core.config.tensorrt_options import TensorrtConfig
 from core.errors import UserError
+from deploy.bundle.advice import rebuild
 from deploy.bundle.store import check_bundle, write_bundle
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cuda_driver import Gpu, look
@@ -162,7 +163,7 @@ def _require_gpu(bundle: Bundle) -> None:
         raise UserError(
             f"{bundle.dir}: built on {built['name']} (compute capability {built['compute_capability']}), "
             f"have {here.name} ({here.compute_capability})",
-            fix="run `make engine`, or set deploy.tensorrt.hardware_compatibility before",
+            fix=f"{rebuild(bundle.dir)} here, or set deploy.tensorrt.hardware_compatibility before",
         )
 
 

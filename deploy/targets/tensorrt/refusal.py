@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.cli.naming import by_make
 from core.errors import UnsupportedEnvironment
 
 _FIXES = {
-    "UNSUPPORTED_CC": "add this GPU's to deploy.tensorrt.compute_capabilities, then run `make engine`",
+    "UNSUPPORTED_CC": "add this GPU's to deploy.tensorrt.compute_capabilities, then build the engine again",
     "OLD_CUDA_DRIVER": "update the NVIDIA driver",
     "OLD_CUDA_RUNTIME": "update the NVIDIA driver and the CUDA runtime",
     "INSUFFICIENT_GPU_MEMORY": "free GPU memory: end other programs on this GPU",
-    "CUDA_ERROR": "check the NVIDIA driver with `make doctor`",
+    "CUDA_ERROR": f"check the NVIDIA driver with `{by_make('doctor')}`",
 }
-_REBUILD = "run `make engine` here"
+_REBUILD = "build the engine again on this machine"
 
 
 def refusal(trt: Any, runtime: Any, engine: bytes) -> UnsupportedEnvironment:

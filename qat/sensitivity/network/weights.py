@@ -14,6 +14,7 @@ from safetensors.torch import load_file as load_safetensors
 from torch import Tensor, nn
 
 from core.errors import UnsupportedEnvironment, UserError
+from core.nearest import path_hint
 from qat.models.tensor_file import UNREADABLE, reason_of
 from qat.sensitivity.network.foreign import make_room_for_ranges
 
@@ -92,7 +93,7 @@ def model_hash(model: nn.Module) -> str:
 
 def _read(path: Path, trust_pickle: bool) -> Any:
     if not path.is_file():
-        raise UserError(f"no weights {path}", fix="check model_path")
+        raise UserError(f"no weights {path}", fix=path_hint(path, "check model_path"))
     try:
         if path.suffix == ".safetensors":
             return load_safetensors(path)

@@ -59,7 +59,7 @@ def test_inspect_without_the_record_of_an_installation(engines, tmp_path):
     lost = "from importlib import metadata\nabsent = lambda name: metadata.Distribution.from_name('no-such-package')\n"
     code = lost + "metadata.version = absent\n" + HIDE
     code = code.format(names={"none"}, argv=["deploy", "inspect", "engines/onnxruntime-fp32-mask"], program="deploy")
-    finish(start("-c", code, folder=tmp_path)).refuses(3, "is missing or incomplete", "make setup")
+    finish(start("-c", code, folder=tmp_path)).refuses(3, "is missing or incomplete", "pip install")
 
 
 def test_a_full_disk_ends_a_run_with_a_message_and_keeps_its_files(tmp_path, qat):

@@ -47,15 +47,15 @@ def test_labels_that_are_all_void(qat, tmp_path, split, overrides):
 
 def test_a_file_that_changed_at_equal_size_is_noticed(qat, tmp_path):
     assert qat("run", "qat.epochs=0").code == 0
-    assert "qat: up to date" in qat("run", "qat.epochs=0").err
+    assert "up to date: fp32 weights, fp32 export, qat" in qat("run", "qat.epochs=0").err
     path = tmp_path / "data" / "train" / "train0.bmp"
     image = cv2.imread(str(path.with_suffix(".png")))
     path.with_suffix(".png").write_bytes(cv2.imencode(".bmp", image)[1].tobytes())
-    assert "qat: running" in qat("run", "qat.epochs=0").err
+    assert "stage 3/4 qat: " in qat("run", "qat.epochs=0").err
     size = path.with_suffix(".png").stat().st_size
     path.with_suffix(".png").write_bytes(cv2.imencode(".bmp", 255 - image)[1].tobytes())
     assert path.with_suffix(".png").stat().st_size == size
-    assert "images" in qat("run", "qat.epochs=0").err.split("qat: running", 1)[1]
+    assert "images" in qat("run", "qat.epochs=0").err.split("stage 3/4 qat: ", 1)[1]
 
 
 def spoiled(state, kind):
@@ -114,7 +114,7 @@ def test_a_damaged_record_of_stages_makes_them_run_again(qat, text):
     assert qat("train").code == 0
     Path("runs/small/manifest.json").write_text(text)
     done = qat("train")
-    assert done.code == 0 and "fp32 weights: running" in done.err
+    assert done.code == 0 and "stage 1/4 fp32 weights" in done.err
     assert json.loads(Path("runs/small/manifest.json").read_text())["stages"]
 
 

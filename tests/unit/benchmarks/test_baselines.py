@@ -20,6 +20,7 @@ from benchmarks.record.gate import missed_against_baselines
 from benchmarks.record.rows import Latency, Row, best_baseline, best_float
 from benchmarks.record.table import baselines, comparison_notes, table_of
 from benchmarks.report.page import render
+from core.cli.naming import by_make
 from core.config import Config
 from core.interval import Interval
 from core.paths import RunPaths
@@ -146,13 +147,13 @@ def test_a_baseline_whose_process_fails_is_a_row_with_its_last_words(run_config)
     (found,) = build.ensure(run_config, [replace(baseline("ort-s8s8"), name="no-such-baseline")])
     assert found.outcome.status == "failed" and found.outcome.bundle is None
     assert "exit code 2" in found.outcome.reason and "no-such-baseline" in found.outcome.reason
-    assert "invalid choice" in Path("runs/squares/baselines/no-such-baseline/quantize.log").read_text()
+    assert "choose from" in Path("runs/squares/baselines/no-such-baseline/quantize.log").read_text()
 
 
 def test_a_baseline_that_is_not_installed_is_a_row_with_the_fix(run_config):
     (found,) = build.ensure(run_config, [replace(baseline("ort-s8s8"), imports=("no_such_toolkit",))])
     assert found.outcome.status == "unavailable"
-    assert found.outcome.reason == "not installed: no_such_toolkit; fix: run `make peers`"
+    assert found.outcome.reason == f"not installed: no_such_toolkit; fix: run `{by_make('peers')}`"
 
 
 def test_a_model_that_the_engine_refuses_is_a_row(run_config, monkeypatch):
@@ -181,10 +182,10 @@ def test_best_baseline_is_the_fastest_that_keeps_its_accuracy():
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ([row(OURS), row("nncf", ratio=1.2)], "openvino int8 takes 1.20 times as long as nncf"),
+        ([row(OURS), row("nncf", ratio=1.2)], "OpenVINO int8 takes 1.20 times as long as nncf"),
         ([row(OURS), row("nncf", ratio=0.9), row("fp32", ratio=1.1)], "1.10 times as long as fp32"),
         ([row(OURS, score=58.0), row("nncf", ratio=0.9, score=60.0)], "2.00 points of mIoU below nncf, limit 1"),
-        ([row("nncf")], "openvino: ours was not measured"),
+        ([row("nncf")], "OpenVINO: ours was not measured"),
         ([row(OURS), row("fp32", ratio=0.2)], "no baseline was measured"),
         ([], "no baseline was measured"),
     ],
@@ -201,7 +202,7 @@ def test_gate_names_the_worst_classes():
 
 
 def test_gate_names_the_layers_farthest_from_fp32():
-    noise = {"openvino int8": [LayerSnr("/stem/Conv", "out", 4.0)]}
+    noise = {"OpenVINO int8": [LayerSnr("/stem/Conv", "out", 4.0)]}
     (reason,) = missed_against_baselines([row(OURS, score=50.0), row("nncf", ratio=0.9)], 1.0, noise)
     assert reason.endswith("(layers with the lowest SNR: /stem/Conv 4.0 dB)")
 
@@ -215,7 +216,7 @@ def test_gate_judges_each_backend_that_has_a_baseline():
     rows = [row(OURS), row("nncf", ratio=0.9), row(OURS, backend="onnxruntime"), row("fp32", backend="onnxruntime")]
     assert missed_against_baselines(rows, 1.0) == []
     rows.append(row("ort", ratio=5.0, backend="onnxruntime"))
-    assert missed_against_baselines(rows, 1.0) == ["onnxruntime int8 takes 5.00 times as long as ort"]
+    assert missed_against_baselines(rows, 1.0) == ["ONNX Runtime int8 takes 5.00 times as long as ort"]
 
 
 def test_table_says_why_a_row_was_not_measured_or_is_no_opponent():
@@ -229,9 +230,9 @@ def test_table_says_why_a_row_was_not_measured_or_is_no_opponent():
     table, found = table_of(rows, baselines(rows), left=2), comparison(*rows)
     table.print(Console(file=stream, width=200), comparison_notes(found))
     text = stream.getvalue()
-    assert "openvino: ours takes 0.90 [0.90, 0.90] of the time of nncf, the best baseline; mIoU +1.00 points" in text
-    assert "openvino bf16: unavailable: no BF16 here" in text
-    assert "openvino broken: no opponent: loses 30.00 points of mIoU, limit 1" in text
+    assert "OpenVINO: ours takes 0.90 [0.90, 0.90] of the time of nncf, the best baseline; mIoU +1.00 points" in text
+    assert "OpenVINO bf16: unavailable: no BF16 here" in text
+    assert "OpenVINO broken: no opponent: loses 30.00 points of mIoU, limit 1" in text
     assert text.rstrip().endswith("caution: the load average was 7")
     assert len({len(line) for line in table.plain()}) == 1
 
@@ -270,7 +271,7 @@ def test_report_shows_the_comparison(tmp_path, monkeypatch):
     compared.save()
     assert load_if_any(Comparison, "squares") == compared
     page = render(found)
-    assert "Against other toolkits" in page and 'data-baseline="openvino nncf-mixed"' in page
+    assert "Against other toolkits" in page and 'data-baseline="OpenVINO nncf-mixed"' in page
     assert "preset=&lt;mixed&gt;" in page
     assert "0.90 [0.90, 0.90] of the time of nncf-mixed, the best baseline" in page
 
@@ -295,7 +296,7 @@ def test_command_writes_and_prints_and_judges_only_when_asked(command, capsys):
     assert "1.30 [1.30, 1.30]" in capsys.readouterr().out
     assert load_if_any(Comparison, "squares").rows[1].tool == "nncf"
     assert command("--gate") == 1
-    assert "openvino int8 takes 1.30 times as long as nncf" in capsys.readouterr().err
+    assert "OpenVINO int8 takes 1.30 times as long as nncf" in capsys.readouterr().err
 
 
 def test_command_prints_baselines_json(command, capsys):

@@ -79,6 +79,7 @@ def test_failures_are_written_before_the_exit_code(monkeypatch, tmp_path, capsys
 
 def test_without_a_gpu_it_says_what_is_needed(monkeypatch, capsys):
     install(monkeypatch, None)
+    monkeypatch.setattr("sys.argv", ["gpu_check.py"])
     assert gpu_check.main() == EXIT_ENVIRONMENT
     error = capsys.readouterr().err
     assert "needs an NVIDIA GPU" in error and "libcuda.so.1" in error and "fix: " in error
@@ -116,10 +117,10 @@ def test_all_parts_run_on_a_cpu_with_a_small_network(monkeypatch, tmp_path):
     assert [part.status for part in found.parts] == ["ok"] * 5, [part.reason for part in found.parts]
     assert 0 <= by_name["pipeline"]["simulated_score"] <= 100
     assert {row["precision"] for row in by_name["engines"]["rows"] if row["status"] == "ok"} >= {"fp32", "int8"}
-    layers = by_name["layers of openvino int8"]
+    layers = by_name["layers of OpenVINO int8"]
     assert layers["convolutions"] > layers["float_convolutions"] >= 0
     assert {row["name"] for row in by_name["training step"]["rows"]} == {"float", "fixed scales"}
     assert "1 passed" in by_name["GPU tests"]["summary"]
     section = (RunPaths("gpu-check").results / "gpu-check.md").read_text()
-    for text in ("| openvino int8 |", "| fixed scales | fp32 |", f"{layers['convolutions']} |", "Python 3."):
+    for text in ("| OpenVINO int8 |", "| fixed scales | fp32 |", f"{layers['convolutions']} |", "Python 3."):
         assert text in section

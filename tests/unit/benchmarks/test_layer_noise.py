@@ -22,8 +22,8 @@ def test_the_layer_with_a_wrong_scale_comes_first(exported, tmp_path, monkeypatc
     pixels = image()[0].transpose(1, 2, 0)
     images = np.clip(pixels * 255, 0, 255).astype(np.uint8)[np.newaxis]
     np.savez(paths.calibration, images=images, mean=np.zeros(3, np.float32), std=np.ones(3, np.float32))
-    found = layer_noise({"openvino int8": "openvino", "tensorrt int8": "tensorrt"}, paths)
-    assert found.keys() == {"openvino int8"}, "a graph that is not there has no layers"
-    layers = found["openvino int8"]
+    found = layer_noise({"OpenVINO int8": "openvino", "tensorrt int8": "tensorrt"}, paths)
+    assert found.keys() == {"OpenVINO int8"}, "a graph that is not there has no layers"
+    layers = found["OpenVINO int8"]
     assert layers[0].node == last.name and layers[0].snr_db < 10 < layers[-1].snr_db
     assert [layer.snr_db for layer in layers] == sorted(layer.snr_db for layer in layers)

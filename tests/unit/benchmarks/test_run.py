@@ -11,6 +11,7 @@ import pytest
 from benchmarks import run
 from benchmarks.measure import pipeline, validation
 from benchmarks.record.files import load
+from core.cli.naming import command
 from core.config import Config
 from core.paths import RunPaths
 from deploy.pipeline import BuildOutcome
@@ -67,9 +68,13 @@ def called(monkeypatch, *options: str) -> int:
 
 def test_table_on_stdout_and_files_beside_it(pipeline_run, monkeypatch, capsys):
     assert called(monkeypatch) == 0
-    assert "onnxruntime int8" in capsys.readouterr().out
+    assert "ONNX Runtime int8" in capsys.readouterr().out
     found = load("squares")
-    assert [row.name for row in found.rows] == ["onnxruntime fp32", "onnxruntime int8", f"{title_of('tensorrt')} int8"]
+    assert [row.name for row in found.rows] == [
+        "ONNX Runtime fp32",
+        "ONNX Runtime int8",
+        f"{title_of('tensorrt')} int8",
+    ]
     assert found.val_images == 5 and found.examples is not None
     assert found.artifacts.keys() >= {"runs/squares/qdq.onnx", "engines/onnxruntime-int8/engine.bin"}
     assert (RunPaths("squares").results / "report.html").is_file()
@@ -89,7 +94,7 @@ def test_json_on_stdout_is_results_json(pipeline_run, monkeypatch, capsys):
 
 def test_command_in_results_repeats_the_run(pipeline_run, monkeypatch):
     assert called(monkeypatch, "--set", "bench.rounds=2", "--json") == 0
-    assert load("squares").command == "python benchmarks/run.py --config config.yaml --set bench.rounds=2"
+    assert load("squares").command == command("bench", "--config", "config.yaml", "--set", "bench.rounds=2")
 
 
 def test_gate_judges_only_when_asked(pipeline_run, monkeypatch, capsys):
@@ -97,7 +102,7 @@ def test_gate_judges_only_when_asked(pipeline_run, monkeypatch, capsys):
     pipeline_run.clock = (80.0,)
     assert called(monkeypatch) == 0
     assert called(monkeypatch, "--gate") == 1
-    assert "onnxruntime int8 is slower than fp32" in capsys.readouterr().err
+    assert "ONNX Runtime int8 is slower than fp32" in capsys.readouterr().err
 
 
 def test_gate_limit_on_miou_comes_from_the_config(pipeline_run, monkeypatch, capsys):
@@ -120,8 +125,8 @@ def test_int8_that_moves_more_bytes_is_said_everywhere(pipeline_run, monkeypatch
     monkeypatch.setattr(FakeBackend, "layers", layers)
     assert called(monkeypatch, "--wide", "--gate", "--set", "bench.gate_bytes_ratio=8.5") == 1
     shown = capsys.readouterr()
-    assert "onnxruntime int8 moves 9.00 times the bytes of fp16, limit 8.5" in shown.err
-    caution = "onnxruntime int8: INT8 moves more bytes than fp16"
+    assert "ONNX Runtime int8 moves 9.00 times the bytes of fp16, limit 8.5" in shown.err
+    caution = "ONNX Runtime int8: INT8 moves more bytes than fp16"
     assert f"caution: {caution}" in shown.out
     found, page = load("squares"), (RunPaths("squares").results / "report.html").read_text(encoding="utf-8")
     assert [row.work.bytes_moved for row in found.rows] == [400, 3600]
@@ -157,7 +162,7 @@ def test_the_verdict_comes_first_and_last_and_the_table_fits_80_columns(pipeline
     assert called(monkeypatch) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Ship ONNX Runtime INT8: ")
-    assert lines[-1].startswith("Next:   python -m deploy run ")
+    assert lines[-1].startswith(f"Next:   {command('run')} ")
     assert lines.count(lines[0]) == 2
     header = next(index for index, line in enumerate(lines) if line.startswith("engine "))
     assert max(map(len, lines[header : header + 3])) <= 80

@@ -103,7 +103,7 @@ def test_command_prints_a_line_per_point(fakes, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sweep.py", "--config", "runs/curves/c.yaml"])
     assert sweep.main() == 0
     out = capsys.readouterr().out
-    (line,) = {line for line in out.splitlines() if line.startswith("onnxruntime int8") and "2 × 32×32" in line}
+    (line,) = {line for line in out.splitlines() if line.startswith("ONNX Runtime int8") and "2 × 32×32" in line}
     assert line.split()[-4:] == ["5.00", "4.00×", "[4.00,", "4.00]"]
 
 

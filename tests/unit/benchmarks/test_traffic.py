@@ -21,13 +21,13 @@ def rows(int8: EngineWork | None, half: EngineWork | None, status: str = "unavai
 
 def test_more_bytes_than_half_precision_are_a_caution_though_nothing_ran():
     (said,) = cautions(rows(MORE, LESS))
-    assert said.startswith("tensorrt int8: INT8 moves more bytes than fp16: 60.0 MB per inference, fp16 40.0 MB")
+    assert said.startswith("TensorRT int8: INT8 moves more bytes than fp16: 60.0 MB per inference, fp16 40.0 MB")
     assert cautions(rows(LESS, MORE)) == []
     assert cautions(rows(None, LESS)) == cautions(rows(MORE, None)) == []
 
 
 def test_gate_names_the_ratio():
-    assert missed(rows(MORE, LESS), 1.2) == ["tensorrt int8 moves 1.50 times the bytes of fp16, limit 1.2"]
+    assert missed(rows(MORE, LESS), 1.2) == ["TensorRT int8 moves 1.50 times the bytes of fp16, limit 1.2"]
     assert missed(rows(MORE, LESS), 1.6) == missed(rows(MORE, LESS), None) == []
     assert missed(rows(replace(MORE, bytes_moved=None), LESS), 1.2) == []
 

@@ -76,5 +76,5 @@ def test_memory_is_the_peak_of_the_steps():
 
 
 def test_names_on_the_command_line_are_the_variants():
-    arguments = train_step._parser().parse_args(["--only", *NAMES, "--crop", "64x96", "--precision", "fp32", "bf16"])
+    arguments = train_step.parser().parse_args(["--only", *NAMES, "--crop", "64x96", "--precision", "fp32", "bf16"])
     assert arguments.crop == (64, 96) and arguments.precision == ["fp32", "bf16"]

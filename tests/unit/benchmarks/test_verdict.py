@@ -75,7 +75,7 @@ def test_without_a_measured_engine_nothing_is_to_be_shipped():
     absent = Row(backend="openvino", precision="int8", status="unavailable", reason="no package")
     told = verdict(found(absent))
     assert told.ship is None
-    assert next_steps(found(absent), told.ship)[-1].endswith("deploy doctor")
+    assert next_steps(found(absent), told.ship)[-1].endswith(" doctor")
 
 
 def test_the_next_step_names_the_engine():

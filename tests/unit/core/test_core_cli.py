@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from core.cli import count, percent, points, seconds
+from core.cli.options import count, percent, points, seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])

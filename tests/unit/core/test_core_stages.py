@@ -131,11 +131,11 @@ def test_a_manifest_of_another_schema_is_started_afresh(line: Line) -> None:
 
 def test_it_says_why_it_runs(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr("core.stages.say", said.append)
+    monkeypatch.setattr("core.course.say", said.append)
     line.ensure(lr=1)
     line.ensure(lr=2)
     line.ensure(lr=2)
-    assert said == ["double: running (out.txt not made yet)", "double: running (lr: 1 → 2)", "double: up to date"]
+    assert said == ["double", "double: lr: 1 → 2"]
 
 
 def test_a_missing_input_is_the_users_to_mend(line: Line) -> None:

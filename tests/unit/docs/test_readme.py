@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from core.cli.verbs import VERBS
+
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -54,7 +56,9 @@ def test_command_names_real_targets_and_variables(command: str) -> None:
 @pytest.mark.parametrize("command", MODULES)
 def test_other_commands_start_a_module_of_ours(command: str) -> None:
     package, script = re.search(r" -m (\w+) ", command), re.match(r"python (\S+\.py)", command)
-    assert package or script
+    verb = re.match(r"pidnet-int8 (\S+)", command)
+    assert package or script or verb
+    assert verb is None or verb[1] in VERBS
     assert package is None or (ROOT / package[1] / "__main__.py").is_file()
     assert script is None or (ROOT / script[1]).is_file()
     config = re.search(r"--config (\S+)", command)
@@ -97,6 +101,19 @@ def test_container_requirements_name_no_torch_and_no_tensorrt() -> None:
     names = {re.split(r"[<>=;]", line)[0].strip() for line in lines if line and not line.startswith("#")}
     assert "pycuda" in names
     assert sorted(name for name in names if name == "torch" or name.startswith("tensorrt")) == []
+
+
+def test_commands_of_the_pages_are_verbs() -> None:
+    named = {verb for page in PAGES for verb in re.findall(r"\bpidnet-int8 ([a-z][\w-]*)", page.read_text("utf-8"))}
+    others = {verb.other for verb in VERBS.values()} | {"completion"}
+    assert "inspect" in named and named <= {*VERBS, *others}, named - {*VERBS, *others}
+
+
+def test_the_page_of_the_command_line_names_every_verb() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert [
+        name for verb, each in VERBS.items() for name in (verb, each.other) if name and f"`{name}`" not in page
+    ] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -47,7 +47,7 @@ def test_placing_twice_changes_nothing(exported, tmp_path):
 def test_a_graph_without_pairs_is_refused(exported):
     with pytest.raises(UserError, match="no Q/DQ nodes") as caught:
         place(exported.fp32, RULES)
-    assert "make qat" in caught.value.fix
+    assert "calibration images" in caught.value.fix
 
 
 def test_uint8_export_is_placed_as_the_int8_one_of_the_same_range(tmp_path):

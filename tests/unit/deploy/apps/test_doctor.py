@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from core.errors import EXIT_ENVIRONMENT, EXIT_USER_ERROR
+from core.paths import ROOT
 from deploy import __main__
 from deploy.apps import doctor
 from deploy.hardware import machine
@@ -58,7 +59,7 @@ def test_data_that_is_not_there_is_said_with_a_fix(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "USUAL_FOLDERS", ("data",))
     found = named(doctor.examine([tmp_path / "nothing"]))
     assert found["streets"].state == "ok"
-    assert found["cityscapes"].state == "optional" and "DATA=" in found["cityscapes"].fix
+    assert found["cityscapes"].state == "optional" and "data.root" in found["cityscapes"].fix
 
 
 def test_memory_and_cores_are_read_from_the_system(tmp_path):
@@ -107,7 +108,8 @@ def test_a_folder_that_is_not_there_is_the_users_to_mend(monkeypatch, capsys, tm
     assert "absent" in capsys.readouterr().err
 
 
-def test_the_last_line_is_the_next_command(capsys):
+def test_the_last_line_is_the_next_command(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
     streets = doctor.Finding("data", "streets", "ok", "built in")
     doctor.print_diagnosis(doctor.Diagnosis((streets,), ("openvino int8",), ("openvino int8",)))
     assert capsys.readouterr().out.splitlines()[-1] == "Ready: run `make bench`"

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from core.cli.naming import command
 from core.errors import UserError
 from deploy.apps.import_cache import import_cache
 from deploy.apps.place import Choices
@@ -75,7 +76,7 @@ def test_a_tensor_without_a_range_stays_in_float_and_is_named(tmp_path, source, 
     assert call("deploy.__main__", "import-cache", cache, source, tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "1 tensors have no range in the cache and stay in float: sum" in printed
-    assert "next: python -m deploy lint" in printed
+    assert f"next: {command('lint', str(tmp_path / 'out' / 'tensorrt.onnx'))}" in printed
     assert "sum" not in scales_of(tmp_path / "out" / "tensorrt.onnx")
     assert call("deploy.__main__", "lint", tmp_path / "out" / "tensorrt.onnx") == 0
 

@@ -61,7 +61,7 @@ def test_a_device_of_ones_own(tmp_path):
     ("content", "message"),
     [
         ("[]", "no table of devices"),
-        ("a: {bandwidth_gb_s: 1}", "tops: Field required"),
+        ("a: {bandwidth_gb_s: 1}", "tops is missing"),
         ("{}", "0 devices"),
         ("a: [", "no table of devices"),
     ],
@@ -77,6 +77,9 @@ def test_wrong_tables_are_refused(tmp_path, content, message):
 def test_unknown_devices_are_refused_with_those_known():
     with pytest.raises(UserError, match="no device 'RTX 4091'") as caught:
         find_device("RTX 4091")
+    assert "did you mean RTX 4090?" in caught.value.fix
+    with pytest.raises(UserError) as caught:
+        find_device("abacus")
     assert all(name in caught.value.fix for name in NAMES)
     with pytest.raises(UserError, match="no file"):
         find_device("absent.yaml")

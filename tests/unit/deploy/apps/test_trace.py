@@ -115,7 +115,7 @@ def test_a_run_without_a_plan_is_refused(way, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"no .*trained\.onnx") as refused:
         way("stem")
-    assert "make qat" in refused.value.fix
+    assert "qat" in refused.value.fix
 
 
 def test_the_way_is_printed_a_stop_a_line(way, folder, monkeypatch, capsys):

@@ -18,7 +18,9 @@ def test_tiny_network_by_hand():
         nn.Linear(8, 5),  # 45 parameters, 40 MACs
     )
     found = summarize(model, 32, 64)
-    assert found == Summary(parameters=224 + 16 + 16 + 45, gmacs=(16 * 32 * (216 + 16) + 40) / 1e9, convs=2)
+    assert found == Summary(
+        input="32×64", parameters=224 + 16 + 16 + 45, gmacs=(16 * 32 * (216 + 16) + 40) / 1e9, convs=2
+    )
 
 
 def test_measuring_changes_no_weight_and_no_statistic():

@@ -105,13 +105,13 @@ def test_changed_option_builds_again_and_is_in_the_manifest(run, built, monkeypa
     ensure(config_with({}))
     assert len(built) == 5
     said = []
-    monkeypatch.setattr("core.stages.say", said.append)
+    monkeypatch.setattr("core.course.say", said.append)
     config = config_with(changed)
     outcomes = ensure(config)
     assert len(built) == 10
     (key,) = changed
     value = section_dict(config.deploy.tensorrt)[key]
-    assert sum(f"options.tensorrt.{key}: " in line for line in said) == 5
+    assert sum(f"options.tensorrt.{key}" in line for line in said) == 5
     for outcome in outcomes.values():
         assert outcome.bundle.manifest["options"]["tensorrt"][key] == value
 

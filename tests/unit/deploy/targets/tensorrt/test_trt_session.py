@@ -82,9 +82,9 @@ def test_everything_is_given_back_in_reverse_order(opened):
     [
         (2, "unsupported cc", "deploy.tensorrt.compute_capabilities"),
         (4, "old cuda driver", "update the NVIDIA driver"),
-        (1, "version mismatch", "make engine"),
+        (1, "version mismatch", "build the engine again"),
         (1 | 16, "version mismatch, insufficient gpu memory", "free GPU memory"),
-        (0, "see TensorRT's errors above", "make engine"),
+        (0, "see TensorRT's errors above", "build the engine again"),
     ],
 )
 def test_rtx_says_why_an_engine_does_not_load(opened, invalid, why, fix):
@@ -107,7 +107,7 @@ def test_engine_that_does_not_load_says_so(opened):
     machine = Machine(loads=False)
     with pytest.raises(UnsupportedEnvironment, match="cannot load") as caught, opened(machine):
         pass
-    assert "make engine" in caught.value.fix
+    assert "build the engine again" in caught.value.fix
     assert_clean(machine)
 
 

@@ -12,11 +12,19 @@ from core.paths import ROOT
 DEFAULT_CONFIG = Path("configs/pidnet_s_streets.yaml")
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """`--config FILE --set a.b=c --debug`."""
-    parser.add_argument("--config", type=Path, default=default_config(), metavar="FILE")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="a.b=c")
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """`--quiet --verbose --debug`, which `core.command.run_command` reads."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings, errors and the result")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say every stage and every reason")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """`--config FILE --set a.b=c` and the common options."""
+    parser.add_argument("--config", type=Path, default=default_config(), metavar="FILE", help="YAML file of the run")
+    set_help = "another value for one key of the config, such as qat.epochs=3; may be repeated"
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="a.b=c", help=set_help)
+    add_common_options(parser)
 
 
 def default_config() -> Path:
