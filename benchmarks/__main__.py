@@ -17,7 +17,7 @@ from core.cli.verbs import GROUPS, VERBS, Verb
 from core.errors import EXIT_OK, EXIT_USER_ERROR, UserError
 from core.nearest import did_you_mean
 
-COMPLETION = "completion"  # prints a script, and is no verb of any module
+COMPLETION = "completion"  # prints a script; no module has it
 
 
 def main() -> int:

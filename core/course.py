@@ -15,7 +15,7 @@ _HASH = re.compile(r"[0-9a-f]{16}")
 
 
 class Course:
-    """The stages that a command is going to pass, in order; those that are up to date are told in one line."""
+    """The stages of a command in their order; it says in one line which of them are up to date."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = list(dict.fromkeys(names))

@@ -41,7 +41,7 @@ def scatter(rows: Sequence[Row]) -> Plot | None:
     for x, y, row in measured:
         if row.precision != "fp32" and row.backend in fp32:
             lines.append(Line((fp32[row.backend], (x, y)), dash="2 4"))
-        name = f"{row.title} {row.tool or row.precision.upper()}"
+        name = f"{row.engine} {row.tool or row.precision.upper()}"
         shape = shapes.get(row.engine, "circle")
         marks.append(Mark(x, y, name, kind(row.precision), shape, f"{name}: {x:.2f} ms, {y:.2f} % {metric}"))
     ys = [y for _, y, _ in measured]
@@ -119,7 +119,7 @@ def curves(points: Sequence[Point], by: str) -> Plot | None:
         point = first[name]
         lines.append(Line(own, kind(point.precision), dashes.get(point.backend, "")))
         for x, y in own:
-            label = f"{point.title} {point.precision.upper()}" if (x, y) == own[-1] else ""
+            label = f"{point.engine} {point.precision.upper()}" if (x, y) == own[-1] else ""
             text = f"{name}, {x:g} {unit}: {y:.2f} ms per image"
             marks.append(Mark(x, y, label, kind(point.precision), shapes.get(point.backend, "circle"), text))
     xs = sorted({float(getattr(point, by)) for point in points})

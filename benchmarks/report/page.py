@@ -60,7 +60,7 @@ def render(found: Results) -> str:
         notes=table.notes(found.rows, ()),
         cautions=general_first(found),
         titles={row.name: named(row) for row in found.rows},
-        backends=defaultdict(str, {row.backend: row.title for row in found.rows}),
+        backends=defaultdict(str, {row.backend: row.engine for row in found.rows}),
         decisions=decisions(found),
         steps=[map(str.strip, step.split(":", 1)) for step in next_steps(found, told.ship)],
         best=best,

@@ -10,7 +10,7 @@ from pathlib import Path
 from core.paths import ROOT
 
 PROGRAM = "pidnet-int8"
-_INSTALL = {"setup": f"pip install {PROGRAM}", "peers": f"pip install '{PROGRAM}[peers]'"}  # are no verbs
+_INSTALL = {"setup": f"pip install {PROGRAM}", "peers": f"pip install '{PROGRAM}[peers]'"}  # targets without a verb
 
 
 def command(verb: str, *words: str) -> str:

@@ -23,7 +23,7 @@ class Verb:
 
     @property
     def is_subcommand(self) -> bool:
-        """Whether the module's parser takes the verb as its first word."""
+        """True where the module's parser takes the verb as its first word."""
         return self.module in (DEPLOY, QAT)
 
 

@@ -14,7 +14,7 @@ SHOWN = 4
 
 
 def rebuild(folder: Path) -> str:
-    """A sentence that says how the engine in `folder` is built again, by what made it."""
+    """A sentence that names the command which made the engine in `folder`, for building it again."""
     config = RunPaths(folder.parent.name).config
     if config.is_file() and folder.parent.parent.resolve() == ENGINES.resolve():
         return f"run `{by_make('engine', config)}`"

@@ -26,7 +26,7 @@ def test_where_nothing_is_alike_all_are_listed():
         ("configs/camvid.yaml", None),  # it is there
         ("configs/zzz", None),
         ("cnfigs/zzz.yaml", None),  # the folder alone would not help
-        ("configs/camvid.yaml/below", None),  # a file is no folder
+        ("configs/camvid.yaml/below", None),  # below a file
     ],
 )
 def test_the_part_of_a_path_that_is_not_there_is_replaced(tmp_path, monkeypatch, typed, meant):
