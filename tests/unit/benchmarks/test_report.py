@@ -16,6 +16,7 @@ from benchmarks.record.rows import Point, Row
 from benchmarks.report import charts
 from benchmarks.report.__main__ import main
 from benchmarks.report.page import render, time_by_kind
+from core.cli.naming import command
 from core.interval import signed
 from core.page.plot import WIDTHS
 from core.paths import RunPaths
@@ -94,7 +95,7 @@ def test_what_a_reader_types_or_opens_can_be_copied(found):
     page = render(found)
     copied = dict(re.findall(r'data-copy="([^"]*)">(.*?)</', page))
     assert copied["Engine"] == "engines/squares/fake-fp32" and copied["Report"].endswith("squares/report.html")
-    assert copied["Next"].startswith("python -m deploy run engines/squares/fake-fp32 ")
+    assert copied["Next"].startswith(f"{command('run', 'engines/squares/fake-fp32')} ")
 
 
 def test_the_top_has_the_interval_and_the_worst_class(found):

@@ -21,7 +21,7 @@ def named(found: doctor.Diagnosis) -> dict[str, doctor.Finding]:
 def test_every_engine_has_a_line_and_every_missing_one_a_fix(tmp_path):
     found = doctor.examine([], tmp_path)
     engines = {finding.name: finding for finding in found.findings if finding.topic == "engine"}
-    assert {"openvino int8", "onnxruntime int8", f"{title_of('tensorrt')} fp16"} <= engines.keys()
+    assert {"OpenVINO int8", "ONNX Runtime int8", f"{title_of('tensorrt')} fp16"} <= engines.keys()
     assert set(found.runs) <= set(found.builds) <= engines.keys()
     assert all(finding.detail for finding in found.findings)
     assert all(finding.fix for finding in engines.values() if finding.state != "ok")
