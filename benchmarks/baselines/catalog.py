@@ -8,18 +8,22 @@ from benchmarks.baselines.base import Baseline
 from core.backends import BACKEND_NAMES
 from core.errors import UserError
 from core.nearest import did_you_mean
+from deploy.hardware.cpu import multiplies_uint8
 
 FLOAT_FAMILY = "bf16"  # no toolkit: the float engine that INT8 must beat where the CPU computes BF16
 
 
 def _nncf() -> Iterator[Baseline]:
-    for preset in ("performance", "mixed"):
+    presets: dict[str, dict[str, object]] = {name: {"preset": name} for name in ("performance", "mixed")}
+    if not multiplies_uint8():  # its own way round sums that overflow
+        presets["mixed-7bit"] = {"preset": "mixed", "overflow_fix": "enable"}
+    for name, settings in presets.items():
         yield Baseline(
-            name=f"nncf-{preset}",
+            name=f"nncf-{name}",
             family="nncf",
             toolkit="nncf_openvino",
             call="nncf.quantize of the OpenVINO model",
-            settings={"preset": preset},
+            settings=settings,
             files=("model.bin", "model.xml"),
             backends=("openvino",),
             imports=("nncf",),
@@ -44,6 +48,8 @@ def _onnxruntime() -> Iterator[Baseline]:
         "ort-u8s8": {"activations": "QUInt8", "method": "MinMax"},
         "ort-u8s8-percentile": {"activations": "QUInt8", "method": "Percentile", "percentile": 99.999},
     }
+    if not multiplies_uint8():  # as above
+        variants["ort-u8s8-7bit"] = {"activations": "QUInt8", "method": "MinMax", "reduce_range": True}
     for name, own in variants.items():
         yield Baseline(
             name=name,

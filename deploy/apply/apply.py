@@ -8,6 +8,7 @@ import onnx_graphsurgeon as gs
 
 from deploy.apply.fp16 import fallback_to_fp16
 from deploy.apply.insert import insertion
+from deploy.apply.int16_sums import INT16_SUMS
 from deploy.apply.number_formats import number_formats
 from deploy.apply.passes import IS_DECIDED, IS_FLOAT, Pass
 from deploy.apply.target import TargetConfig
@@ -54,6 +55,12 @@ def apply(graph: gs.Graph, plan: QuantizationPlan, goal: TargetConfig) -> Applie
     return Applied(graph, plan, tuple(widened))
 
 
+def decided(graph: gs.Graph, plan: QuantizationPlan, goal: TargetConfig) -> QuantizationPlan:
+    """The plan with the uses and the scales that the target's graph will have, on the graph before its rewrites."""
+    plan, _ = decide(onnx_graph.view(graph), plan, goal.rules or (), goal.skip)
+    return INT16_SUMS(graph, plan)[1] if goal.target.sums == "int16" else plan
+
+
 def passes(goal: TargetConfig, widened: list[str]) -> list[Pass]:
     """The passes of a target in order; the placement pass adds the tensors whose scale grew to `widened`."""
 
@@ -68,7 +75,8 @@ def passes(goal: TargetConfig, widened: list[str]) -> list[Pass]:
     found = [
         *target.rewrites,
         Pass("place", place, requires=(IS_FLOAT,), ensures=(IS_DECIDED,)),
+        *([INT16_SUMS] if target.sums == "int16" else []),
         insertion(goal.weights),
-        number_formats(target.unsigned),
+        number_formats(target.unsigned, target.floors),
     ]
     return [*found, fallback_to_fp16()] if target.fallback == "fp16" else found

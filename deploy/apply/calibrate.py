@@ -67,7 +67,7 @@ def observe(graph: gs.Graph, images: Images, goals: Iterable[TargetConfig]) -> O
     if not activations:
         raise UserError(
             "no placement rule found anything to quantize",
-            fix="check placement.only, placement.skip and placement.disable",
+            fix="check --skip, or placement.only, placement.skip and placement.disable",
         )
     return Observed(collect(graph, list(activations), images), weight_scales(graph, weights))
 

@@ -37,14 +37,15 @@ def insert(graph: gs.Graph, plan: QuantizationPlan, weights: StoredAs = "int8") 
     for name, entry in plan.quantized.items():
         tensor = tensors[name]
         stored = isinstance(tensor, gs.Constant) and weights == "int8"
-        output = (_add_weight if stored else _add_pair)(graph, tensor, entry.as_scale)
+        output = (_add_weight if stored else add_pair)(graph, tensor, entry.as_scale)
         for use in entry.uses:
             nodes[use.node].inputs[use.input] = output
     sort_nodes(graph.cleanup())
     return graph, plan
 
 
-def _add_pair(graph: gs.Graph, tensor: gs.Tensor, scale: Scale) -> gs.Variable:
+def add_pair(graph: gs.Graph, tensor: gs.Tensor, scale: Scale) -> gs.Variable:
+    """Append `tensor ─▶ Q ─▶ DQ` to the graph; returns the result, which nobody reads yet."""
     base = tensor.name
     parameters = quantizer_parameters(base, scale)
     attrs = {} if scale.axis is None else {"axis": scale.axis}

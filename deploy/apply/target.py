@@ -13,6 +13,7 @@ from deploy.apply.passes import Pass
 from deploy.placement.rules.base import Rule
 
 Fallback = Literal["fp16", "fp32"]
+Sums = Literal["int32", "int16"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Target:
         rule_set: key of `deploy.placement.rule_sets.RULE_SETS`.
         rewrites: exact passes before placement.
         unsigned: which activations are uint8 (see `deploy.apply.number_formats`).
-        overflows: its kernels need VNNI or AMX to add products of uint8 and int8 exactly; elsewhere int8 stays.
+        floors: uint8 from the smallest value that a tensor can have (see `deploy.apply.number_formats`).
+        overflows: its kernels need VNNI or AMX to add products exactly.
+        sums: of two products in the kernels of this CPU; "int16" may overflow (see `deploy.apply.int16_sums`).
         fallback: fallback precision: of the float part of the graph.
         mask_form: form of the graph from image to mask (see `deploy.apply.bake`).
     """
@@ -33,7 +36,9 @@ class Target:
     rule_set: str
     rewrites: tuple[Pass, ...] = ()
     unsigned: Unsigned = "never"
+    floors: bool = False
     overflows: bool = False
+    sums: Sums = "int32"
     fallback: Fallback = "fp32"
     mask_form: Form = "bands"
 

@@ -33,6 +33,10 @@ LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
     "cityscapes": (("leftImg8bit", "gtFine"),),
 }
 
+_WITHOUT_VNNI = (
+    "INT8 without VNNI or AMX gains little, and 16-bit sums overflow: engines built here get smaller weights for it, "
+    "those of other toolkits may compute nonsense; a newer CPU or a GPU would do better"
+)
 _INT8_FLAGS = {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "amx_int8": "AMX", "i8mm": "I8MM"}
 _TOOLKITS = {
     "modelopt": ("nvidia-modelopt", "pip install nvidia-modelopt"),
@@ -92,7 +96,7 @@ def _system() -> Iterable[Finding]:
     yield Finding("system", "Python", "ok", f"{platform.python_version()} on {platform.platform()}")
     flags = sorted(cpu_flags())
     arithmetic = sorted({name for flag, name in _INT8_FLAGS.items() if flag in flags})
-    slow = "" if arithmetic else "INT8 without VNNI or AMX gains little; a newer CPU or a GPU would"
+    slow = "" if arithmetic else _WITHOUT_VNNI
     cores = f"{machine.cpu_cores()} cores, {machine.cpu_threads()} logical for this process"
     yield Finding("system", "CPU", "warning" if slow else "ok", f"{cpu_model()}, {cores}", slow)
     half = [flag for flag in ("avx512_bf16", "amx_bf16", "bf16") if flag in flags]

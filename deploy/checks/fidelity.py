@@ -3,6 +3,7 @@
 What an output means is read off its type and shape:
 
     (N, C)              scores of classes       share of pictures with the same largest score
+    (N, L, C)           shares of classes       share of positions with the same largest share; each adds up to 1
     (N, C, H, W)        scores at each place    share of places with the same largest score, IoU with FP32's masks
     (N, 1, H, W)        one mask                above 0.5 where all values lie in 0 to 1, else above 0; then as before
     integers            labels                  share of equal ones, IoU with FP32's masks
@@ -25,7 +26,8 @@ from deploy.checks.iou import mean_iou
 from deploy.checks.parity import decibels
 
 Tensors = Mapping[str, NDArray[Any]]
-Kind = Literal["classes", "map", "mask", "labels", "values"]
+Kind = Literal["classes", "sequence", "map", "mask", "labels", "values"]
+SHARES_WITHIN = 1e-3  # of 1: rounding of a Softmax over thousands of classes
 MOST_CLASSES = 1024  # of a confusion matrix; more have no IoU
 
 
@@ -75,7 +77,7 @@ class Meter:
         expected, decided = (decisions(value, self._kind, self._low) for value in (reference, got))
         self._equal += int((expected == decided).sum())
         self._decisions += expected.size
-        if self._kind != "classes":
+        if self._kind not in ("classes", "sequence"):
             self._count(expected, decided)
 
     def _count(self, expected: NDArray[np.int64], decided: NDArray[np.int64]) -> None:
@@ -124,6 +126,8 @@ def kind_of(output: NDArray[Any]) -> Kind:
     """What an output is, by its type and shape (see the module)."""
     if output.dtype.kind in "iub":
         return "labels"
+    if output.ndim == 3 and output.shape[2] > 1 and output.size and (output >= 0).all():
+        return "sequence" if np.allclose(output.sum(axis=2), 1, atol=SHARES_WITHIN) else "values"
     if output.ndim not in (2, 4) or output.size < 2:
         return "values"
     if output.ndim == 4 and math.prod(output.shape[2:]) > 1:
@@ -143,7 +147,7 @@ def decisions(output: NDArray[Any], kind: Kind, low: float) -> NDArray[np.int64]
     elif kind == "mask":
         found = output > low
     else:
-        found = output.argmax(axis=1)
+        found = output.argmax(axis=2 if kind == "sequence" else 1)
     return np.asarray(found, np.int64).reshape(-1)
 
 
@@ -151,6 +155,12 @@ def confusion(expected: NDArray[np.int64], decided: NDArray[np.int64], classes: 
     """(classes, classes) counts of (expected, decided)."""
     counts = np.bincount(expected * classes + decided, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.int64)
+
+
+def lost_points(items: Iterable[Fidelity]) -> float | None:
+    """Points of agreement or IoU with FP32 lost by the output that lost most; None where nothing is decided."""
+    kept = [share for each in items for share in (each.agreement, each.iou) if share is not None]
+    return 100 * (1 - min(kept)) if kept else None
 
 
 def closeness(items: Sequence[Fidelity]) -> float:

@@ -12,10 +12,10 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from deploy.apply.number_formats import Unsigned
+from deploy.apply.number_formats import Unsigned, joined
 from deploy.graph import onnx_graph
 from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE, WEIGHTED, commutes, weight_axis
-from deploy.graph.value_range import non_negative
+from deploy.graph.value_range import floor
 from deploy.placement import partial
 from deploy.plan.plan import QuantizationPlan
 from deploy.plan.scale import QMAX, UINT8_MIDDLE
@@ -85,15 +85,16 @@ def _parameters(node: gs.Node, unsigned: Unsigned) -> Iterator[Violation]:
 
 
 def _is_symmetric(node: gs.Node, zero_point: NDArray[Any], unsigned: Unsigned) -> bool:
-    """int8 around 0; where `unsigned` allows it uint8 around 128, or from 0 on a tensor without negative values."""
+    """int8 around 0; where `unsigned` allows it uint8 around 128, or from the least value that its tensor can have."""
     if zero_point.dtype == np.int8:
         return not zero_point.any()
     if zero_point.dtype != np.uint8 or unsigned == "never":
         return False
     quantize = node if node.op == QUANTIZE else node.inputs[0].inputs[0] if node.inputs[0].inputs else None
-    if not zero_point.any():
-        return quantize is not None and non_negative(quantize.inputs[0])
-    return unsigned == "always" and bool((zero_point == UINT8_MIDDLE).all())
+    if (zero_point == UINT8_MIDDLE).all():
+        return unsigned == "always" or (quantize is not None and joined(quantize.inputs[0]))
+    lowest = -(int(zero_point.max()) + 0.5) * float(node.inputs[1].values.min()) if zero_point.any() else 0.0
+    return quantize is not None and floor(quantize.inputs[0]) >= lowest
 
 
 def _unequal_pair(node: gs.Node) -> Iterator[Violation]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.errors import UserError
 from deploy.graph.opgraph import Edge, Node, OpGraph
 from deploy.placement.rules.base import Keep, Match, Move, Rule, Skip, WeightUse
-from deploy.plan.plan import SkippedNode
+from deploy.plan.plan import BUDGET, SkippedNode
 
 MAX_SPREAD = 4.0  # sharing one scale may cost a tensor two of its eight bits, no more
 NO_READER = "nobody wants its result in INT8"
@@ -54,7 +54,11 @@ class Placement:
 
 
 def placement(
-    graph: OpGraph, rules: Sequence[Rule], skip: Iterable[str] = (), steps: Mapping[str, float] | None = None
+    graph: OpGraph,
+    rules: Sequence[Rule],
+    skip: Iterable[str] = (),
+    steps: Mapping[str, float] | None = None,
+    floats: Mapping[str, str] | None = None,
 ) -> Placement:
     """Apply `rules` to every node.
 
@@ -67,6 +71,7 @@ def placement(
         skip: node-name patterns (fnmatch, module path with dots) whose inputs and weights stay float.
         steps: scale of every tensor that has one (its largest). A rule that needs another tensor does not fire, nor
             does one that ties scales too far apart. None: scales are still to come, and ties decide them.
+        floats: further nodes that stay float, by name, and why: a plan's `measured_floats`.
 
     Raises:
         UserError: a rule's `match` returned something that is no verdict.
@@ -76,8 +81,10 @@ def placement(
     waiting: list[tuple[Node, Rule, Match | Move]] = []
     granted: list[tuple[Node, Rule, Match]] = []
     for node in graph.nodes:
-        if any(matches(node, pattern) for pattern in patterns):
-            draft.skip(node, "config", "named in placement.skip")
+        named = any(matches(node, pattern) for pattern in patterns)
+        if named or node.name in (floats or {}):
+            why = ("config", "named in placement.skip") if named else (BUDGET, (floats or {})[node.name])
+            draft.skip(node, *why)
             draft.kept.update(Edge(tensor, node.name, index) for index, tensor in enumerate(node.inputs))
             continue
         for rule in rules:

@@ -33,17 +33,26 @@ def require_named(graph: OpGraph, config: PlacementConfig, own: Sequence[Rule] =
         ("placement.only", config.only, weighted),
         ("placement.layers", tuple(spec.match for spec in config.layers), weighted),
     ):
-        for pattern in unnamed(nodes, patterns):
-            other = nodes is weighted and bool(_named(graph.nodes, pattern))
-            what = "no operator with weights" if other else "nothing in this network"
-            raise UserError(
-                f"{key}: {pattern} names {what}",
-                why="patterns are fnmatch patterns of module paths, or kinds: " + ", ".join(_kinds(nodes)),
-                fix=suggestion(pattern, [*map(_path, nodes), *_kinds(nodes)]),
-            )
+        require_each_names(key, patterns, nodes, graph.nodes)
     for rule in (*own, *(rule for path in config.custom for rule in load_rules(path))):
         if rule.name not in config.disable and all(rule.match(graph, node) is None for node in graph.nodes):
             warn(f"placement.custom: rule {rule.name} finds nothing of its kind in this network")
+
+
+def require_each_names(key: str, patterns: Iterable[str], nodes: Sequence[Node], others: Sequence[Node] = ()) -> None:
+    """Raise `UserError` for the first of `patterns` that names none of `nodes`.
+
+    Args:
+        key: what the user wrote them under.
+        others: nodes that a pattern may not name, though they exist.
+    """
+    for pattern in unnamed(nodes, patterns):
+        what = "no operator with weights" if _named(others, pattern) else "nothing in this network"
+        raise UserError(
+            f"{key}: {pattern} names {what}",
+            why="patterns are fnmatch patterns of module paths, or kinds: " + ", ".join(_kinds(nodes)),
+            fix=suggestion(pattern, [*map(_path, nodes), *_kinds(nodes)]),
+        )
 
 
 def unnamed(nodes: Iterable[Node], patterns: Iterable[str]) -> tuple[str, ...]:

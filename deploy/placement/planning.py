@@ -18,7 +18,7 @@ SHOWN = 5
 def decide(
     graph: OpGraph, plan: QuantizationPlan, rules: Sequence[Rule], skip: Iterable[str] = ()
 ) -> tuple[QuantizationPlan, tuple[str, ...]]:
-    """`plan` with the uses, groups and skips that `rules` give on a float graph.
+    """`plan` with the uses, groups and skips that `rules` give on a float graph; its `measured_floats` stay float.
 
     A rule that needs a tensor without a scale does not fire, and the skip says so: scales are never invented.
 
@@ -36,7 +36,8 @@ def decide(
     """
     carried = carry(graph, plan)
     steps = {name: scale.largest for name, scale in carried.scales().items()}
-    return record(placement(graph, rules, skip, steps), carried, graph.constants, plan.tensors)
+    where = placement(graph, rules, skip, steps, plan.measured_floats)
+    return record(where, carried, graph.constants, plan.tensors)
 
 
 def record(

@@ -5,7 +5,8 @@
                 graph     sha256 of the float ONNX file whose tensors it names
 
 Calibration, training, sensitivity analysis, autotune and the import of foreign graphs write or edit plans;
-`deploy.apply` alone turns one into Q/DQ nodes. A tensor that is taken out of the plan stays in float in the engine.
+`deploy.apply` alone turns one into Q/DQ nodes. A tensor that is taken out of the plan stays in float in the engine, and
+so does a node whose skip has the rule `snr-budget`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from deploy.plan.scale import Scale
 
 EXACT = "exact"  # origin of a scale that a rewrite derives without rounding
 OBSERVED = "observed"  # origin of a scale that only some targets need, from calibration images
+BUDGET = "snr-budget"  # rule of a skip that a measurement decided: the node stays in float for every target
 
 
 class _Frozen(BaseModel):
@@ -133,6 +135,15 @@ class QuantizationPlan(_Frozen):
         dropped = set(names)
         kept = {name: tensor for name, tensor in self.tensors.items() if name not in dropped}
         return self.model_copy(update={"tensors": kept})
+
+    def in_float(self, nodes: Iterable[SkippedNode]) -> QuantizationPlan:
+        """The plan with further nodes that stay in float by measurement; their rule is `BUDGET`."""
+        return self.model_copy(update={"skips": (*self.skips, *nodes)})
+
+    @property
+    def measured_floats(self) -> dict[str, str]:
+        """Nodes that stay in float by measurement, and why."""
+        return {skip.node: skip.why for skip in self.skips if skip.rule == BUDGET}
 
     def of_graph(self, path: Path) -> QuantizationPlan:
         """The plan, bound to a float ONNX file."""

@@ -37,7 +37,7 @@ def get_backend(name: str) -> Backend:
 def target_for(name: str, fallback: Fallback = "fp32") -> Target:
     """The target of that name, as this machine builds it.
 
-    Without VNNI or AMX, OpenVINO's x86 kernels add two products of uint8 and int8 in 16 bits: there int8 stays. The
+    Without VNNI or AMX, OpenVINO's x86 kernels add two products in 16 bits: weights must be small enough there. The
     fallback precision is written into the graph where the builder takes it from there.
 
     Raises:
@@ -47,6 +47,6 @@ def target_for(name: str, fallback: Fallback = "fp32") -> Target:
         raise UserError(f"no target {name!r}", fix=did_you_mean(name, TARGETS))
     target = TARGETS[name]
     if target.overflows and not multiplies_uint8():
-        target = replace(target, unsigned="never")
+        target = replace(target, sums="int16")
     in_graph = name in BACKEND_NAMES and get_backend(name).fallback_in_graph
     return replace(target, fallback=fallback) if in_graph else target

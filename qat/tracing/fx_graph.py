@@ -18,6 +18,7 @@ from core.errors import UserError
 from core.user_code import place_in_user_code
 from deploy.graph.opgraph import WEIGHTED, Node, OpGraph
 from qat.models.outputs import Key, head_of
+from qat.tracing.attention import ATTENTION, open_attention
 from qat.tracing.exported import exported
 from qat.tracing.functionalize import write_nothing_in_place
 from qat.tracing.inputs import Inputs, apply, in_order
@@ -156,6 +157,9 @@ def trace(
     with torch.no_grad():
         expected = apply(model, example)
         write_nothing_in_place(traced)
+        if any(node.target in ATTENTION for node in traced.graph.nodes):
+            annotate(traced, example)
+            open_attention(traced)
         if one_output:
             expected = head_of(expected, output)
             if not isinstance(expected, Tensor):

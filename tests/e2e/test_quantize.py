@@ -53,7 +53,8 @@ def test_the_closest_calibrator_is_chosen_and_every_engine_is_compared(folder, i
     assert found["decided"]["recipe"].startswith(found["recipes"][0]["recipe"])
     assert {"max", "moving_average", "percentile", "mse", "entropy"} < {each["recipe"] for each in found["recipes"]}
     rows = {f"{row['backend']}-{row['precision']}": row for row in found["engines"]}
-    assert rows.keys() >= ENGINES and all(row["status"] == "ok" for row in rows.values())
+    assert all(rows[name]["status"] == "ok" for name in ENGINES)
+    rows = {name: row for name, row in rows.items() if row["status"] == "ok"}  # not every CPU has BF16
     for name, row in rows.items():
         assert read_bundle(out / name).manifest["meaning"]["normalization"]["mean"] == [0.0, 0.0, 0.0]
         assert row["ms"] > 0 and {each["output"] for each in row["fidelity"]} == {"map", "mask"}
@@ -63,7 +64,7 @@ def test_the_closest_calibrator_is_chosen_and_every_engine_is_compared(folder, i
     assert rows["openvino-int8"]["int8_convolutions"] == rows["openvino-int8"]["convolutions"] == 5
     assert max(map(len, printed.splitlines()[:6])) <= 80
     verdict = json.loads((out / "quantize.json").read_text(encoding="utf-8"))["verdict"]
-    assert re.match(r"\w+ int8: \d+\.\d\d× the speed of FP32", verdict)
+    assert re.match(r"Ship \w+ \w+: ", verdict) and re.search(r"\d+\.\d\d× the speed of FP32", verdict)
     assert verdict in printed and verdict in (out / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
     assert re.search(rf"^next: {command('inspect')} engines/net/\w+-int8$", printed, re.MULTILINE)
     assert "<table>" in (out / "report.html").read_text(encoding="utf-8")
@@ -103,7 +104,7 @@ def test_forms_of_networks(form, folder, images, capfd):
     source = network(folder / "net.onnx", **FORMS[form])
     assert call("deploy.__main__", "quantize", source, "--data", images, *QUICK, "--out", "out") == 0
     rows = {f"{row['backend']}-{row['precision']}": row for row in result(folder / "out")["engines"]}
-    assert all(row["status"] == "ok" for row in rows.values()), rows
+    assert all(rows[name]["status"] == "ok" for name in ENGINES), rows
     assert all(each["snr_db"] > 20 for name in ENGINES for each in rows[name]["fidelity"])
     batch = FORMS[form].get("sides", (1,))[0]
     shape = onnx.load(folder / "out" / "float.onnx").graph.input[0].type.tensor_type.shape

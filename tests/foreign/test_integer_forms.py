@@ -1,5 +1,7 @@
 """Integer operators, per-channel activations and quantized scalars of other toolkits as pairs that can be placed."""
 
+from itertools import pairwise
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from deploy.apply.apply import apply
 from deploy.checks.fidelity import fidelity
 from deploy.graph import onnx_graph
+from deploy.hardware.cpu import multiplies_uint8
 from deploy.importing.foreign import to_pairs
 from deploy.importing.import_plan import import_plan
 from deploy.importing.strip import strip
@@ -63,11 +66,14 @@ def test_every_form_of_onnx_runtime_s_quantizer(tmp_path, form, activations, per
     onnx_graph.save(pairs, tmp_path / "pairs.onnx")
     images = np.concatenate(IMAGES)
     names = [output.name for output in onnx.load(source).graph.output]
-    for name, other in zip(("pairs.onnx", "quantized.onnx"), ("quantized.onnx", "net.onnx"), strict=True):
+    overflows = form == QuantFormat.QOperator and not multiplies_uint8()  # ONNX Runtime's own sums, in 16 bits
+    files = ("pairs.onnx", "net.onnx") if overflows else ("pairs.onnx", "quantized.onnx", "net.onnx")
+    for name, other in pairwise(files):
         own = [dict(zip(names, outputs(tmp_path / name, image), strict=True)) for image in images[:, np.newaxis]]
         theirs = [dict(zip(names, outputs(tmp_path / other, image), strict=True)) for image in images[:, np.newaxis]]
         # the same integers except for one step; the quantizer itself against float
-        assert all(each.snr_db > (30 if name == "pairs.onnx" else 15) for each in fidelity(theirs, own))
+        least = 15 if other == "net.onnx" else 30
+        assert all(each.snr_db > least for each in fidelity(theirs, own))
     for backend in ("openvino", "onnxruntime"):
         graph, plan = import_plan(quantized)
         applied = apply(graph, plan, goal_of(get_backend(backend)))

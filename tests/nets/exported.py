@@ -17,7 +17,7 @@ from deploy.graph import onnx_graph
 from deploy.placement.rule_sets import select
 from deploy.placement.rules import RULES
 from deploy.plan.plan import QuantizationPlan
-from deploy.targets import TARGETS
+from deploy.targets import TARGETS, target_for
 from qat.calibration.approaches import finish, set_modes
 from qat.export import export_onnx
 from qat.quantization.insert import insert
@@ -77,7 +77,7 @@ def export(folder: Path) -> Exported:
 
 
 def _for_target(folder: Path, name: str) -> Path:
-    path, target = folder / f"placed-{name}.onnx", TARGETS[name]
+    path, target = folder / f"placed-{name}.onnx", target_for(name)
     placed = place(folder / "qdq.onnx", select(target.rule_set), target=target, calibration=folder / "calibration.npy")
     onnx_graph.save(placed.graph, path)
     verify(path, placed.plan, target.unsigned)

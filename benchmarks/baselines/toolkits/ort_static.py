@@ -19,6 +19,7 @@ def quantize(
     per_channel: bool,
     method: str,
     percentile: float | None = None,
+    reduce_range: bool = False,
 ) -> None:
     """Infer shapes and optimise as the documentation asks, then write a graph with Q/DQ.
 
@@ -26,6 +27,7 @@ def quantize(
         out: `.onnx`.
         activations, weights: names of `QuantType`.
         method: name of `CalibrationMethod`; `percentile` belongs to "Percentile".
+        reduce_range: weights in 7 bits.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -41,6 +43,7 @@ def quantize(
             activation_type=QuantType[activations],
             weight_type=QuantType[weights],
             per_channel=per_channel,
+            reduce_range=reduce_range,
             calibrate_method=CalibrationMethod[method],
             extra_options={} if percentile is None else {"CalibPercentile": percentile},
         )

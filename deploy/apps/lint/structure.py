@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-from deploy.apps.lint.finding import FUSIONS, PLACEMENT, TENSOR_CORES, Finding, Severity
+from deploy.apps.lint.finding import PLACEMENT, Finding, Severity
+from deploy.apps.lint.nature import nature_findings
 from deploy.graph import onnx_graph
-from deploy.graph.opgraph import ACTIVATIONS, DEQUANTIZE, WEIGHTED, Edge, OpGraph, weight_axis
+from deploy.graph.opgraph import DEQUANTIZE, WEIGHTED, Edge, OpGraph
 from deploy.importing.foreign import to_pairs
 from deploy.importing.strip import strip
 from deploy.placement.decide import MAX_SPREAD, placement
@@ -17,7 +18,6 @@ from deploy.placement.rules import concat
 from deploy.placement.rules.base import Keep, Rule
 from deploy.plan.scale import Scale
 
-LANES = 32  # channels that an INT8 tensor-core format packs together
 UNWANTED = "no rule wants a pair here: it rounds, and no kernel fuses with it"
 # A pair that is missing there costs a requantizing kernel or a float one; elsewhere TensorRT moves pairs itself.
 _INFO = {"commuting-ops", "pad-conv", "pre-activation-bn"}
@@ -67,7 +67,8 @@ def structure_findings(placed: Placed, rules: Sequence[Rule]) -> Iterator[Findin
     for place, name in wanted.items():
         if place not in placed.quantized and not _behind_pair(view, place, placed.quantized):
             tensor = view.node(place[0]).inputs[place[1]]
-            severity: Severity = "info" if name in _INFO else "warning"
+            alone = name not in _INFO or _feeds_float(view, place[0], placed.quantized)
+            severity: Severity = "warning" if alone else "info"
             why = f"input {place[1]} ({tensor}) is float: {by_name[name].reason}"
             yield Finding(severity, name, place[0], why, by_name[name].source)
     nodes = {node.name for node in view.nodes}
@@ -82,7 +83,7 @@ def structure_findings(placed: Placed, rules: Sequence[Rule]) -> Iterator[Findin
         elif rule is None and not _moved(view, edge, wanted):
             yield Finding("info", "unwanted-pair", place[0], f"input {place[1]} ({edge.tensor}): {UNWANTED}", PLACEMENT)
     yield from _unequal(placed, where.groups)
-    yield from _by_nature(view, kept)
+    yield from nature_findings(view, kept, placed.scales)
 
 
 def _kept(view: OpGraph, rules: Sequence[Rule]) -> dict[Edge, Rule]:
@@ -102,6 +103,16 @@ def _behind_pair(view: OpGraph, place: tuple[str, int], quantized: frozenset[tup
         return False
     readers = view.uses(node.outputs[0])
     return node.kind != "Concat" and bool(readers) and all((use.node, use.index) in quantized for use in readers)
+
+
+def _feeds_float(view: OpGraph, name: str, quantized: frozenset[tuple[str, int]]) -> bool:
+    """Whether an operator with an INT8 kernel reads the node's result in float, while another operand is INT8."""
+    return any(
+        view.node(use.node).kind in WEIGHTED
+        and (use.node, use.index) not in quantized
+        and any((use.node, index) in quantized for index in range(2))
+        for use in view.uses(view.node(name).outputs[0])
+    )
 
 
 def _moved(view: OpGraph, edge: Edge, wanted: dict[tuple[str, int], str]) -> bool:
@@ -125,24 +136,3 @@ def _unequal(placed: Placed, groups: Sequence[Sequence[str]]) -> Iterator[Findin
             far = f", too far for one (over {MAX_SPREAD:g})" if spread > MAX_SPREAD else ""
             why = f"scales differ {spread:.2f}-fold{far}: {concat.RULE.reason}"
             yield Finding("warning", "concat-scales", node.name, why, concat.RULE.source)
-
-
-def _by_nature(view: OpGraph, kept: dict[Edge, Rule]) -> Iterator[Finding]:
-    for node in view.nodes:
-        if node.kind not in WEIGHTED or not view.is_constant(node.inputs[1]):
-            continue
-        rule = kept.get(Edge(node.inputs[0], node.name, 0))
-        if rule is not None:
-            yield Finding("info", f"no-kernel:{rule.name}", node.name, rule.reason, rule.source)
-        shape = view.constants[node.inputs[1]]
-        outputs = shape[weight_axis(node)]
-        if node.kind != "Gemm" and rule is None and outputs % LANES:
-            why = f"{outputs} output channels are padded to a multiple of {LANES}"
-            yield Finding("info", "channels", node.name, why, TENSOR_CORES)
-        reader = view.only_reader(node.outputs[0])
-        if node.kind == "ConvTranspose" and reader is not None and reader.kind in ACTIVATIONS:
-            why = f"{reader.name} behind it is a kernel of its own: no fusion of a deconvolution and an activation"
-            yield Finding("info", "deconvolution-activation", node.name, why, FUSIONS)
-        if reader is not None and reader.kind == "BatchNormalization":
-            why = f"{reader.name} is not folded into it; what stands between them is computed in float"
-            yield Finding("warning", "batch-norm", node.name, why, f"{FUSIONS}; {PLACEMENT}")

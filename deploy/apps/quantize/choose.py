@@ -13,12 +13,16 @@ import onnx_graphsurgeon as gs
 
 from core.config import ActivationCalibrator, CalibrationConfig
 from core.console import say
+from deploy.apply.bias_correction import Errors, mean_errors
 from deploy.apply.calibrate import Observed, complete, observe
 from deploy.apply.equalize import channel_ranges, depthwise_inputs, equalized
 from deploy.apps.quantize.engines import Workshop
 from deploy.apps.quantize.pictures import thinned
 from deploy.bundle.types import BuildOptions
 from deploy.checks.fidelity import Fidelity, closeness, fidelity
+from deploy.graph.value_range import UNKNOWN, floor
+from deploy.plan.plan import SkippedNode
+from deploy.targets import get_backend
 from deploy.targets.base import Backend, Session, Tensors
 
 CORRECTED_ON = 32  # pictures: means settle sooner than ranges
@@ -32,17 +36,27 @@ class Recipe:
 
     Attributes:
         uint8: all activations in uint8, where the target would have signed ones in int8.
+        floors: uint8 from the least value that a tensor can have (see `deploy.apply.number_formats`).
         equalized: depthwise inputs get one range for all channels (see `deploy.apply.equalize`).
         bias_correction: see `deploy.apply.bias_correction`.
+        in_float: nodes that stay in float by measurement.
     """
 
     calibrator: ActivationCalibrator
     uint8: bool = False
+    floors: bool = False
     equalized: bool = False
     bias_correction: bool = False
+    in_float: tuple[SkippedNode, ...] = ()
 
     def __str__(self) -> str:
-        named = {"uint8": self.uint8, "equalized": self.equalized, "bias correction": self.bias_correction}
+        named: dict[str, object] = {
+            "uint8": self.uint8,
+            "floors": self.floors,
+            "equalized": self.equalized,
+            "bias correction": self.bias_correction,
+            f"{len(self.in_float)} in float": self.in_float,
+        }
         return " + ".join([self.calibrator, *(name for name, used in named.items() if used)])
 
 
@@ -77,16 +91,22 @@ class Chooser:
 
     def __init__(self, workshop: Workshop, images: Sequence[Any], backends: Sequence[Backend]) -> None:
         self._workshop, self._images, self._backends = workshop, images, backends
-        self._observe = cache(self._observed)
+        self._observe, self._errors = cache(self._observed), cache(self._mean_errors)
 
     def following(self, recipe: Recipe) -> Workshop:
         """The workshop that quantizes by a recipe."""
         graph, observed = self._observe(recipe.equalized)
-        own = replace(self._workshop, graph=graph, uint8=recipe.uint8)
+        own = replace(self._workshop, graph=graph, uint8=recipe.uint8, floors=recipe.floors)
         plan = observed.plan(CalibrationConfig(method=recipe.calibrator))
         plan = complete(plan, graph, self._images, [own.goal(backend) for backend in self._backends])
-        images = thinned(self._images, CORRECTED_ON) if recipe.bias_correction else None
-        return replace(own, plan=plan, correct_on=images)
+        plain = replace(recipe, in_float=())
+        errors = (lambda backend: self._errors(plain, backend.name)) if recipe.bias_correction else None
+        return replace(own, plan=plan.in_float(recipe.in_float), errors=errors)
+
+    def _mean_errors(self, recipe: Recipe, backend: str) -> Errors:
+        """Of a recipe without floats: each operator's error is its own, whatever the others are."""
+        own = self.following(replace(recipe, bias_correction=False))
+        return mean_errors(own.graph, own.decided(get_backend(backend)), thinned(self._images, CORRECTED_ON))
 
     def closest(self, backend: Backend, images: Sequence[Any], references: Sequence[Tensors]) -> list[Trial]:
         """All trials, the closest to FP32 first: every calibrator, then the best with one more technique at a time.
@@ -100,16 +120,20 @@ class Chooser:
         """
 
         def tried(recipe: Recipe) -> Trial:
-            trials.append(self._try(recipe, backend, images, references))
+            trials.append(self.trial(recipe, backend, images, references))
             return trials[-1]
 
         trials: list[Trial] = []
         best = max([tried(Recipe(method)) for method in METHODS], key=lambda trial: trial.closeness)
-        if self._workshop.goal(backend).target.unsigned == "non-negative":
+        formats = self._workshop.goal(backend).target.unsigned
+        if formats == "non-negative":
             other = tried(replace(best.recipe, uint8=True))
             if other.gains(best, clearly=True):  # the calibrators were compared where nothing worked
                 again = [tried(Recipe(method, uint8=True)) for method in METHODS if method != best.recipe.calibrator]
                 best = max([other, *again], key=lambda trial: trial.closeness)
+        if formats != "never" and has_floors(self._workshop.graph):
+            other = tried(replace(best.recipe, floors=True))
+            best = other if other.gains(best, clearly=False) else best
         if depthwise_inputs(self._workshop.graph):
             other = tried(replace(best.recipe, equalized=True))
             best = other if other.gains(best, clearly=True) else best
@@ -126,7 +150,7 @@ class Chooser:
         goals = [self._workshop.goal(backend) for backend in self._backends]
         return graph, observe(graph, self._images, goals)
 
-    def _try(self, recipe: Recipe, backend: Backend, images: Sequence[Any], references: Sequence[Tensors]) -> Trial:
+    def trial(self, recipe: Recipe, backend: Backend, images: Sequence[Any], references: Sequence[Tensors]) -> Trial:
         """Build and run one recipe in a folder that goes away again."""
         with tempfile.TemporaryDirectory() as scratch:
             own = replace(self.following(recipe), folder=Path(scratch))
@@ -136,6 +160,11 @@ class Chooser:
                 outputs = tuple(fidelity(references, outputs_of(session, images)))
         say(f"{recipe}: {shown(outputs)}")
         return Trial(recipe, closeness(outputs), outputs)
+
+
+def has_floors(graph: gs.Graph) -> bool:
+    """Whether a tensor has a known least value below zero, as HardSwish's result has."""
+    return any(UNKNOWN < floor(tensor) < 0 for node in graph.nodes for tensor in node.outputs)
 
 
 def outputs_of(session: Session, images: Sequence[Any]) -> Iterator[Tensors]:

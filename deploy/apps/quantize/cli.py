@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -11,7 +12,7 @@ from core.cli.naming import command, words_after
 from core.cli.options import add_common_options, count, percent
 from core.config import ActivationCalibrator
 from core.errors import EXIT_ENVIRONMENT, EXIT_GATE_MISSED
-from deploy.apps.quantize.options import PRESETS, Options, parse_size
+from deploy.apps.quantize.options import DEFAULT_SNR_DB, PRESETS, Options, parse_size
 from deploy.hardware.machine import cpu_threads
 
 if TYPE_CHECKING:
@@ -36,7 +37,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="backends, such as openvino,onnxruntime; auto: all that run here",
     )
-    parser.add_argument("--tolerance", type=percent, metavar="POINTS", help="exit 1 where INT8 loses more, such as 0.5")
+    parser.add_argument("--tolerance", type=percent, metavar="POINTS", help="INT8 may lose, such as 0.5; else exit 1")
+    parser.add_argument(
+        "--snr",
+        type=_decibels,
+        default=DEFAULT_SNR_DB,
+        metavar="DB",
+        help="of the outputs, such as 20; layers go to float below it and above the tolerance",
+    )
     parser.add_argument("--preset", choices=list(PRESETS), help="normalisation; default: imagenet")
     parser.add_argument(
         "--mean", type=_numbers, default=(), metavar="R,G,B", help="of x / 255, such as 0.485,0.456,0.406"
@@ -95,7 +103,18 @@ def options_of(arguments: argparse.Namespace) -> Options:
         out=arguments.out or Path("engines") / arguments.source.stem,
         targets=tuple(name.strip() for name in arguments.target.split(",") if name.strip()),
         size=arguments.shape,
+        snr_db=arguments.snr,
     )
+
+
+def _decibels(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of decibels")
+    return value
 
 
 def _numbers(text: str) -> tuple[float, ...]:

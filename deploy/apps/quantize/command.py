@@ -16,6 +16,7 @@ from core.config import BenchConfig
 from core.console import say, track
 from core.errors import GateMissed, UnsupportedEnvironment, UserError, last_line
 from core.image_file import read_image
+from deploy.apps.quantize.budget import Budget, within
 from deploy.apps.quantize.choose import Chooser, Recipe, Trial, shown
 from deploy.apps.quantize.compare import Candidate, Exam, Row, compare
 from deploy.apps.quantize.engines import Workshop, chosen_backends
@@ -29,6 +30,7 @@ from deploy.checks.fidelity import Tensors, fidelity
 from deploy.graph import onnx_graph
 from deploy.graph.debug_session import watching
 from deploy.hardware.machine import require_threads
+from deploy.placement.patterns import require_each_names
 from deploy.plan.plan import QuantizationPlan, write_plan
 from deploy.targets.base import Backend
 
@@ -87,7 +89,7 @@ def quantize(options: Options, command: str = "", others: Others = lambda *_: ()
     rows = compare(candidates, Exam(task.parts.test, task.test, task.size, task.labels), bench)
     result = Result(
         source=str(options.source),
-        told=task.told | {"recipe": _recipe_told(trials, options)},
+        told=task.told | {"recipe": _recipe_told(trials, options)} | _floats_told(trials),
         rows=rows,
         trials=[trial.to_json() for trial in trials],
         metric=task.labels.metric if task.labels else "",
@@ -119,6 +121,7 @@ def read_task(options: Options) -> Task:
     parts = split(pictures)
     labels = read_labels(options.labels, parts.test.names) if options.labels else None
     clean = float_network(graph, shape, options.source)
+    require_each_names("--skip", options.skip, onnx_graph.view(clean).nodes)
     _require_same(options.source, clean, pictures[0])
     told = {
         "input": f"{found.name} {found.layout} {'×'.join(map(str, shape))}, size from {origin}",
@@ -161,13 +164,20 @@ def _ready(task: Task, options: Options, backends: Sequence[Backend]) -> tuple[W
     if not backends:
         raise UnsupportedEnvironment("no engine can be built here", fix=f"see `{command_line('doctor')}`")
     images = task.parts.calibrate
-    workshop = Workshop(options.out, task.graph, QuantizationPlan(), _build_options(task, options), options.skip)
+    workshop = Workshop(options.out, task.graph, QuantizationPlan(), build_options(task, options), options.skip)
     chooser = Chooser(workshop, images, backends)
     runs_here = next((backend for backend in backends if backend.runnable("int8") is None), None)
     if options.calibrator or runs_here is None:
         return chooser.following(Recipe(options.calibrator or "mse")), []
-    trials = chooser.closest(runs_here, task.parts.choose, task.choose)
+    seen = task.parts.choose, task.choose
+    best, *others = chooser.closest(runs_here, *seen)
+    trials = [*within(Budget(options.snr_db, options.tolerance), best, chooser, runs_here, *seen), *others]
     return chooser.following(trials[0].recipe), trials
+
+
+def _floats_told(trials: Sequence[Trial]) -> dict[str, str]:
+    floats = trials[0].recipe.in_float if trials else ()
+    return {"in float": "; ".join(f"{item.node}: {item.why}" for item in floats)} if floats else {}
 
 
 def _recipe_told(trials: Sequence[Trial], options: Options) -> str:
@@ -187,7 +197,8 @@ def _values_told(found: PictureInput, options: Options, ready: bool) -> str:
     return f"{channels}, {options.normalization().of(found.channels)}{why}, {options.fit} to the size"
 
 
-def _build_options(task: Task, options: Options) -> BuildOptions:
+def build_options(task: Task, options: Options) -> BuildOptions:
+    """What every builder gets besides its precision: threads, and the meaning of the network's input."""
     height, width = task.size
     meaning: dict[str, Any] = {"input": {"height_px": height, "width_px": width}}
     if not task.input.pixels and options.data.suffix not in READY:

@@ -16,7 +16,7 @@ from core.interval import Interval
 from deploy.apps.quantize.choose import outputs_of
 from deploy.apps.quantize.labels import Labels
 from deploy.apps.quantize.pictures import Pictures
-from deploy.checks.fidelity import Fidelity, Tensors, fidelity
+from deploy.checks.fidelity import Fidelity, Tensors, fidelity, lost_points
 from deploy.pipeline import BuildOutcome
 from deploy.targets import get_backend, title_of
 from deploy.targets.base import Session
@@ -58,8 +58,7 @@ class Row:
     @property
     def lost_points(self) -> float | None:
         """Points of agreement with FP32 lost by the output that lost most; None where nothing is decided."""
-        kept = [share for each in self.fidelity for share in (each.agreement, each.iou) if share is not None]
-        return 100 * (1 - min(kept)) if kept else None
+        return lost_points(self.fidelity)
 
 
 @dataclass(frozen=True)

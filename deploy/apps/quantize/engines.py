@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,15 @@ import onnx_graphsurgeon as gs
 from core.artifacts import write_json
 from core.backends import BACKEND_NAMES
 from core.errors import UserError
-from deploy.apply.apply import apply
-from deploy.apply.bias_correction import bias_correction
+from deploy.apply.apply import apply, decided
+from deploy.apply.bias_correction import Errors, corrected
 from deploy.apply.fp16 import to_fp16
 from deploy.apply.target import TargetConfig
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.checks.write import write_verified
-from deploy.graph import onnx_graph
 from deploy.pipeline import BuildOutcome, attempt, ensure_bundle, placement_summary
-from deploy.placement.planning import decide
 from deploy.placement.rule_sets import select
-from deploy.plan.plan import QuantizationPlan
+from deploy.plan.plan import QuantizationPlan, Use
 from deploy.targets import get_backend, target_for
 from deploy.targets.base import Backend
 
@@ -50,7 +48,8 @@ class Workshop:
         options: what every builder gets besides its precision: threads, and the meaning of the network's tensors.
         graph: that INT8 graphs are made of, which `plan` belongs to.
         uint8: signed activations in uint8 too, where the target takes both.
-        correct_on: images to correct the biases of INT8 graphs on; None leaves biases alone.
+        floors: uint8 from the least value that a tensor can have, where the target takes uint8.
+        errors: gives the mean error of each operator for a backend, which its bias takes up; None leaves biases alone.
     """
 
     folder: Path
@@ -58,15 +57,24 @@ class Workshop:
     plan: QuantizationPlan
     options: BuildOptions
     skip: Sequence[str] = ()
-    correct_on: Sequence[Any] | None = None
+    errors: Callable[[Backend], Errors] | None = None
     uint8: bool = False
+    floors: bool = False
 
     def goal(self, backend: Backend) -> TargetConfig:
         """A backend's target under its own rules."""
         target = target_for(backend.target)
         if self.uint8 and target.unsigned == "non-negative":
             target = replace(target, unsigned="always")
+        target = replace(target, floors=self.floors and target.unsigned != "never")
         return TargetConfig(target, select(target.rule_set), tuple(self.skip))
+
+    def decided(self, backend: Backend) -> QuantizationPlan:
+        """The plan by a backend's rules, on the graph before its rewrites."""
+        return decided(self.graph, self.plan, self.goal(backend))
+
+    def _weight_uses(self, backend: Backend) -> list[Use]:
+        return [use for weight in self.decided(backend).weights.values() for use in weight.uses]
 
     @property
     def float_onnx(self) -> Path:
@@ -99,9 +107,9 @@ class Workshop:
         """
         goal = self.goal(backend)
         graph, plan = self.graph, self.plan
-        if self.correct_on is not None:
-            decided, _ = decide(onnx_graph.view(graph), plan, goal.rules or (), goal.skip)
-            graph, _ = bias_correction(self.correct_on)(graph, decided)
+        if self.errors is not None:
+            found, quantized = self.errors(backend), {use.node for use in self._weight_uses(backend)}
+            graph = corrected(graph, {node: error for node, error in found.items() if node in quantized})
         applied = apply(graph, plan, goal)
         if not applied.plan.quantized:
             raise UserError(f"nothing would be quantized for {backend.name}", why="no rule finds a tensor")

@@ -91,7 +91,7 @@ def _label_map(path: Path) -> NDArray[Any]:
 
 def _deciding(outputs: Tensors) -> NDArray[Any]:
     kinds = {name: kind_of(value) for name, value in outputs.items()}
-    name = next((name for name, kind in kinds.items() if kind != "values"), None)
+    name = next((name for name, kind in kinds.items() if kind not in ("values", "sequence")), None)
     if name is None:
         raise UserError(
             "labels do not fit the network", why="none of its outputs decides on a class", fix="leave --labels out"

@@ -58,6 +58,7 @@ PRESETS = {
     "camvid": Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "camvid"),
 }
 DEFAULT_PRESET = "imagenet"
+DEFAULT_SNR_DB = 10.0  # noise of a tenth of the output's power: below it a network seldom decides as FP32 does
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Options:
     labels: Path | None = None
     targets: Sequence[str] = ()
     tolerance: float | None = None
+    snr_db: float = DEFAULT_SNR_DB
     preset: str | None = None
     mean: Sequence[float] = ()
     std: Sequence[float] = ()

@@ -45,20 +45,26 @@ class Result:
         timed = [row for row in self.rows if row.precision == "int8" and row.ms is not None]
         return min(timed, key=lambda row: row.ms or 0.0, default=None)
 
+    @property
+    def fastest(self) -> Row | None:
+        """The fastest engine that ran, of any precision."""
+        timed = [row for row in self.rows if row.ms is not None]
+        return min(timed, key=lambda row: row.ms or 0.0, default=None)
+
     def verdict(self) -> str:
-        """One sentence: the fastest INT8 engine, its speed-up, its closeness to FP32, and any engine that is faster."""
-        best = self.best
-        if best is None:
+        """One sentence that names the engine to ship: the fastest INT8 engine, unless a float one is as fast."""
+        best, first = self.best, self.fastest
+        if best is None or first is None:
             return "No INT8 engine could be timed here"
         parts = [] if best.speedup is None else [f"{best.speedup.value:.2f}× the speed of FP32"]
         equal = min((each.agreement for each in best.fidelity if each.agreement is not None), default=None)
         parts += [] if equal is None else [f"{100 * equal:.2f} % of decisions are FP32's"]
         if not parts and best.fidelity:
             parts = [f"SNR {min(each.snr_db for each in best.fidelity):.1f} dB"]
-        quicker = [row for row in self.rows if row.ms is not None and best.ms is not None and row.ms < best.ms]
-        first = min(quicker, key=lambda row: row.ms or 0.0, default=None)
-        warning = "" if first is None else f"; {first.engine} is faster ({first.ms:.2f} against {best.ms:.2f} ms)"
-        return f"{best.engine}: {', '.join(parts)}{warning}"
+        if first is best:
+            return f"Ship {best.engine}: {', '.join(parts)}"
+        slower = f"{best.engine} takes {best.ms:.2f} ms"
+        return f"Ship {first.engine}: {first.ms:.2f} ms, where {slower} and rounds besides ({', '.join(parts)})"
 
     def table(self) -> Table:
         """At most 80 columns wide."""

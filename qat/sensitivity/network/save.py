@@ -27,7 +27,7 @@ from qat.sensitivity.user.device import in_float32, to_device
 from qat.sensitivity.user.user_file import unwrapped
 from qat.tracing.inputs import Inputs, device_of
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MODELOPT_STATE = "modelopt_state"
 
 

@@ -23,6 +23,7 @@ from core.console import say
 from core.errors import UserError
 from deploy.graph.opgraph import Node, weight_axis
 from deploy.placement.rule_sets import rules_of
+from deploy.placement.rules import small_groups
 from qat.calibration.statistics import calibrate, collect
 from qat.quantization.insert import insert
 from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, layer_type, quantize_layer
@@ -143,13 +144,14 @@ def _quantized(model: nn.Module, example: Inputs) -> tuple[nn.Module, Form]:
 
 
 def quantize_traced(model: nn.Module, example: Inputs) -> fx.GraphModule:
-    """`model` traced, with quantizers where the placement rules say.
+    """`model` traced, with quantizers where the placement rules say, and on depthwise convolutions, which only TensorRT
+    leaves in float.
 
     Raises:
         Exception: of `UNTRACEABLE`.
     """
     traced = fx_graph.trace(model, example, one_output=False, may_export=False)
-    insert(traced, rules_of(PlacementConfig()))
+    insert(traced, rules_of(PlacementConfig(disable=(small_groups.RULE.name,))))
     return traced
 
 

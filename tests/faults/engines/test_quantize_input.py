@@ -139,3 +139,13 @@ def test_numbers_that_are_no_normalisation(refused):
 
 def test_targets_that_do_not_exist(refused):
     refused(["no backend 'tpu'"], "--target", "tpu")
+
+
+def test_a_skip_that_names_nothing(refused):
+    refused(["--skip: c9_Conv names nothing in this network", "did you mean"], "--skip", "c9_Conv")
+
+
+def test_a_budget_that_is_no_number(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call("deploy.__main__", "quantize", "net.onnx", "--data", "data", "--snr", "nan")
+    assert "argument --snr: 'nan' is not a number of decibels" in capsys.readouterr().err

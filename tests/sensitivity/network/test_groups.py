@@ -13,6 +13,7 @@ from qat.quantization.insert import insert
 from qat.quantization.quantizers import quantizers
 from qat.sensitivity.config import Granularity
 from qat.sensitivity.network.groups import groups_of
+from qat.sensitivity.network.subject import quantize_traced
 from qat.sensitivity.network.switches import switches
 from qat.sensitivity.types import QuantizerGroup
 from qat.tracing import fx_graph
@@ -33,6 +34,16 @@ class Inception(nn.Module):
         x = self.stem(x)
         parts = [branch(x) for branch in self.branches]
         return self.head(torch.relu(self.mix(torch.cat(parts, 1)) + x) + self.side(parts[0]))
+
+
+def test_depthwise_layers_are_groups_too():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.ReLU())
+    model = quantize_traced(net.append(nn.Conv2d(8, 2, 1)).eval(), torch.zeros(1, 3, 8, 8))
+    for quantizer in quantizers(model).values():
+        if not quantizer.is_set:
+            quantizer.set_amax(1.0, "test")
+    found = groups_of(model, switches(model), "layer", "both")
+    assert [group.name for group in found] == ["0", "2", "4"]
 
 
 @lru_cache

@@ -5,7 +5,7 @@ import onnx_graphsurgeon as gs
 import pytest
 
 from core.config import CalibrationConfig
-from deploy.apply.apply import apply
+from deploy.apply.apply import apply, decided
 from deploy.apply.bias_correction import bias_correction, mean_errors
 from deploy.apply.calibrate import calibrate
 from deploy.checks.parity import decibels
@@ -26,7 +26,7 @@ def parts(tmp_path_factory):
     graph, _ = import_plan(path)
     goal = goal_of(get_backend("openvino"))
     plan = calibrate(graph, IMAGES, goal, CalibrationConfig(method="entropy"))  # clips, so that means shift
-    return graph, plan, goal
+    return graph, decided(graph, plan, goal), goal
 
 
 def values(graph, names):

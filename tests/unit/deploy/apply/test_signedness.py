@@ -72,3 +72,36 @@ def test_stripping_gives_the_trained_scales_back(unsigned):
     scales = strip(graph)
     found = [float(scale.values) for scale in scales.values()]  # the outputs' names stand for what the pairs were on
     assert len(scales) == 2 and found == pytest.approx([SCALE, SCALE])
+
+
+def swish_pair(amax):
+    x = gs.Variable("x", np.float32, (1, 4))
+    y = gs.Variable("y", np.float32, (1, 4))
+    graph = gs.Graph([gs.Node("HardSwish", "swish", {}, [x], [y])], inputs=[x], opset=18, ir_version=8)
+    graph.outputs = [pair(graph, "p", y)]
+    graph.nodes[1].inputs[1].values = graph.nodes[2].inputs[1].values = np.array(amax / 127, np.float32)
+    return graph.toposort()
+
+
+@pytest.mark.parametrize("amax", [0.5, 1.0, 6.0, 40.0])
+def test_a_floor_gives_finer_steps_over_the_same_range(amax):
+    plain, fine = swish_pair(amax), swish_pair(amax)
+    as_unsigned(plain, "always")
+    as_unsigned(fine, "always", floors=True)
+    (scale,), zero = fine.nodes[1].inputs[1].values.reshape(-1), int(fine.nodes[1].inputs[2].values)
+    assert types(fine)["p_Q"] == types(fine)["p_D"] and zero < 128
+    assert scale * (255 - zero) == pytest.approx(amax) and -scale * zero <= -0.375
+    x = {"x": np.linspace(-5, min(amax, 5), 4000, dtype=np.float32).reshape(1000, 4)}
+    for graph in (plain, fine):
+        for tensor in graph.tensors().values():
+            if not isinstance(tensor, gs.Constant):
+                tensor.shape = ("n", 4)
+    values = x["x"] * np.clip(x["x"] / 6 + 0.5, 0, 1)
+    errors = [np.abs(np.minimum(values, amax) - run(graph, x)["p_d"]).max() for graph in (plain, fine)]
+    assert errors[1] <= scale / 2 + 1e-6 < errors[0] + 1e-6
+
+
+def test_a_range_that_the_floor_fills_stays_as_it_is():
+    graph = swish_pair(0.3)  # clipped below the floor's magnitude
+    as_unsigned(graph, "non-negative", floors=True)
+    assert types(graph)["p_Q"] == ("int8", 0)

@@ -105,6 +105,32 @@ def gate(b):
     return b.layer(b.quantized(gated), "b")
 
 
+def squeeze_excite(b):
+    x = b.quantized(b.layer(b.quantized("image"), "a"))
+    squeezed = b.add("GlobalAveragePool", ["a"], "squeezed")
+    w = b.const("ew", RANDOM.standard_normal((32, 32, 1, 1)).astype(np.float32))
+    gate = b.add("HardSigmoid", [b.add("Conv", [squeezed, w], "excite")], "gate")
+    b.layer(x, "c")
+    return b.layer(b.quantized(b.add("Mul", ["a", gate], "product")), "b")
+
+
+def one_scale_for_the_weight(b):
+    return b.layer(b.quantized("image"), "a", weight=b.pair(b.const("aw", WIDE["a"]), 0.02, INT8, "aw_d"))
+
+
+def half_a_product(b):
+    x = b.quantized(b.layer(b.quantized("image"), "a"))
+    turned = b.add("Transpose", ["a"], "turned", perm=[0, 1, 3, 2])
+    return b.add("MatMul", [x, turned], "end")
+
+
+def batched_weight(b):
+    x = b.quantized(b.layer(b.quantized("image"), "a"))
+    return b.add(
+        "MatMul", [b.add("GlobalAveragePool", [x], "mean"), b.const("bw", np.ones((32, 1, 4), np.float32))], "end"
+    )
+
+
 def interpolation(b):
     x = b.quantized(b.layer(b.quantized("image"), "a"))
     scales = b.const("twice", np.float32([1, 1, 2, 2]))
@@ -143,6 +169,16 @@ FINDINGS = {
     "BatchNorm between pairs": (batch_norm_behind_a_pair, "warning", "conv-bn-act", "norm_BatchNormalization", True),
     "activation between pairs": (activation_behind_a_pair, "warning", "conv-bn-act", "act_Relu", True),
     "gate": (gate, "warning", "gates", "product_Mul", True),
+    "squeeze-and-excitation": (squeeze_excite, "info", "squeeze-excite", "product_Mul", False),
+    "one scale for a weight": (one_scale_for_the_weight, "info", "per-tensor-weight", "a_out_Conv", False),
+    "one operand of a product": (
+        half_a_product,
+        "warning",
+        "commuting-ops",
+        "turned_Transpose",
+        True,
+    ),
+    "weights of three dimensions": (batched_weight, "info", "batched-weight", "end_MatMul", False),
     "interpolation": (interpolation, "warning", "resize", "large_Resize", True),
     "depthwise": (depthwise, "warning", "small-groups", "end_Conv", True),
     "depthwise has no kernel": (depthwise, "info", "no-kernel:small-groups", "end_Conv", False),

@@ -22,6 +22,7 @@ def one(reference, got):
         (np.zeros((1, 1, 4, 4), np.float32), "mask"),
         (np.zeros((1, 4, 4), np.uint8), "labels"),
         (np.zeros((1, 100, 4), np.float32), "values"),
+        (np.full((1, 100, 4), 0.25, np.float32), "sequence"),
         (np.zeros((1, 1), np.float32), "values"),
     ],
 )
@@ -33,6 +34,12 @@ def test_classes_agree_where_the_largest_score_is_the_same():
     reference, got = np.float32([[1, 2, 0], [5, 1, 0]]), np.float32([[1, 3, 0], [0, 1, 0]])
     found = one(reference, got)
     assert (found.agreement, found.iou) == (0.5, None)
+
+
+def test_positions_of_a_sequence_agree_one_by_one():
+    reference = np.float32([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]])
+    found = one(reference, np.float32([[[0.6, 0.4], [0.9, 0.1], [0.7, 0.3]]]))
+    assert (found.agreement, found.iou) == (pytest.approx(2 / 3), None)
 
 
 def test_iou_of_maps_is_over_all_pictures_at_once():
