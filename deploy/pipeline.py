@@ -18,6 +18,7 @@ from core.stages import Stage, edited_since
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash
 from deploy.apply.dynamic_batch import require_same, with_dynamic_batch
+from deploy.apply.feed_pixels import feed_pixels, reads_pixels, takes_pixels
 from deploy.apply.fp16 import to_fp16
 from deploy.apply.target import AS_PLANNED, TargetConfig
 from deploy.bundle.meaning import MASK_SUFFIX, Kind, ensure_baked, mask_bundle_beside, meaning_of
@@ -247,7 +248,7 @@ def _ensure_bundle(
 ) -> Bundle:
     options = replace(
         build_options(config, backend, precision),
-        meaning=meaning_of(config, paths, kind),
+        meaning=meaning_of(config, paths, kind, pixels=takes_pixels(source)),
         placement=_summary(config, paths, backend.target) if precision == "int8" else {},
     )
     return ensure_bundle(backend, source, out, options, paths.manifest)
@@ -310,12 +311,27 @@ def _source(config: Config, paths: RunPaths, backend: Backend, precision: Precis
 def _of_precision(config: Config, paths: RunPaths, precision: Precision, target: str) -> Path:
     """The float network, its FP16 form, or the Q/DQ graph of a target."""
     if precision == "int8":
-        return ensure_placed(config, paths, target)
+        return _ensure_fed(paths, ensure_placed(config, paths, target))
     if precision == "fp16":
         stage = Stage("cast fp16", outputs=(paths.fp16_onnx,), inputs=(paths.float_onnx,))
         ensure_stage(stage, paths.manifest, lambda: to_fp16(paths.float_onnx, paths.fp16_onnx))
         return paths.fp16_onnx
     return paths.float_onnx
+
+
+def _ensure_fed(paths: RunPaths, placed: Path) -> Path:
+    """The Q/DQ graph that takes pixels; `placed` itself where its first convolution does not read any."""
+    if not reads_pixels(placed):
+        return placed
+    fed = placed.with_name(f"{placed.stem}-pixels.onnx")
+    stage = Stage(
+        f"feed pixels to {placed.stem}",
+        outputs=(fed,),
+        inputs=(placed,),
+        params={"code": source_hash("deploy.apply.feed_pixels")},
+    )
+    ensure_stage(stage, paths.manifest, lambda: feed_pixels(placed, fed))
+    return fed
 
 
 def _build_bundle(backend: Backend, source: Path, out: Path, options: BuildOptions) -> None:

@@ -24,6 +24,7 @@ from deploy.bundle.meaning import write_classes
 from deploy.graph import onnx_graph
 from deploy.pipeline import AS_TRAINED, CODE, ensure_portable, target_config
 from deploy.plan.images import read_images
+from deploy.plan.picture import Picture
 from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
 from qat.data import LabelledImages
@@ -38,6 +39,7 @@ from qat.models.checkpoint import load_state
 from qat.models.tensor_file import save_weights
 from qat.processes.stages import is_main, on_all_processes
 from qat.quantization.insert import insert_configured
+from qat.quantization.pixels import read_pixels
 from qat.quantization.toolkits import quantizer_class, with_toolkit_chosen
 from qat.tasks import dataset_of, task_of, tuning_of
 from qat.tasks.check import require_classes, require_readable
@@ -111,6 +113,7 @@ def ensure_quantized(config: Config) -> None:
             "placement": section_dict(config.placement),
             "code": source_hash(*CODE),
             "opset": config.deploy.opset,
+            "pixels": config.deploy.pixels,
             **fine_tuning_params(config),
         },
         editable=(paths.plan,),
@@ -141,10 +144,10 @@ def float_model(config: Config, paths: RunPaths) -> fx.GraphModule:
 
 def quantized_model(config: Config, paths: RunPaths) -> fx.GraphModule:
     """The network with quantizers where the rules put them, FP32 weights and no ranges yet."""
-    model = float_model(config, paths)
-    insert_configured(
-        model, config.placement, quantizer_class(config.qat.toolkit), graph=onnx_graph.load(paths.float_onnx)
-    )
+    model, graph = float_model(config, paths), onnx_graph.load(paths.float_onnx)
+    where = insert_configured(model, config.placement, quantizer_class(config.qat.toolkit), graph=graph)
+    if config.deploy.pixels:
+        read_pixels(model, where, graph, Picture(mean=config.data.mean, std=config.data.std))
     return model
 
 

@@ -188,6 +188,7 @@ class DeployConfig(Section):
     opset: int = Field(default=18, ge=18, le=20)
     workspace_mib: int = Field(default=4096, gt=0)
     image_to_mask: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32", "int8")  # also built as image → mask
+    pixels: bool = True  # INT8 engines take 8-bit pixels, and QAT trains so; False: normalised float32
     fallback_precision: Literal["fp16", "fp32"] = "fp16"  # of the float part of TensorRT's INT8 engines
     tensorrt: TensorrtConfig = TensorrtConfig()  # TensorRT-RTX reads it, too
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_graphsurgeon as gs
 
@@ -15,6 +16,7 @@ from deploy.apply.target import TargetConfig
 from deploy.graph import onnx_graph
 from deploy.placement.planning import decide
 from deploy.plan.plan import QuantizationPlan
+from deploy.rewrites.pixel_stem import pixel_stem
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def passes(goal: TargetConfig, widened: list[str]) -> list[Pass]:
 
     target = goal.target
     found = [
+        Pass("pixel stem", partial(pixel_stem, block=target.block), requires=(IS_FLOAT,), ensures=(IS_FLOAT,)),
         *target.rewrites,
         Pass("place", place, requires=(IS_FLOAT,), ensures=(IS_DECIDED,)),
         *([INT16_SUMS] if target.sums == "int16" else []),

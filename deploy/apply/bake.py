@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from core.errors import UserError
+from deploy.apply.feed_pixels import constants_of, size_of
 from deploy.graph import onnx_graph
 from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
 
@@ -44,8 +45,9 @@ def bake(source: Path, target: Path, normalization: Normalization, form: Form) -
     """Write the graph of `source` with its pre- and postprocessing inside.
 
     Args:
-        source: one float32 input (N, 3, H, W) and one float32 output of logits (N, classes, h, w); N may be dynamic.
-        target: one input `rgb_image`, uint8 (N, H, W, 3), and one output `label_map`, uint8 (N, H, W).
+        source: one float32 input (N, 3, H, W), or pixels (see `deploy.apply.feed_pixels`), and one float32 output of
+            logits (N, classes, h, w); N may be dynamic.
+        target: one input `rgb_image`, uint8 (N, H, W, 3) or the pixels, and one output `label_map`, uint8 (N, H, W).
 
     Raises:
         UserError: `source` has other inputs or outputs.
@@ -54,7 +56,10 @@ def bake(source: Path, target: Path, normalization: Normalization, form: Form) -
     before = _count_qdq(graph)
     height, width = _check(graph, source)
     batch = graph.inputs[0].shape[0]
-    _normalize(graph, normalization, form)
+    if constants_of(graph.doc_string) is None:
+        _normalize(graph, normalization, form)
+    else:  # the first convolution normalises
+        graph.inputs[0].name = INPUT_NAME
     rows = _label_map(graph, height, width, form)
     rows.name, rows.dtype, rows.shape = OUTPUT_NAME, np.dtype(np.uint8), [batch, height, width]
     graph.outputs = [rows]
@@ -73,6 +78,9 @@ def _check(graph: gs.Graph, source: Path) -> tuple[int, int]:
     """Height and width of the image."""
     tensors = [*graph.inputs, *graph.outputs]
     shapes = [(tensor.dtype, tuple(tensor.shape or ())) for tensor in tensors]
+    constants = constants_of(graph.doc_string)
+    if constants is not None and shapes:
+        shapes[0] = np.dtype(np.float32), (shapes[0][1][0], 3, *size_of(shapes[0][1], constants))
     if (
         (len(graph.inputs), len(graph.outputs)) != (1, 1)
         or any(dtype != np.float32 or len(shape) != 4 for dtype, shape in shapes)

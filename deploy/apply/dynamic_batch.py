@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -84,9 +85,7 @@ def require_same(dynamic: Path, static: Path) -> None:
     """
     fixed = _session(static)
     random = np.random.default_rng(0)
-    feeds = {
-        item.name: random.standard_normal((TRIED, *item.shape[1:]), dtype=np.float32) for item in fixed.get_inputs()
-    }
+    feeds = {item.name: _random(random, item) for item in fixed.get_inputs()}
     alone = [fixed.run(None, {name: value[i : i + 1] for name, value in feeds.items()}) for i in range(TRIED)]
     expected = [np.concatenate(values) for values in zip(*alone, strict=True)]
     try:
@@ -100,6 +99,14 @@ def require_same(dynamic: Path, static: Path) -> None:
             why=f"an image in a batch of {TRIED} gives another result than alone (by {worst:.2g} of the largest)",
             fix="set deploy.tensorrt.batch to null",
         )
+
+
+def _random(random: np.random.Generator, item: Any) -> NDArray[Any]:
+    """Values of the input's type, integers where it takes pixels."""
+    shape = (TRIED, *item.shape[1:])
+    if "int8" in item.type:
+        return random.integers(0, 128, shape).astype(np.uint8 if "uint8" in item.type else np.int8)
+    return random.standard_normal(shape, dtype=np.float32)
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -11,6 +11,7 @@ from deploy.apply.insert import StoredAs
 from deploy.apply.number_formats import Unsigned
 from deploy.apply.passes import Pass
 from deploy.placement.rules.base import Rule
+from deploy.rewrites.stem import Block
 
 Fallback = Literal["fp16", "fp32"]
 Sums = Literal["int32", "int16"]
@@ -30,6 +31,7 @@ class Target:
         sums: of two products in the kernels of this CPU; "int16" may overflow (see `deploy.apply.int16_sums`).
         fallback: fallback precision: of the float part of the graph.
         mask_form: form of the graph from image to mask (see `deploy.apply.bake`).
+        block: side of the blocks of pixels that the first convolution reads (see `deploy.rewrites.pixel_stem`).
     """
 
     name: str
@@ -41,6 +43,7 @@ class Target:
     sums: Sums = "int32"
     fallback: Fallback = "fp32"
     mask_form: Form = "bands"
+    block: Block = 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for hashes."""

@@ -27,7 +27,7 @@ VERSION = "1"
 
 _NAME = re.compile(r"[^\s/\\.][^\s/\\]*")
 
-_TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
+_TYPES = {"uint8": "TYPE_UINT8", "int8": "TYPE_INT8", "float32": "TYPE_FP32", "float16": "TYPE_FP16"}
 
 
 def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Path:

@@ -13,6 +13,8 @@ from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 _BAKED_LAYOUTS = {INPUT_NAME: "NHWC", OUTPUT_NAME: "NHW"}
+PIXEL_LAYOUT = "NHWC"
+_BYTES = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}  # pictures
 _LAYOUTS = {2: "NC", 4: "NCHW"}  # ONNX's own, by rank
 
 
@@ -63,7 +65,7 @@ def _tensor(item: Any) -> dict[str, Any]:
         "name": item.name,
         "dtype": onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
         "shape": shape,
-        "layout": layout_of(item.name, len(shape)),
+        "layout": PIXEL_LAYOUT if kind.elem_type in _BYTES and len(shape) == 4 else layout_of(item.name, len(shape)),
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deploy.bundle.types import Bundle
@@ -23,6 +24,8 @@ def header_lines(bundle: Bundle) -> list[tuple[str, str]]:
     kinds = {"input": _input(meaning), "output": str(meaning.get("output", ""))}
     for kind, says in kinds.items():
         lines += [(kind, _listed([_tensor(tensor), says])) for tensor in manifest["tensors"][f"{kind}s"]]
+    if manifest.get("pixels"):
+        lines.append(("blocks", _blocks(manifest["pixels"]["constants"])))
     if meaning.get("normalization"):
         lines.append(("pixels", _normalization(meaning["normalization"])))
     if meaning.get("classes"):
@@ -60,6 +63,11 @@ def _input(meaning: Mapping[str, Any]) -> str:
     image = meaning.get("input", {})
     low_high = "{} to {}".format(*image["range"]) if "range" in image else ""
     return _listed([image.get("color", ""), low_high])
+
+
+def _blocks(constants: Sequence[int]) -> str:
+    side = math.isqrt(len(constants))
+    return f"of {side}×{side} pixels: red, green, blue, and constants {' '.join(map(str, constants))}"
 
 
 def _normalization(normalization: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.backends import BackendName
 from core.config.schema_errors import problems, shortened
@@ -76,6 +76,19 @@ class _Meaning(_Part):
         return self
 
 
+class _Pixels(_Part):
+    """The constant channel of each pixel of a block, 1 or 2×2 (see `deploy.rewrites.pixel_stem`)."""
+
+    constants: list[Annotated[int, Field(ge=-128, le=127)]]
+
+    @field_validator("constants")
+    @classmethod
+    def _of_a_block(cls, constants: list[int]) -> list[int]:
+        if len(constants) not in (1, 4):
+            raise ValueError("one constant, or four")
+        return constants
+
+
 class _Placement(_Part):
     target: str | None = None
     tuned: bool = False
@@ -133,6 +146,7 @@ class Manifest(_Part):
     cpu: _Cpu
     tensors: _Tensors
     meaning: _Meaning
+    pixels: _Pixels | None = None
     placement: _Placement
     source: _Source
     files: dict[FileName, Sha256]
@@ -146,6 +160,8 @@ class Manifest(_Part):
             raise ValueError(f"{'properties' if self.backend == 'openvino' else 'threads'} is missing")
         if self.backend.startswith("tensorrt") and not re.fullmatch(f"{self.backend} {_VERSION}", self.version):
             raise ValueError(f"version must be like `{self.backend} 10.9.0`, not {shortened(self.version)!r}")
+        if self.pixels and not self.meaning.normalization:
+            raise ValueError("an engine that takes pixels needs `meaning.normalization`")
         if self.device.cpu is None and "gpu" not in self.device.model_fields_set:
             raise ValueError("device.cpu is missing")
         return self

@@ -15,7 +15,7 @@ from core.stages import Stage, ensure
 from deploy.apply.bake import Form, Normalization, bake
 from deploy.bundle.types import Bundle
 
-BAKE_VERSION = 2  # raise when the graph that `deploy.apply.bake` writes changes
+BAKE_VERSION = 3  # raise when the graph that `deploy.apply.bake` writes changes
 MASK_SUFFIX = "-mask"
 Kind = Literal["mask", "logits"]
 
@@ -26,11 +26,12 @@ def write_classes(target: Path, names: tuple[str, ...], colors: tuple[tuple[int,
     write_json(target, [{"name": name, "color": list(color)} for name, color in pairs])
 
 
-def meaning_of(config: Config, paths: RunPaths, kind: Kind) -> dict[str, Any]:
+def meaning_of(config: Config, paths: RunPaths, kind: Kind, *, pixels: bool = False) -> dict[str, Any]:
     """What goes into an engine of the run and what comes out, as its manifest holds it.
 
     Args:
         kind: "mask" from image to label map, "logits" for the network alone.
+        pixels: the network alone takes pixels, too.
 
     Raises:
         UserError: the run has no classes.json yet.
@@ -39,20 +40,20 @@ def meaning_of(config: Config, paths: RunPaths, kind: Kind) -> dict[str, Any]:
         raise UserError(
             f"no {paths.classes}", why="the QAT stage has not run", fix=f"run `{by_make('qat')}` with the same config"
         )
-    data = config.data
+    data, inside = config.data, pixels or kind == "mask"
     return {
         "kind": kind,
         "input": {
             "color": "RGB",
             "height_px": data.height_px,
             "width_px": data.width_px,
-            "range": [0, 255] if kind == "mask" else _range(data.mean, data.std),
+            "range": [0, 255] if inside else _range(data.mean, data.std),
         },
         "normalization": {
             "mean": list(data.mean),
             "std": list(data.std),
             "of": "(x / 255 - mean) / std",
-            "where": "inside the engine" if kind == "mask" else "before the engine",
+            "where": "inside the engine" if inside else "before the engine",
         },
         "output": "class of each pixel" if kind == "mask" else "score of each class",
         "task": config.task,

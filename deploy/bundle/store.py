@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from core.artifacts import folder_atomic, read_json, sha256_file, write_json
 from core.errors import UserError
 from core.versions import installed
+from deploy.apply.feed_pixels import constants_of
 from deploy.bundle.advice import MANIFEST, engines_near, rebuild
 from deploy.bundle.graph_facts import quantized_in, read_graph, tensors_of
 from deploy.bundle.manifest import manifest_problems, threads_of
@@ -57,6 +58,8 @@ def write_bundle(
     if facts is None:
         graph = read_graph(source)
         facts = {"tensors": tensors_of(graph), "placement": quantized_in(graph)}
+        constants = constants_of(graph.doc_string)
+        facts |= {"pixels": {"constants": constants}} if constants else {}
     with folder_atomic(out) as folder:
         extra = fill(folder)
         files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
@@ -69,6 +72,7 @@ def write_bundle(
             "device": backend.device(options.precision),
             "tensors": facts["tensors"],
             "meaning": dict(options.meaning),
+            **({"pixels": facts["pixels"]} if "pixels" in facts else {}),
             "placement": {**options.placement, **facts["placement"]},
             "source": {"name": source.name, "sha256": sha256_file(source)},
             "files": files,

@@ -36,6 +36,11 @@ def multiplies_uint8() -> bool:
     return not cpu_flags().isdisjoint({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
+def has_tiles() -> bool:
+    """Whether AMX multiplies tiles of int8, rows of 64 bytes at a time: three channels leave most of a row empty."""
+    return "amx_int8" in cpu_flags()
+
+
 def abilities() -> frozenset[str]:
     """What this CPU has of that which decides how engines are built."""
     found = {BF16: computes_bf16(), UINT8: multiplies_uint8()}

@@ -23,6 +23,7 @@ from core.cli.naming import by_make, command
 from core.config.schema_errors import problems
 from core.errors import UserError
 from core.nearest import path_hint
+from deploy.plan.picture import Picture
 from deploy.plan.scale import Scale
 
 EXACT = "exact"  # origin of a scale that a rewrite derives without rounding
@@ -100,10 +101,15 @@ class SkippedNode(_Frozen):
 
 
 class QuantizationPlan(_Frozen):
-    """See the module. Names are those of the float ONNX graph whose file has the hash `graph`; "" for none yet."""
+    """See the module. Names are those of the float ONNX graph whose file has the hash `graph`; "" for none yet.
+
+    With a `picture` engines take pixels, and the scale of the first weight is that of the folded weight (see
+    `deploy.plan.picture`).
+    """
 
     version: Literal[1] = 1
     graph: str = ""
+    picture: Picture | None = None
     tensors: dict[str, TensorPlan] = Field(default_factory=dict)
     skips: tuple[SkippedNode, ...] = ()
 

@@ -13,7 +13,7 @@ from core.backends import BACKEND_NAMES
 from core.errors import UserError
 from core.nearest import did_you_mean
 from deploy.apply.target import PORTABLE, Fallback, Target
-from deploy.hardware.cpu import multiplies_uint8
+from deploy.hardware.cpu import has_tiles, multiplies_uint8
 from deploy.targets.base import Backend
 
 TARGETS: dict[str, Target] = {
@@ -38,7 +38,8 @@ def target_for(name: str, fallback: Fallback = "fp32") -> Target:
     """The target of that name, as this machine builds it.
 
     Without VNNI or AMX, OpenVINO's x86 kernels add two products in 16 bits: weights must be small enough there. The
-    fallback precision is written into the graph where the builder takes it from there.
+    fallback precision is written into the graph where the builder takes it from there. Blocks of pixels pay where
+    a CPU multiplies tiles; elsewhere they only add products with zero.
 
     Raises:
         UserError: no such target.
@@ -48,5 +49,6 @@ def target_for(name: str, fallback: Fallback = "fp32") -> Target:
     target = TARGETS[name]
     if target.overflows and not multiplies_uint8():
         target = replace(target, sums="int16")
+    target = target if has_tiles() else replace(target, block=1)
     in_graph = name in BACKEND_NAMES and get_backend(name).fallback_in_graph
     return replace(target, fallback=fallback) if in_graph else target

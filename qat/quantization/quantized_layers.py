@@ -9,14 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core.errors import UserError
-from qat.quantization.quantizers import Quantizer, weight_quantizer
+from qat.quantization.quantizers import Quantizer, magnitude, weight_quantizer
 
 WEIGHT_QUANTIZER = "weight_quantizer"  # submodule of each quantized layer
+WEIGHT_FOLD = "weight_fold"  # buffer of a layer whose weight is divided by it before it is rounded
 
 
 class _Conv:
     def forward(self: Any, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight_quantizer(self.weight), self.bias)
+        fold = getattr(self, WEIGHT_FOLD, None)
+        weight = self.weight_quantizer(weight_of(self))
+        return self._conv_forward(x, weight if fold is None else weight * fold, self.bias)
 
 
 class _Linear:
@@ -78,6 +81,28 @@ _QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
     nn.ConvTranspose3d: QuantizedConvTranspose3d,
     nn.Linear: QuantizedLinear,
 }
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """What the layer's weight quantizer sees: the weight, over its fold if it has one."""
+    assert isinstance(layer.weight, Tensor)
+    fold = getattr(layer, WEIGHT_FOLD, None)
+    return layer.weight if fold is None else layer.weight / fold
+
+
+def fold_weight(layer: nn.Module, fold: Tensor) -> None:
+    """Let the layer round `weight / fold`, and compute with what that stands for, in place.
+
+    Args:
+        layer: a convolution with a weight quantizer.
+        fold: one factor for each input channel, above zero.
+    """
+    assert isinstance(layer.weight, Tensor)
+    shaped = fold.to(layer.weight).reshape(1, -1, *[1] * (layer.weight.ndim - 2))
+    layer.register_buffer(WEIGHT_FOLD, shaped, persistent=False)  # a fact of the data, not of the weights
+    quantizer = layer.get_submodule(WEIGHT_QUANTIZER)
+    assert isinstance(quantizer, Quantizer)
+    quantizer.set_amax(magnitude(weight_of(layer), quantizer.axis), quantizer.origin)
 
 
 def known_type(layer: nn.Module) -> type[nn.Module] | None:

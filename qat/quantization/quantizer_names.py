@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, fx, nn
 
-from qat.quantization.quantized_layers import WEIGHT_QUANTIZER
+from qat.quantization.quantized_layers import WEIGHT_QUANTIZER, weight_of
 from qat.quantization.quantizers import Mode, quantizers
 from qat.tracing import fx_graph
 
@@ -35,11 +35,11 @@ def any_matches(names: Iterable[str], pattern: str) -> bool:
 
 
 def quantized_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weight behind every weight quantizer, by the quantizer's module path."""
+    """What every weight quantizer sees, by the quantizer's module path."""
     weights: dict[str, Tensor] = {}
     for path in quantizers(model):
         if path.endswith(f".{WEIGHT_QUANTIZER}"):
-            weights[path] = model.get_parameter(f"{path.removesuffix(WEIGHT_QUANTIZER)}weight")
+            weights[path] = weight_of(model.get_submodule(path.removesuffix(f".{WEIGHT_QUANTIZER}")))
     if isinstance(model, fx.GraphModule):
         for node in model.graph.nodes:
             if node.op == "call_module" and node.target in quantizers(model) and node.args[0].op == "get_attr":

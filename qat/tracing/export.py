@@ -26,14 +26,17 @@ from torch.utils._pytree import tree_leaves
 
 from core.errors import UnsupportedEnvironment, UserError
 from deploy.graph import onnx_graph
+from deploy.plan.picture import PIXELS
 from deploy.plan.plan import QuantizationPlan
+from deploy.plan.scale import activation_scale
 from deploy.rewrites.fold_bn import fold_bn
-from qat.quantization.quantized_layers import WEIGHT_QUANTIZER
+from qat.quantization.quantized_layers import WEIGHT_FOLD, WEIGHT_QUANTIZER
 from qat.quantization.quantizers import quantizers
 from qat.tracing import fx_graph
 from qat.tracing.inputs import Inputs, in_order
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
+PICTURE = "picture"  # key of a traced network's meta: the `Picture` whose pixels its first layer reads
 OLDEST_TORCH = "2.6"
 _ADVICE = re.compile(r"\(?(See|Refer to) the (full )?stack trace[^.]*\.\)?")
 
@@ -126,6 +129,7 @@ def without_quantizers(model: fx.GraphModule) -> fx.GraphModule:
         parent, _, own = name.rpartition(".")
         if own == WEIGHT_QUANTIZER:
             setattr(bare.get_submodule(parent), WEIGHT_QUANTIZER, nn.Identity())
+            setattr(bare.get_submodule(parent), WEIGHT_FOLD, None)
     bare.delete_all_unused_submodules()
     bare.recompile()
     return bare
@@ -191,7 +195,10 @@ def plan_of(model: fx.GraphModule) -> QuantizationPlan:
     for name, quantizer in kinds.items():
         if name.endswith(f".{WEIGHT_QUANTIZER}"):
             plan = plan.adding({f"{name.removesuffix(WEIGHT_QUANTIZER)}weight": quantizer.as_scale()}, quantizer.origin)
-    return plan
+    picture = model.meta.get(PICTURE)
+    if picture is not None:
+        plan = plan.adding({INPUT_NAME: activation_scale(picture.largest)}, PIXELS)
+    return plan.model_copy(update={"picture": picture})
 
 
 def require_amax(model: nn.Module) -> None:

@@ -16,6 +16,7 @@ from core.interval import Interval
 from deploy.apps.quantize.choose import outputs_of
 from deploy.apps.quantize.labels import Labels
 from deploy.apps.quantize.pictures import Pictures
+from deploy.bundle.pixels import Feeder
 from deploy.checks.fidelity import Fidelity, Tensors, fidelity, lost_points
 from deploy.pipeline import BuildOutcome
 from deploy.targets import get_backend, title_of
@@ -126,7 +127,8 @@ def _open(stack: ExitStack, candidate: Candidate) -> tuple[Row, Session | None]:
         if blocked is None:
             return row, stack.enter_context(backend.open(bundle))
         row = replace(row, status="simulated", reason=str(blocked))
-        return row, ONNXRuntimeSession(open_session(outcome.source, bundle.manifest["options"]["threads"]))
+        simulated = open_session(outcome.source, bundle.manifest["options"]["threads"])
+        return row, ONNXRuntimeSession(simulated, Feeder(bundle.manifest))
     except Exception as error:  # vendor runtimes raise what they like; one broken engine must not hide the others
         say(f"{name} failed: {one_line(error)}")
         return replace(row, status="failed", reason=one_line(error)), None

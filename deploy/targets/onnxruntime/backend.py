@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.bundle.pixels import Feeder
 from deploy.bundle.store import check_bundle, write_bundle
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.targets.base import LayerInfo, LayerTime, Requests, Tensors, Triton, Unavailable
@@ -67,7 +68,8 @@ class ONNXRuntimeBackend:
     def open(self, bundle: Bundle) -> Iterator[ONNXRuntimeSession]:
         """Check the hash, then open a session."""
         check_bundle(bundle, self.version(), self.files)
-        yield ONNXRuntimeSession(open_session(bundle.dir / MODEL, bundle.manifest["threads"]))
+        session = open_session(bundle.dir / MODEL, bundle.manifest["threads"])
+        yield ONNXRuntimeSession(session, Feeder(bundle.manifest))
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
         """Operators of the optimised graph."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.bundle.pixels import Feeder
 from deploy.targets.base import Tensors
 
 MODEL = "model.onnx"
@@ -22,21 +23,22 @@ _EXACT_SUMS = ("session.x64quantprecision", "1")
 class ONNXRuntimeSession:
     """A session whose tensors are bound once and reused while it is timed."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, feeder: Feeder) -> None:
         self._session = session
+        self._feeder = feeder
         self.input_names = tuple(value.name for value in session.get_inputs())
         self.output_names = tuple(value.name for value in session.get_outputs())
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """One inference."""
-        values = self._session.run(list(self.output_names), dict(feeds))
+        values = self._session.run(list(self.output_names), self._feeder.ready(feeds))
         return dict(zip(self.output_names, values, strict=True))
 
     def time_ms(self, feeds: Tensors, runs: int) -> NDArray[np.float64]:
         """Milliseconds of each of `runs` inferences on bound tensors."""
         binding = self._session.io_binding()
-        for name, value in feeds.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name, value in self._feeder.ready(feeds).items():
+            binding.bind_cpu_input(name, value)
         for name in self.output_names:
             binding.bind_output(name)
         samples = np.empty(runs)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
+from deploy.bundle.pixels import Feeder
 from deploy.bundle.types import Bundle
 from deploy.targets.base import LayerTime, Tensors
 from deploy.targets.onnxruntime.engine import MODEL, open_session
@@ -17,7 +16,7 @@ from deploy.targets.onnxruntime.layers import kernel_events, kind_of, precision_
 
 def profile(bundle: Bundle, feeds: Tensors, runs: int) -> Iterator[LayerTime]:
     """Median time of every layer over `runs` inferences, after one that does not count."""
-    inputs = {name: np.ascontiguousarray(value) for name, value in feeds.items()}
+    inputs = Feeder(bundle.manifest).ready(feeds)
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(bundle.dir / MODEL, bundle.manifest["threads"], profile_to=Path(folder))
         for _ in range(runs + 1):

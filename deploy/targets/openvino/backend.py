@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.bundle.pixels import Feeder
 from deploy.bundle.store import check_bundle, write_bundle
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cpu import BF16, UINT8, abilities, computes_bf16
@@ -78,7 +79,7 @@ class OpenVINOBackend:
     @contextmanager
     def open(self, bundle: Bundle) -> Iterator[OpenVINOSession]:
         """Check the hashes, compile, and hold one inference request."""
-        yield OpenVINOSession(self._compile(bundle))
+        yield OpenVINOSession(self._compile(bundle), Feeder(bundle.manifest))
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
         """Layers of the compiled model."""

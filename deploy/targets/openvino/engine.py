@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.bundle.pixels import Feeder
 from deploy.hardware.signal_stack import make_room
 from deploy.targets.base import Tensors
 
@@ -28,8 +29,9 @@ def compile_model(model: Path, properties: Mapping[str, Any]) -> Any:
 class OpenVINOSession:
     """One compiled model with one request, whose tensors are filled and read in place."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, feeder: Feeder) -> None:
         self._request = compiled.create_infer_request()
+        self._feeder = feeder
         self.input_names = tuple(port.get_any_name() for port in compiled.inputs)
         self.output_names = tuple(port.get_any_name() for port in compiled.outputs)
 
@@ -51,4 +53,4 @@ class OpenVINOSession:
 
     def _fill(self, feeds: Tensors) -> None:
         for name, value in feeds.items():
-            self._request.get_tensor(name).data[...] = value
+            self._feeder.put(value, self._request.get_tensor(name).data)

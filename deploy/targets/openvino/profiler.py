@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
 
+from deploy.bundle.pixels import Feeder
 from deploy.bundle.types import Bundle
 from deploy.targets.base import LayerTime, Tensors
 from deploy.targets.openvino.engine import MODEL, compile_model
@@ -16,8 +17,9 @@ def profile(bundle: Bundle, feeds: Tensors, runs: int) -> Iterator[LayerTime]:
     """Median time of every executed layer over `runs` inferences, after one that does not count."""
     properties = {**bundle.manifest["properties"], "PERF_COUNT": True}
     request = compile_model(bundle.dir / MODEL, properties).create_infer_request()
+    feeder = Feeder(bundle.manifest)
     for name, value in feeds.items():
-        request.get_tensor(name).data[...] = value
+        feeder.put(value, request.get_tensor(name).data)
     means: dict[tuple[str, str, str], list[float]] = {}
     for _ in range(runs + 1):
         request.infer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from deploy.bundle.pixels import Feeder
 from deploy.bundle.types import Bundle
 from deploy.targets.base import Requests, Tensors, Wait
 from deploy.targets.openvino.engine import MODEL, compile_model
@@ -17,13 +18,14 @@ def open_requests(bundle: Bundle, threads: int) -> Iterator[Requests]:
     compiled = compile_model(bundle.dir / MODEL, {**bundle.manifest["properties"], **hints})
     capacity = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
     free = [compiled.create_infer_request() for _ in range(capacity)]
+    feeder = Feeder(bundle.manifest)
     inputs = tuple(port.get_any_name() for port in compiled.inputs)
     outputs = tuple(port.get_any_name() for port in compiled.outputs)
 
     def submit(feeds: Tensors) -> Wait:
         request = free.pop()
         for name, value in feeds.items():
-            request.get_tensor(name).data[...] = value
+            feeder.put(value, request.get_tensor(name).data)
         request.start_async()
 
         def wait() -> Tensors:

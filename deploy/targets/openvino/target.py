@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from deploy.apply.target import Target
 
-TARGET = Target("openvino", "openvino", unsigned="non-negative", overflows=True)
+TARGET = Target("openvino", "openvino", unsigned="non-negative", overflows=True, block=2)

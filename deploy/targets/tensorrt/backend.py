@@ -12,6 +12,7 @@ from typing import Any
 from core.config.tensorrt_options import TensorrtConfig
 from core.errors import UserError
 from deploy.bundle.advice import rebuild
+from deploy.bundle.pixels import Feeder
 from deploy.bundle.store import check_bundle, write_bundle
 from deploy.bundle.types import BuildOptions, Bundle, Precision
 from deploy.hardware.cuda_driver import Gpu, look
@@ -111,6 +112,7 @@ class TRTBackend:
             (bundle.dir / ENGINE).read_bytes(),
             cuda_graph=wanted.cuda_graph,
             host_code=wanted.version_compatible,
+            ready=Feeder(bundle.manifest).ready,
         ) as session:
             yield session
 

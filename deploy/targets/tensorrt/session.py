@@ -7,7 +7,7 @@ Never run during development, which had no GPU: written against the documented A
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,13 @@ class _Buffer:
 
 @contextmanager
 def trt_session(
-    trt: Any, logger: Any, engine_bytes: bytes, *, cuda_graph: bool = False, host_code: bool = False
+    trt: Any,
+    logger: Any,
+    engine_bytes: bytes,
+    *,
+    cuda_graph: bool = False,
+    host_code: bool = False,
+    ready: Callable[[Tensors], Tensors] = dict,
 ) -> Iterator[TRTSession]:
     """Deserialize an engine on the first GPU; whatever happens, all is given back in reverse order.
 
@@ -45,6 +51,7 @@ def trt_session(
         trt: `tensorrt` or `tensorrt_rtx`.
         cuda_graph: launch inferences as one CUDA graph.
         host_code: let the engine bring host code of its own, which a version-compatible one does.
+        ready: brings what is fed into the form of the engine's inputs.
 
     Raises:
         UnsupportedEnvironment: the engine was built for another GPU, driver or TensorRT, or there is no CUDA graph.
@@ -57,7 +64,7 @@ def trt_session(
         stack.callback(gpu.detach)
         gpu.push()
         stack.callback(gpu.pop)
-        session = TRTSession(trt, cuda)
+        session = TRTSession(trt, cuda, ready)
         stack.callback(session.close)
         session.load(logger, engine_bytes, cuda_graph, host_code)
         yield session
@@ -69,9 +76,9 @@ class TRTSession:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
 
-    def __init__(self, trt: Any, cuda: Any) -> None:
+    def __init__(self, trt: Any, cuda: Any, ready: Callable[[Tensors], Tensors] = dict) -> None:
         """A session without an engine; `load` fills it."""
-        self._trt, self._cuda = trt, cuda
+        self._trt, self._cuda, self._ready = trt, cuda, ready
         self._runtime: Any = None
         self._engine: Any = None
         self._context: Any = None
@@ -160,7 +167,8 @@ class TRTSession:
         self._context.set_tensor_address(name, int(device))
         self._buffers[name] = _Buffer(host, device)
 
-    def _upload(self, feeds: Tensors) -> None:
+    def _upload(self, given: Tensors) -> None:
+        feeds = self._ready(given)
         for name, value in feeds.items():
             if value.shape != self._shapes[name]:
                 self._reshape(name, value.shape)

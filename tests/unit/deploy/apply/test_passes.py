@@ -111,7 +111,8 @@ def test_a_lost_pair_breaks_the_contract():
 @each_target
 def test_rewrites_come_first_and_casts_last(goal):
     found = passes(goal, [])
-    rewrites = ["fold_bn_through_add", "bn_as_conv"] if goal.target.name == "onnxruntime" else []
+    own = ["fold_bn_through_add", "bn_as_conv"] if goal.target.name == "onnxruntime" else []
+    rewrites = ["pixel stem", *own]
     casts = ["fallback precision FP16"] if goal.target.fallback == "fp16" else []
     assert [step.name for step in found] == [*rewrites, "place", "insert Q/DQ", "number formats", *casts]
     assert all(IS_FLOAT in step.requires for step in found[: len(rewrites) + 2])

@@ -166,7 +166,7 @@ def test_version_compatible_engine_opens_with_later_versions(monkeypatch, tmp_pa
     opened = []
 
     @contextmanager
-    def session(trt, logger, engine, **wanted):
+    def session(trt, logger, engine, ready, **wanted):
         opened.append((engine, wanted))
         yield None
 
