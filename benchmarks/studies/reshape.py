@@ -11,6 +11,7 @@ import torch
 from core.config import Config
 from core.paths import RunPaths
 from deploy.apply.apply import apply
+from deploy.apply.feed_pixels import fed
 from deploy.checks.write import write_verified
 from deploy.pipeline import target_config
 from deploy.plan.plan import read_plan
@@ -52,4 +53,5 @@ def export_at(
         goal = target_config(config, name)
         written[name] = folder / f"{name}.onnx"
         write_verified(apply(graph, plan, goal), goal.target, written[name])
+        written[name] = fed(written[name])
     return written

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from core.errors import UserError
-from deploy.apply.feed_pixels import constants_of, size_of
+from deploy.apply.feed_pixels import pixels_of, size_of
 from deploy.graph import onnx_graph
 from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
 
@@ -56,7 +56,7 @@ def bake(source: Path, target: Path, normalization: Normalization, form: Form) -
     before = _count_qdq(graph)
     height, width = _check(graph, source)
     batch = graph.inputs[0].shape[0]
-    if constants_of(graph.doc_string) is None:
+    if pixels_of(graph.doc_string) is None:
         _normalize(graph, normalization, form)
     else:  # the first convolution normalises
         graph.inputs[0].name = INPUT_NAME
@@ -78,9 +78,9 @@ def _check(graph: gs.Graph, source: Path) -> tuple[int, int]:
     """Height and width of the image."""
     tensors = [*graph.inputs, *graph.outputs]
     shapes = [(tensor.dtype, tuple(tensor.shape or ())) for tensor in tensors]
-    constants = constants_of(graph.doc_string)
-    if constants is not None and shapes:
-        shapes[0] = np.dtype(np.float32), (shapes[0][1][0], 3, *size_of(shapes[0][1], constants))
+    pixels = pixels_of(graph.doc_string)
+    if pixels is not None and shapes:
+        shapes[0] = np.dtype(np.float32), (shapes[0][1][0], 3, *size_of(shapes[0][1], pixels["constants"]))
     if (
         (len(graph.inputs), len(graph.outputs)) != (1, 1)
         or any(dtype != np.float32 or len(shape) != 4 for dtype, shape in shapes)

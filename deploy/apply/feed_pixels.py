@@ -20,7 +20,7 @@ import onnx_graphsurgeon as gs
 from deploy.graph import onnx_graph
 from deploy.graph.opgraph import QUANTIZE
 from deploy.plan.picture import PIXELS, STEP
-from deploy.rewrites.pixel_stem import OFFSETS
+from deploy.rewrites.pixel_stem import GAINS, OFFSETS
 from deploy.rewrites.stem import COLORS
 
 _SCOPE = "feed"
@@ -33,7 +33,7 @@ def reads_pixels(source: Path) -> bool:
 
 def takes_pixels(source: Path) -> bool:
     """Whether the graph of `source` comes from `feed_pixels`."""
-    return constants_of(onnx_graph.load(source).doc_string) is not None
+    return pixels_of(onnx_graph.load(source).doc_string) is not None
 
 
 def feed_pixels(source: Path, target: Path) -> None:
@@ -42,14 +42,26 @@ def feed_pixels(source: Path, target: Path) -> None:
     quantizer = _quantizer(graph)
     if quantizer is None:
         raise AssertionError(f"{source} reads no pixels")
-    constants = _constants(graph.tensors()[OFFSETS])
+    facts = _facts(graph)
     _cut(graph, quantizer.outputs[0], [int(side) for side in quantizer.inputs[0].shape[1:]])
-    graph.doc_string = json.dumps({PIXELS: constants})
+    graph.doc_string = json.dumps({PIXELS: facts})
     onnx_graph.save(graph, target)
 
 
-def constants_of(doc_string: str | None) -> list[int] | None:
-    """The constants of a block (see `deploy.rewrites.pixel_stem`) in a graph of `feed_pixels`; None for another graph.
+def fed(source: Path) -> Path:
+    """A file beside `source` that takes pixels, written now; `source` itself where it does not read any."""
+    if not reads_pixels(source):
+        return source
+    target = source.with_name(f"{source.stem}-pixels.onnx")
+    feed_pixels(source, target)
+    return target
+
+
+def pixels_of(doc_string: str | None) -> dict[str, list[float]] | None:
+    """What a graph of `feed_pixels` says of its input, for manifests; None for another graph.
+
+    `constants` are those of a block (see `deploy.rewrites.pixel_stem`); a pixel is 128 + `zero` + `gain` times what the
+    network sees of it, by colour.
 
     Args:
         doc_string: of the graph; whatever rewrites the graph keeps it.
@@ -58,7 +70,7 @@ def constants_of(doc_string: str | None) -> list[int] | None:
         found = json.loads(doc_string or "")[PIXELS]
     except (ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, list) else None
+    return found if isinstance(found, dict) and found.keys() == {"constants", "gain", "zero"} else None
 
 
 def _quantizer(graph: gs.Graph) -> gs.Node | None:
@@ -67,10 +79,12 @@ def _quantizer(graph: gs.Graph) -> gs.Node | None:
     return readers[0] if [node.op for node in readers] == [QUANTIZE] else None
 
 
-def _constants(offsets: gs.Constant) -> list[int]:
-    """The last of the four channels of each pixel."""
-    values = np.asarray(offsets.values, np.float64).reshape(-1, COLORS + 1)[:, COLORS]
-    return [round(value / STEP) for value in values.tolist()]
+def _facts(graph: gs.Graph) -> dict[str, list[float]]:
+    """As `pixels_of` gives them; the last of the four channels of each pixel is its constant."""
+    gains, offsets = (np.asarray(graph.tensors()[name].values, np.float64) / STEP for name in (GAINS, OFFSETS))
+    of_pixels = offsets.reshape(-1, COLORS + 1)
+    constants = [round(value) for value in of_pixels[:, COLORS].tolist()]
+    return {"constants": constants, "gain": gains.reshape(-1).tolist(), "zero": of_pixels[0, :COLORS].tolist()}
 
 
 def _cut(graph: gs.Graph, integers: gs.Variable, shape: Sequence[int]) -> None:
@@ -93,7 +107,7 @@ def _cut(graph: gs.Graph, integers: gs.Variable, shape: Sequence[int]) -> None:
     graph.cleanup().toposort()
 
 
-def size_of(shape: Sequence[int | str | None], constants: Sequence[int]) -> tuple[int, int]:
+def size_of(shape: Sequence[int | str | None], constants: Sequence[float]) -> tuple[int, int]:
     """Height and width in pixels of an input in blocks."""
     block = math.isqrt(len(constants))
     return int(shape[1] or 0) * block, int(shape[2] or 0) * block

@@ -77,9 +77,11 @@ class _Meaning(_Part):
 
 
 class _Pixels(_Part):
-    """The constant channel of each pixel of a block, 1 or 2×2 (see `deploy.rewrites.pixel_stem`)."""
+    """Of a block, 1 or 2×2 pixels (see `deploy.apply.feed_pixels.pixels_of`)."""
 
     constants: list[Annotated[int, Field(ge=-128, le=127)]]
+    gain: Annotated[list[float], Field(min_length=3, max_length=3)]
+    zero: Annotated[list[float], Field(min_length=3, max_length=3)]
 
     @field_validator("constants")
     @classmethod
@@ -160,8 +162,6 @@ class Manifest(_Part):
             raise ValueError(f"{'properties' if self.backend == 'openvino' else 'threads'} is missing")
         if self.backend.startswith("tensorrt") and not re.fullmatch(f"{self.backend} {_VERSION}", self.version):
             raise ValueError(f"version must be like `{self.backend} 10.9.0`, not {shortened(self.version)!r}")
-        if self.pixels and not self.meaning.normalization:
-            raise ValueError("an engine that takes pixels needs `meaning.normalization`")
         if self.device.cpu is None and "gpu" not in self.device.model_fields_set:
             raise ValueError("device.cpu is missing")
         return self

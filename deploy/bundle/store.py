@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from core.artifacts import folder_atomic, read_json, sha256_file, write_json
 from core.errors import UserError
 from core.versions import installed
-from deploy.apply.feed_pixels import constants_of
+from deploy.apply.feed_pixels import pixels_of
 from deploy.bundle.advice import MANIFEST, engines_near, rebuild
 from deploy.bundle.graph_facts import quantized_in, read_graph, tensors_of
 from deploy.bundle.manifest import manifest_problems, threads_of
@@ -58,8 +58,8 @@ def write_bundle(
     if facts is None:
         graph = read_graph(source)
         facts = {"tensors": tensors_of(graph), "placement": quantized_in(graph)}
-        constants = constants_of(graph.doc_string)
-        facts |= {"pixels": {"constants": constants}} if constants else {}
+        pixels = pixels_of(graph.doc_string)
+        facts |= {"pixels": pixels} if pixels else {}
     with folder_atomic(out) as folder:
         extra = fill(folder)
         files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}

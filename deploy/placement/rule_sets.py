@@ -23,7 +23,7 @@ from deploy.placement.rules import (
     integer_pointwise,
     pad_conv,
     products,
-    residual_add,
+    residual_int8,
     resize,
     weighted,
 )
@@ -37,7 +37,7 @@ _OPENVINO: tuple[Rule, ...] = (
     bias.RULE,
     conv_bn_act.RULE,
     pad_conv.RULE,
-    residual_add.RULE,
+    residual_int8.RULE,
     commuting.RULE,
     resize.RULE,
     gates.RULE,

@@ -32,7 +32,7 @@ from deploy.plan.plan import EXACT, QuantizationPlan, TensorPlan
 from deploy.plan.scale import QMAX, Scale, quantize_array
 from deploy.rewrites.stem import COLORS, Axis, Block, sides, stem_of
 
-OFFSETS = f"{PIXELS}/offsets"  # constant: what a block of black and normalised pixels is added to
+GAINS, OFFSETS = f"{PIXELS}/gains", f"{PIXELS}/offsets"  # constants: of the three colours, and of a block
 _CHANNELS = COLORS + 1
 _MOST_ERROR = 0.5  # steps of the accumulator that blocks of several constants may miss by
 
@@ -127,7 +127,8 @@ def _pixels(
     block, (height, width) = math.isqrt(len(constants)), size
     offsets = [value for constant in constants for value in (*picture.zero, constant)]
     channels = len(offsets)
-    gained = _add(graph, "Mul", [image, (picture.gain * STEP).reshape(1, COLORS, 1, 1).astype(np.float32)])
+    gains = gs.Constant(GAINS, (picture.gain * STEP).reshape(1, COLORS, 1, 1).astype(np.float32))
+    gained = _add(graph, "Mul", [image, gains])
     opaque = _add(graph, "Pad", [gained, np.array([0, 0, 0, 0, 0, 1, 0, 0])])
     if block > 1:
         split = _add(graph, "Reshape", [opaque, np.array([0, _CHANNELS, height, block, width, block])])

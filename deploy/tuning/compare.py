@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.interval import Interval
 from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import complete
+from deploy.apply.feed_pixels import fed
 from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle
 from deploy.bundle.types import BuildOptions, Bundle
@@ -109,7 +110,7 @@ class Comparer:
         """The engine of a graph."""
         folder = graph.with_suffix("") / self._backend.name
         if not (folder / "manifest.json").is_file():
-            self._backend.build(graph, folder, BuildOptions("int8", threads=self._bench.threads))
+            self._backend.build(fed(graph), folder, BuildOptions("int8", threads=self._bench.threads))
         return read_bundle(folder)
 
     def feeds(self, bundle: Bundle) -> Tensors:

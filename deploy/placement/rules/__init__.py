@@ -20,6 +20,7 @@ from deploy.placement.rules import (
     pre_activation_bn,
     products,
     residual_add,
+    residual_int8,
     resize,
     small_groups,
     weighted,
@@ -41,4 +42,4 @@ RULES: tuple[Rule, ...] = (
     resize.RULE,
     gates.RULE,
 )
-OTHERS: tuple[Rule, ...] = (integer_pointwise.RULE,)
+OTHERS: tuple[Rule, ...] = (integer_pointwise.RULE, residual_int8.RULE)

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.apply.apply import apply
 from deploy.apply.calibrate import complete
-from deploy.apply.feed_pixels import constants_of, feed_pixels, reads_pixels, takes_pixels
+from deploy.apply.feed_pixels import fed, feed_pixels, pixels_of, reads_pixels, takes_pixels
 from deploy.apply.target import PORTABLE, TargetConfig
 from deploy.bundle.pixels import Feeder
 from deploy.bundle.types import BuildOptions
@@ -18,12 +18,6 @@ from deploy.hardware.cpu import multiplies_uint8
 from deploy.placement.rule_sets import select
 from deploy.targets import TARGETS, get_backend
 from tests.unit.deploy.rewrites.stems import PICTURE, followed, normalized, pictures, plan_of, stem
-
-MEANING = {
-    "kind": "logits",
-    "input": {"height_px": 12, "width_px": 16},
-    "normalization": {"mean": list(PICTURE.mean), "std": list(PICTURE.std), "of": "", "where": ""},
-}
 
 
 def placed(tmp_path, unsigned="never", block=2, rule_set="tensorrt", fallback="fp32", picture=PICTURE):
@@ -47,8 +41,7 @@ def manifest(path):
     (image,) = graph.inputs
     return {
         "tensors": {"inputs": [{"shape": list(image.shape), "dtype": np.dtype(image.dtype).name}]},
-        "pixels": {"constants": constants_of(graph.doc_string)},
-        "meaning": MEANING,
+        "pixels": pixels_of(graph.doc_string),
     }
 
 
@@ -85,8 +78,15 @@ def test_only_a_graph_of_quantized_pixels_is_fed(tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "", "exported by torch", "[1]", '{"pixels": 3}', "{}"])
-def test_other_doc_strings_are_no_constants(text):
-    assert constants_of(text) is None
+def test_other_doc_strings_say_nothing_of_pixels(text):
+    assert pixels_of(text) is None
+
+
+def test_a_fed_graph_is_beside_its_source(tmp_path):
+    source = placed(tmp_path)
+    assert fed(source) == tmp_path / "placed-pixels.onnx" and takes_pixels(fed(source))
+    plain = placed(tmp_path, picture=None)
+    assert fed(plain) == plain
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
@@ -100,7 +100,7 @@ def test_the_convolution_is_the_first_thing_that_an_engine_computes(tmp_path, na
     onnx_graph.save(apply(graph, plan, goal).graph, tmp_path / "placed.onnx")
     feed_pixels(tmp_path / "placed.onnx", tmp_path / "fed.onnx")
     backend = get_backend(name)
-    bundle = backend.build(tmp_path / "fed.onnx", tmp_path / "engine", BuildOptions("int8", meaning=MEANING))
+    bundle = backend.build(tmp_path / "fed.onnx", tmp_path / "engine", BuildOptions("int8"))
     kinds = [(layer.kind, layer.precision) for layer in backend.layers(bundle) if layer.outputs]
     moved = {"Reshape", "Reorder"}  # of memory as it lies; OpenVINO lists a reorder that it does not run
     assert next(found for found in kinds if found[0] not in moved) == ("Conv", "int8")

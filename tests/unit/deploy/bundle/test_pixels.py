@@ -15,8 +15,7 @@ def manifest(block, dtype, constants):
     height, width = (side // block for side in SIZE)
     return {
         "tensors": {"inputs": [{"shape": [1, height, width, 4 * block**2], "dtype": dtype}]},
-        "pixels": {"constants": constants},
-        "meaning": {"normalization": {"mean": list(PICTURE.mean), "std": list(PICTURE.std)}},
+        "pixels": {"constants": constants, "gain": PICTURE.gain.tolist(), "zero": PICTURE.zero.tolist()},
     }
 
 
@@ -39,7 +38,8 @@ def test_a_picture_becomes_blocks(block, constants, dtype, count):
     rgb = pictures(SIZE, count)
     expected = in_blocks(rgb, block, dtype, constants)
     feeder = Feeder(manifest(block, dtype, constants))
-    for value in (rgb, normalized(rgb), expected):
+    flipped = np.ascontiguousarray(rgb[:, ::-1, ::-1])[:, ::-1, ::-1]  # a view that runs backwards
+    for value in (rgb, flipped, normalized(rgb), expected):
         (got,) = feeder.ready({"image": value}).values()
         assert got.dtype == expected.dtype
         np.testing.assert_array_equal(got, expected)
@@ -75,4 +75,5 @@ def test_other_engines_are_fed_as_they_were():
 
 @pytest.mark.parametrize("constants", [[], [1, 2], [128], ["1"], [1.5]])
 def test_a_manifest_with_other_constants_is_refused(constants):
-    assert any("pixels" in problem for problem in manifest_problems({"pixels": {"constants": constants}}))
+    found = manifest_problems({"pixels": {"constants": constants, "gain": [1.0] * 3, "zero": [0.0] * 3}})
+    assert any("pixels" in problem for problem in found)

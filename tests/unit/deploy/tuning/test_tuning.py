@@ -67,7 +67,7 @@ def test_gains_are_found_on_the_start_and_added_up_largest_first():
 
 def test_choices_toggle_every_rule_but_those_that_make_it_int8():
     changed = {choice.name: choice.apply(START) for choice in global_choices(START, KNOWN)}
-    assert "residual-add" not in changed["without residual-add"].rules
+    assert "residual-int8" not in changed["without residual-int8"].rules
     assert "concat" in changed["with concat"].rules
     assert changed["uint8 never"].unsigned == "never" and changed["uint8 always"].unsigned == "always"
     assert changed["with rewrite bn_as_conv"].rewrites == ("bn_as_conv",)
@@ -83,8 +83,8 @@ def test_regions_are_silenced_one_by_one_and_vetoes_stay():
     scales = {name: Scale(np.float32(0.1)) for name in (*placed.by_tensor, *weights)}
     plan, _ = record(placed, QuantizationPlan().with_scales(scales, "test"), graph.constants)
     names = {choice.name: choice.apply(START) for choice in regional_choices(START, plan)}
-    assert set(names) == {"without residual-add in s"}
-    silent = placement(graph, names["without residual-add in s"].select(KNOWN))
+    assert set(names) == {"without residual-int8 in s"}
+    silent = placement(graph, names["without residual-int8 in s"].select(KNOWN))
     assert {edge.edge.node for edge in placed.edges} - {edge.edge.node for edge in silent.edges} == {"s"}
     everywhere = Scheme(START.rules, frozenset({("resize", "u")}))
     assert placement(graph, everywhere.select(KNOWN)).edges == placed.edges
