@@ -3,8 +3,8 @@
     uint8 (N, H, W, 3)  ─▶  int8 or uint8 (N, H/b, W/b, 4·b²)     b = 1 or 2
 
 A block of b×b pixels holds red, green, blue and a constant of each of its pixels. int8 stands for pixel - 128, so that
-the highest bit is flipped. Adding a channel and flipping bits is done on whole words, which costs less than a copy of the
-float picture (docs/reference/engines.md).
+the highest bit is flipped. Adding a channel and flipping bits is done on whole words, which costs less than a copy of
+the float picture (docs/reference/engines.md).
 """
 
 from __future__ import annotations
