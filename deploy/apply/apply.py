@@ -15,6 +15,7 @@ from deploy.apply.passes import IS_DECIDED, IS_FLOAT, Pass
 from deploy.apply.target import TargetConfig
 from deploy.graph import onnx_graph
 from deploy.placement.planning import decide
+from deploy.plan.picture import PIXELS
 from deploy.plan.plan import QuantizationPlan
 from deploy.rewrites.pixel_stem import pixel_stem
 
@@ -71,7 +72,8 @@ def passes(goal: TargetConfig, widened: list[str]) -> list[Pass]:
             return graph, plan
         decided, grown = decide(onnx_graph.view(graph), plan, goal.rules, goal.skip)
         widened.extend(grown)
-        return graph, decided
+        of_network = tuple(skip for skip in decided.skips if not skip.node.startswith(f"{PIXELS}/"))
+        return graph, decided.model_copy(update={"skips": of_network})
 
     target = goal.target
     found = [

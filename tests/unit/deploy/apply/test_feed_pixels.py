@@ -112,3 +112,8 @@ def test_the_convolution_is_the_first_thing_that_an_engine_computes(tmp_path, na
         return  # sums of two products overflow in 16 bits
     expected = run(tmp_path / "placed.onnx", normalized(rgb))
     assert np.abs(got - expected).mean() < 0.01 * np.ptp(expected)
+
+
+def test_what_stands_before_the_pixels_is_not_in_the_report():
+    applied = apply(stem(), plan_of(stem()), TargetConfig(PORTABLE, select("tensorrt")))
+    assert applied.plan.skips and not any("pixels" in skip.node for skip in applied.plan.skips)
