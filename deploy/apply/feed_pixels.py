@@ -27,12 +27,12 @@ _SCOPE = "feed"
 
 
 def reads_pixels(source: Path) -> bool:
-    """Whether `deploy.rewrites.pixel_stem` rewrote the Q/DQ graph of `source`, and its pixels are quantized."""
+    """True if `deploy.rewrites.pixel_stem` rewrote the Q/DQ graph of `source`, and its pixels are quantized."""
     return _quantizer(onnx_graph.load(source)) is not None
 
 
 def takes_pixels(source: Path) -> bool:
-    """Whether the graph of `source` comes from `feed_pixels`."""
+    """True if the graph of `source` comes from `feed_pixels`."""
     return pixels_of(onnx_graph.load(source).doc_string) is not None
 
 
@@ -58,7 +58,7 @@ def fed(source: Path) -> Path:
 
 
 def pixels_of(doc_string: str | None) -> dict[str, list[float]] | None:
-    """What a graph of `feed_pixels` says of its input, for manifests; None for another graph.
+    """Facts about the input of a graph of `feed_pixels`, for manifests; None for another graph.
 
     `constants` are those of a block (see `deploy.rewrites.pixel_stem`); a pixel is 128 + `zero` + `gain` times what the
     network sees of it, by colour.

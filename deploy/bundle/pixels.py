@@ -42,7 +42,7 @@ class Feeder:
         """Write `value` into the engine's own memory `target`, of its shape and type.
 
         Raises:
-            UserError: it is no picture of the engine's size.
+            UserError: `value` is not a picture of the engine's size.
         """
         if self._copy is None or (value.dtype == target.dtype and value.shape == target.shape):
             target[...] = value
@@ -53,7 +53,7 @@ class Feeder:
         """New arrays for an engine that reads the caller's memory; contiguous.
 
         Raises:
-            UserError: one is no picture of the engine's size.
+            UserError: an input is not a picture of the engine's size.
         """
         if self._copy is None:
             return {name: np.ascontiguousarray(value) for name, value in feeds.items()}

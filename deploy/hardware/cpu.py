@@ -37,7 +37,7 @@ def multiplies_uint8() -> bool:
 
 
 def has_tiles() -> bool:
-    """Whether AMX multiplies tiles of int8, rows of 64 bytes at a time: three channels leave most of a row empty."""
+    """True if AMX multiplies tiles of int8, rows of 64 bytes at a time: three channels leave most of a row empty."""
     return "amx_int8" in cpu_flags()
 
 

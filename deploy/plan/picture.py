@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-PIXELS = "pixels"  # name of the tensor of centred pixels, and origin of what follows from them
+PIXELS = "pixels"  # the tensor of centred pixels; also the origin of scales that follow from them
 MIDDLE = 128  # the pixel that becomes zero
 STEP = 1 / 256  # one pixel value, in units of that tensor: exact in every float format
 _WHITE = 255

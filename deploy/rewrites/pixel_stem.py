@@ -5,7 +5,7 @@
 
 `pixels` are integers times a fixed step, so Q/DQ behind them rounds nothing, and `deploy.apply.feed_pixels` can take
 away all that is before them. Every block has a fourth, constant channel for each of its pixels. The network pads with
-zeros, which are no integer in pixels; the constants are zero there too, and their weights make up for the difference:
+zeros, which lie between two pixel values. The constants are zero there, too, and their weights are the difference:
 
     inside    Σ wq · (pixel - zero)  =  Σ wq · pixel + (weights of the constants) · constants + (a part of b')
     outside   0                      =  0            + 0

@@ -84,14 +84,14 @@ _QUANTIZED: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def weight_of(layer: nn.Module) -> Tensor:
-    """What the layer's weight quantizer sees: the weight, over its fold if it has one."""
+    """The input of the layer's weight quantizer: the weight, over its fold if it has one."""
     assert isinstance(layer.weight, Tensor)
     fold = getattr(layer, WEIGHT_FOLD, None)
     return layer.weight if fold is None else layer.weight / fold
 
 
 def fold_weight(layer: nn.Module, fold: Tensor) -> None:
-    """Let the layer round `weight / fold`, and compute with what that stands for, in place.
+    """Let the layer round `weight / fold` and compute with the result times `fold`, in place.
 
     Args:
         layer: a convolution with a weight quantizer.

@@ -35,7 +35,7 @@ def any_matches(names: Iterable[str], pattern: str) -> bool:
 
 
 def quantized_weights(model: nn.Module) -> dict[str, Tensor]:
-    """What every weight quantizer sees, by the quantizer's module path."""
+    """The input of every weight quantizer, by the quantizer's module path."""
     weights: dict[str, Tensor] = {}
     for path in quantizers(model):
         if path.endswith(f".{WEIGHT_QUANTIZER}"):

@@ -6,8 +6,8 @@
     quantized    x ─▶ Conv ──────────▶ Add ─▶ Relu ─▶ Q ─▶ DQ ─▶ Conv
                  └─▶ Conv ─▶ Q ─▶ DQ ─▶
 
-OpenVINO's fused kernel adds in place: the sum takes the memory of the shortcut. An INT8 shortcut is widened to FP32 by
-a copy of its own where the sum is float, and where the rest is BF16 a second copy narrows it again.
+OpenVINO's fused kernel adds in place: the sum takes the memory of the shortcut. Where the sum is float, a copy widens
+an INT8 shortcut to FP32 first. Where float is BF16, a second copy narrows the sum again.
 
 Look-alike left to `residual-add`: an identity shortcut, which is INT8 for its other readers anyway.
 """
@@ -29,7 +29,7 @@ def _match(graph: OpGraph, node: Node) -> Verdict:
 
 
 def _fused_result(graph: OpGraph, tensor: str) -> str:
-    """What is read of a sum: behind its BatchNorm and activation."""
+    """The tensor that others read of a sum: behind its BatchNorm and activation."""
     for kinds in ({"BatchNormalization"}, ACTIVATIONS):
         reader = graph.only_reader(tensor)
         tensor = reader.outputs[0] if reader is not None and reader.kind in kinds else tensor
