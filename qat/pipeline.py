@@ -27,6 +27,7 @@ from deploy.plan.images import read_images
 from deploy.plan.picture import Picture
 from deploy.targets import TARGETS
 from qat.calibration.approaches import finish, prepare
+from qat.calibration.mean_correction import correct_means
 from qat.data import LabelledImages
 from qat.data.loader import TrainingBatches
 from qat.data.transform import normalize
@@ -176,6 +177,8 @@ def _quantize(config: Config, paths: RunPaths) -> None:
     contest = None
     if evaluator is not None and config.qat.keep == "best":
         contest = Contest(evaluator, _before_training(model, config, paths), config, paths)
+    if config.qat.correct_means and config.qat.epochs:
+        correct_means(model, teacher, calibration_images(config, train))
     score = None if evaluator is None else partial(tuning_score, evaluator, model)
     fine_tune(model, teacher, ranges, config, plan, score)
     finish(model)

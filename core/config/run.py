@@ -128,6 +128,7 @@ class QatConfig(Section):
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
     batch_norm_steps: int = Field(default=0, ge=0)  # BatchNorm statistics move for these first steps, then freeze
+    correct_means: bool = False  # before training, biases that give each layer the mean output of the float network
     ema_decay: float | None = Field(default=None, gt=0, lt=1)  # None: the weights themselves are exported
     keep: Literal["best", "last"] = "best"  # best: of all epochs and PTQ, by the tuning split; last: what was trained
     early_stop_epochs: int | None = Field(default=None, gt=0)  # None: train to the end
@@ -143,6 +144,12 @@ class QatConfig(Section):
     @model_validator(mode="after")
     def _scales_in_order(self) -> QatConfig:
         require_order(self.scale_min, self.scale_max)
+        return self
+
+    @model_validator(mode="after")
+    def _has_ranges_before_training(self) -> QatConfig:
+        if self.approach == "direct" and self.correct_means:
+            raise ValueError("`correct_means` needs ranges before training, which `direct` has not")
         return self
 
     @model_validator(mode="after")
@@ -179,6 +186,7 @@ class PlacementConfig(Section):
     skip: tuple[str, ...] = ()  # node-name patterns (fnmatch) or operator kinds left in float
     layers: tuple[LayerSpec, ...] = ()  # the last one that matches wins
     weights: Literal["int8", "float"] = "int8"  # stored as integers behind a DQ, or as float32 before Q and DQ
+    weight_scales: Literal["channel", "tensor"] = "channel"  # a scale per output channel, or one for the whole weight
 
 
 class DeployConfig(Section):

@@ -43,12 +43,11 @@ def calibrate_weights(model: nn.Module, config: CalibrationConfig) -> None:
     """Set the range of each channel of every weight: its largest magnitude, or the one with the least squared error."""
     calibrators, quantizer_at = calibrator_of(model, config), quantizers(model)
     for path, weight in quantized_weights(model).items():
-        axis = quantizer_at[path].axis
-        assert axis is not None
+        rows = quantizer_at[path].as_rows(weight)
         if calibrators[path].weights == "mse":
-            quantizer_at[path].set_amax(least_squares_amax(weight.detach(), axis), "mse")
+            quantizer_at[path].set_amax(least_squares_amax(rows, 0), "mse")
         else:
-            quantizer_at[path].set_amax(magnitude(weight, axis), FOLLOWED)
+            quantizer_at[path].set_amax(magnitude(rows, 0), FOLLOWED)
 
 
 def least_squares_amax(weight: Tensor, axis: int) -> Tensor:

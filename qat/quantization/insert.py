@@ -41,7 +41,7 @@ def insert_configured(
     """
     graph = graph or float_graph(model, example_of(model), OPSET)[0]
     require_named(onnx_graph.view(graph), config, own)
-    return insert(model, rules_of(config, own=own), config.skip, kind, graph)
+    return insert(model, rules_of(config, own=own), config.skip, kind, graph, config.weight_scales == "tensor")
 
 
 def insert(
@@ -50,6 +50,7 @@ def insert(
     skip: Iterable[str] = (),
     kind: type[Quantizer] = Quantizer,
     graph: gs.Graph | None = None,
+    shared: bool = False,
 ) -> Placement:
     """Add quantizers to a traced and annotated `model` (see `qat.tracing.fx_graph.trace`), in place.
 
@@ -60,6 +61,7 @@ def insert(
     Args:
         kind: the toolkit's class of quantizers (see `qat.quantization.toolkits`).
         graph: the float ONNX graph of `model`, which placement is decided on; None exports one.
+        shared: all channels of a weight share a scale.
 
     Returns:
         The placement that was applied, in the names of the ONNX graph.
@@ -67,7 +69,7 @@ def insert(
     Raises:
         UserError: nothing to quantize, or a planned tensor that the traced network does not have.
     """
-    inserter = _Inserter(model, graph or float_graph(model, example_of(model), OPSET)[0], kind)
+    inserter = _Inserter(model, graph or float_graph(model, example_of(model), OPSET)[0], kind, shared)
     where = inserter.decide(tuple(rules), tuple(skip))
     if not where.edges and not where.weights:
         raise UserError(
@@ -81,8 +83,8 @@ def insert(
 class _Inserter:
     """Finds the fx counterparts of ONNX tensors and nodes by name (see `qat.tracing.export`)."""
 
-    def __init__(self, model: fx.GraphModule, graph: gs.Graph, kind: type[Quantizer]) -> None:
-        self.model, self.graph, self.kind = model, graph, kind
+    def __init__(self, model: fx.GraphModule, graph: gs.Graph, kind: type[Quantizer], shared: bool) -> None:
+        self.model, self.graph, self.kind, self.shared = model, graph, kind, shared
         tensors = graph.tensors()
         self.names = {node: name for node, name in value_names(model).items() if name in tensors}
         self.by_tensor = {name: node for node, name in self.names.items()}
@@ -157,18 +159,25 @@ class _Inserter:
         if node.op == "call_module":
             layer = self.model.get_submodule(str(node.target))
             if not hasattr(layer, WEIGHT_QUANTIZER):  # a layer called twice is quantized once
-                quantize_layer(layer, 0 if isinstance(layer, nn.Linear) else use.axis, self.kind)
+                axis = 0 if isinstance(layer, nn.Linear) else use.axis
+                quantize_layer(layer, axis, self.kind, shared=self.shared, norm=self._norm_after(node))
             return
         source = self._value(use.tensor)
         target = _path(source.name)
         if not any(reader.target == target for reader in source.users):
             weight = fx_graph.attribute(self.model, str(source.target))
             axis = 0 if fx_graph.is_linear(node) else use.axis  # a linear layer's, whatever layout the file has
-            self.model.add_submodule(target, weight_quantizer(weight, axis, self.kind))
+            self.model.add_submodule(target, weight_quantizer(weight, axis, self.kind, shared=self.shared))
             with self.model.graph.inserting_after(source):
                 self.model.graph.call_module(target, (source,))
         quantized = next(reader for reader in source.users if reader.target == target)
         node.replace_input_with(source, quantized)
+
+    def _norm_after(self, node: fx.Node) -> nn.Module | None:
+        """The BatchNorm that is folded into the layer of `node` for the engine."""
+        reader = next(iter(node.users)) if len(node.users) == 1 else None
+        module = self.model.get_submodule(str(reader.target)) if reader and reader.op == "call_module" else None
+        return module if isinstance(module, nn.modules.batchnorm._BatchNorm) else None
 
 
 def _foreign(name: str) -> UserError:

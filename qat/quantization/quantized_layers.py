@@ -121,8 +121,15 @@ def _conv_forward(kind: type[nn.Module]) -> Any:
     return getattr(kind, "_conv_forward", None)
 
 
-def quantize_layer(layer: nn.Module, axis: int, kind: type[Quantizer] = Quantizer) -> None:
-    """Give `layer` a weight quantizer of class `kind` along `axis`, in place.
+def quantize_layer(
+    layer: nn.Module,
+    axis: int,
+    kind: type[Quantizer] = Quantizer,
+    *,
+    shared: bool = False,
+    norm: nn.Module | None = None,
+) -> None:
+    """Give `layer` a weight quantizer of class `kind` along `axis`, in place; see `weight_quantizer`.
 
     The layer stays the same object with the same parameters under the same names, so FP32 checkpoints load and an
     optimizer that holds its parameters keeps holding them.
@@ -138,7 +145,7 @@ def quantize_layer(layer: nn.Module, axis: int, kind: type[Quantizer] = Quantize
             fix="name the layer in placement.skip",
         )
     assert isinstance(layer.weight, Tensor)
-    quantizer = weight_quantizer(layer.weight, axis, kind)
+    quantizer = weight_quantizer(layer.weight, axis, kind, shared=shared, norm=norm)
     quantized, own = _QUANTIZED[known], type(layer)
     layer.__class__ = quantized if own is known else type(own.__name__, (quantized, own), {})
     layer.add_module(WEIGHT_QUANTIZER, quantizer)

@@ -34,23 +34,30 @@ class Quantizer(nn.Module):
     """Symmetric int8 fake quantizer, per tensor (`axis` None) or per slice along `axis`.
 
     `amax` holds the largest magnitude that is represented, NaN until it is set; `origin` says where it came from.
+
+    Attributes:
+        shared: the slices of a weight share one amax, of the weight as the engine has it: with `norm` folded in.
+        norm: the BatchNorm behind the weight's layer, if there is one; a tuple, so that it is no submodule of this.
     """
 
-    def __init__(self, *, axis: int | None, channels: int = 1, narrow: bool, momentum: float = 0.9) -> None:
+    def __init__(
+        self, *, axis: int | None, channels: int = 1, narrow: bool, momentum: float = 0.9, shared: bool = False
+    ) -> None:
         """
         Args:
-            axis: channel axis of a weight, None for one scale per tensor.
-            channels: number of scales along `axis`.
+            axis: channel axis of a weight, None for an activation.
+            channels: number of slices along `axis`.
             narrow: ±127 (weights) instead of [-128, 127] (activations).
             momentum: share of the old amax that `Mode.TRACK` keeps at each step; 0 follows the range exactly.
         """
         super().__init__()
-        self.axis = axis
+        self.axis, self.channels, self.shared = axis, channels, shared
+        self.norm: tuple[nn.Module, ...] = ()
         self.qmin = -QMAX if narrow else -QMAX - 1
         self.momentum = momentum
         self.mode = Mode.FLOAT
         self.origin = ""
-        shape = () if axis is None else (channels,)
+        shape = () if axis is None else (1,) if shared else (channels,)
         self.amax = nn.Parameter(torch.full(shape, math.nan), requires_grad=False)
 
     @property
@@ -59,9 +66,32 @@ class Quantizer(nn.Module):
         return bool((torch.isfinite(self.amax) & (self.amax > 0)).all())
 
     @property
+    def ranges(self) -> Tensor:
+        """float32, the largest magnitude that is represented: a scalar or one value per channel."""
+        if not self.shared:
+            return self.amax.abs()
+        return self.amax.abs().expand(self.channels) / self.folded_factor
+
+    @property
     def scale(self) -> Tensor:
         """float32 step size, a scalar or one value per channel."""
-        return self.amax.abs().clamp_min(_SMALLEST_AMAX) / QMAX
+        return self.ranges.clamp_min(_SMALLEST_AMAX) / QMAX
+
+    @property
+    def folded_factor(self) -> Tensor:
+        """What the engine's weight is multiplied by, per output channel: |gamma| / √(variance + epsilon) of `norm`."""
+        factor = torch.ones_like(self.amax)
+        for norm in self.norm:
+            gamma, variance = getattr(norm, "weight", None), norm.get_buffer("running_var")
+            factor = factor if gamma is None else gamma.detach().abs()
+            factor = factor / (variance + norm.eps).sqrt()  # type: ignore[operator]  # a float
+        return factor.clamp_min(_SMALLEST_AMAX)
+
+    def as_rows(self, weight: Tensor) -> Tensor:
+        """`weight` as the engine has it, a row for each range: (ranges, values)."""
+        assert self.axis is not None
+        rows = weight.detach().movedim(self.axis, 0).flatten(1)
+        return (rows * self.folded_factor.reshape(-1, 1)).reshape(1, -1) if self.shared else rows
 
     def as_scale(self) -> Scale:
         """The scale as plans hold it: float32 on the CPU, and the axis of a weight."""
@@ -81,7 +111,8 @@ class Quantizer(nn.Module):
 
     def observe(self, x: Tensor) -> None:
         """Move amax towards the largest magnitude of `x` (over all processes); the first observation sets it."""
-        seen = magnitude(x, self.axis).float().clamp_min(_SMALLEST_AMAX)
+        seen = magnitude(x, None) if self.axis is None else magnitude(self.as_rows(x), 0)
+        seen = seen.float().clamp_min(_SMALLEST_AMAX)
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(seen, distributed.ReduceOp.MAX)
         with torch.no_grad():
@@ -120,7 +151,7 @@ class Quantizer(nn.Module):
 
     def extra_repr(self) -> str:
         """Shown by print(model)."""
-        shape = "per tensor" if self.axis is None else f"per channel of axis {self.axis}"
+        shape = "per tensor" if self.axis is None or self.shared else f"per channel of axis {self.axis}"
         return f"int8, {shape}, {self.mode.value}, amax from {self.origin or 'nowhere yet'}"
 
 
@@ -129,10 +160,19 @@ def activation_quantizer(kind: type[Quantizer] = Quantizer) -> Quantizer:
     return kind(axis=None, narrow=False)
 
 
-def weight_quantizer(weight: Tensor, axis: int, kind: type[Quantizer] = Quantizer) -> Quantizer:
-    """One scale per output channel, set from the weight itself; while it is tracked it is the weight's exact range."""
-    quantizer = kind(axis=axis, channels=weight.shape[axis], narrow=True, momentum=0.0).to(weight.device)
-    quantizer.set_amax(magnitude(weight, axis), "max")
+def weight_quantizer(
+    weight: Tensor, axis: int, kind: type[Quantizer] = Quantizer, *, shared: bool = False, norm: nn.Module | None = None
+) -> Quantizer:
+    """One scale per output channel, set from the weight itself; while it is tracked it is the weight's exact range.
+
+    Args:
+        shared: one scale for all channels of the weight, after `norm` is folded into it.
+        norm: the BatchNorm that follows the layer.
+    """
+    channels = weight.shape[axis]
+    quantizer = kind(axis=axis, channels=channels, narrow=True, momentum=0.0, shared=shared).to(weight.device)
+    quantizer.norm = () if norm is None else (norm,)
+    quantizer.observe(weight)
     return quantizer
 
 

@@ -21,8 +21,10 @@ class VendorQuantizer(Quantizer):
 
     vendor: Any
 
-    def __init__(self, *, axis: int | None, channels: int = 1, narrow: bool, momentum: float = 0.9) -> None:
-        super().__init__(axis=axis, channels=channels, narrow=narrow, momentum=momentum)
+    def __init__(
+        self, *, axis: int | None, channels: int = 1, narrow: bool, momentum: float = 0.9, shared: bool = False
+    ) -> None:
+        super().__init__(axis=axis, channels=channels, narrow=narrow, momentum=momentum, shared=shared)
         self.vendor = self.make(axis, narrow)
 
     def make(self, axis: int | None, narrow: bool) -> nn.Module:
@@ -31,7 +33,7 @@ class VendorQuantizer(Quantizer):
 
     def quantize(self, x: Tensor, *, saturates: bool) -> Tensor:
         """Values and gradients as the vendor computes them."""
-        self.vendor._amax = broadcast(self.amax.detach().abs(), x, self.axis)
+        self.vendor._amax = broadcast(self.ranges.detach(), x, self.axis)
         result: Tensor = self.vendor(
             x.float()
         )  # pytorch-quantization would round in bfloat16, whose 8 bits are too few

@@ -44,7 +44,7 @@ def load() -> type[Quantizer]:
             if x.is_cuda:
                 return super().quantize(x, saturates=saturates)
             self.vendor.backend_extra_args["saturates"] = saturates
-            self.vendor._amax = broadcast(self.amax.detach().abs(), x, self.axis)
+            self.vendor._amax = broadcast(self.ranges.detach(), x, self.axis)
             if self.axis is not None or x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
                 result: Tensor = self.vendor(x)
                 return result
