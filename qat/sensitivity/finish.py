@@ -26,6 +26,7 @@ from qat.sensitivity.decide.fastest import fastest_met, note_of_faster
 from qat.sensitivity.decide.pareto import Milliseconds, Point, latency_table, pareto
 from qat.sensitivity.decide.recover import recover
 from qat.sensitivity.decide.search import Chosen, layers_of, search
+from qat.sensitivity.measure.causes import causes_of
 from qat.sensitivity.network.adopted import adopted
 from qat.sensitivity.network.foreign import float_layers, range_of
 from qat.sensitivity.network.save import quantization_of, save
@@ -70,6 +71,8 @@ def finish(analysis: Analysis) -> Findings:
     worst = [by_name[score.group] for score in analysis.ranking.groups[:WORST]]
     with subject.only(evaluator.everything):
         histograms = distributions(subject.model, example, worst)
+    images = [evaluator.trials.inputs((index,))[0] for index in evaluator.subset(config.screen_images)]
+    causes = causes_of(subject, worst, images, analysis.calibration)
     with subject.only(quantized):
         recovered = _recover(analysis)
         met = recovered["met"] if recovered else chosen.met
@@ -93,6 +96,7 @@ def finish(analysis: Analysis) -> Findings:
         front=engine.points,
         latency=engine.table,
         recovered=recovered,
+        causes=causes,
         histograms=histograms,
         left_float=float_layers(subject.model),
         notes=tuple(filter(None, [engine.note, _form_note(subject), _range_note(subject), names_note(ious, names)])),

@@ -17,6 +17,8 @@ DAMAGE_TITLES: Mapping[ToleranceKind, str] = {
 }
 SCORE_TITLES = {"snr_db": "SNR, dB", "taylor": "Taylor", "cosine": "cosine", "kl": "KL"}  # first by what a screen ranks
 
+SHARING = ("tensors", "channels")  # faults of a scale that serves several; the first can be mended
+
 
 @dataclass(frozen=True)
 class QuantizerGroup:
@@ -97,6 +99,44 @@ class GroupScore:
     group: str
     scores: Mapping[str, Measured]
     exact: Measured | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The faults of one group that is quantized alone, and what mends it; see `qat.sensitivity.measure.causes`.
+
+    Attributes:
+        group: its name.
+        noise: energy of the output's error over that of the output.
+        without: by fault, the noise that is left when the fault alone is taken away.
+        mends: by change that an engine can have, the noise that is left.
+    """
+
+    group: str
+    noise: float
+    without: Mapping[str, float]
+    mends: Mapping[str, float]
+
+    @property
+    def fault(self) -> str:
+        """The one that does most of the damage: a shared scale where it does half of it, else clipping or rounding."""
+        sharing = [name for name in SHARING if self.without.get(name, self.noise) <= self.noise / 2]
+        return sharing[0] if sharing else min(("clipping", "rounding"), key=lambda name: self.without[name])
+
+    @property
+    def share(self) -> float:
+        """How much of the noise goes with that fault; negative where it hides another's."""
+        return 1 - self.without[self.fault] / self.noise
+
+    @property
+    def mend(self) -> str:
+        """The best change of ranges, or "float" where none takes away half of the noise."""
+        best = min(self.mends, key=lambda name: self.mends[name], default=None)
+        return best if best is not None and self.mends[best] <= self.noise / 2 else "float"
+
+    def __str__(self) -> str:
+        left = f" leaves {self.mends[self.mend] / self.noise:.0%}" if self.mend in self.mends else ""
+        return f"{self.fault} does {self.share:.0%} of the damage, mend: {self.mend}{left}"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from qat.sensitivity.config import RankingMode
 from qat.sensitivity.decide.pareto import Milliseconds, Point
 from qat.sensitivity.decide.search import Chosen, layers_of
 from qat.sensitivity.network.foreign import range_of
-from qat.sensitivity.types import DAMAGE_TITLES, Baseline, QuantizerGroup, Ranking, ToleranceKind
+from qat.sensitivity.types import DAMAGE_TITLES, Baseline, Cause, QuantizerGroup, Ranking, ToleranceKind
 
 SCHEMA_VERSION = 2
 
@@ -36,6 +36,7 @@ class Findings:
         latency: by group, the milliseconds that the engine takes longer with it in float.
         front: points of the Pareto search.
         recovered: the effect of fine-tuning (see `qat.sensitivity.decide.recover`).
+        causes: of the damage in the worst groups.
         histograms: of weights and activations of the worst groups (see `qat.sensitivity.report.distributions`).
         left_float: layers whose quantizers `get_model` had turned off.
         notes: parts of the analysis that could not be done, and why.
@@ -58,6 +59,7 @@ class Findings:
     front: Sequence[Point] = ()
     latency: Mapping[str, Milliseconds] = field(default_factory=dict)
     recovered: Mapping[str, Any] | None = None
+    causes: Sequence[Cause] = ()
     histograms: Sequence[Mapping[str, Any]] = ()
     left_float: Sequence[str] = ()
     notes: Sequence[str] = ()
@@ -95,6 +97,9 @@ def to_json(found: Findings) -> dict[str, Any]:
             | {"rank": place, "scores": score["scores"], "exact": score["exact"]}
             | {"float": score["group"] in found.chosen.float_groups}
             for place, score in enumerate(ranking["groups"], start=1)
+        ],
+        "causes": [
+            {**asdict(cause), "fault": cause.fault, "share": cause.share, "mend": cause.mend} for cause in found.causes
         ],
         "latency": {name: {**asdict(cost), "is_noise": cost.is_noise} for name, cost in found.latency.items()},
         "front": [{**asdict(point), "is_noise": point.is_noise} for point in found.front],

@@ -11,6 +11,7 @@ from qat.sensitivity.report.results import Findings, verdict
 from qat.sensitivity.types import SCORE_TITLES, GroupScore
 
 SHOWN_GROUPS = 20
+SHOWN_CAUSES = 5
 WIDE = 100  # columns of a terminal that has room for all scores and latencies
 GAP = 2  # columns between two cells, one of which the box draws
 SHORTEST = 12  # columns of a name
@@ -29,6 +30,7 @@ def print_findings(found: Findings, console: Console) -> None:
         lines.append(f"{base.metric}: FP32 {base.float_metric:.4g}, all quantized {base.quantized_metric:.4g}")
     lines.append(f"float: {', '.join(chosen.float_groups) or 'nothing'}")
     lines += [f"note: {note}" for note in found.notes]
+    lines += [f"cause: {found.labels[cause.group]}: {cause}" for cause in found.causes[:SHOWN_CAUSES]]
     for line in [*lines, verdict(found)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

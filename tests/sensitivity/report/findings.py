@@ -8,7 +8,7 @@ from pathlib import Path
 from qat.sensitivity.decide.pareto import Milliseconds
 from qat.sensitivity.decide.search import Chosen, search
 from qat.sensitivity.report.results import Findings
-from qat.sensitivity.types import GroupScore, Measured, QuantizerGroup, Ranking
+from qat.sensitivity.types import Cause, GroupScore, Measured, QuantizerGroup, Ranking
 from tests.sensitivity.decide.formula import Formula
 
 
@@ -31,6 +31,7 @@ def findings(tolerance: float = 0.1) -> Findings:
         ranges={"body.0.weight_quantizer": [1.0, 2.0]},
         model=Path("best.pt"),
         command="python sensitivity_analysis.py --config config.yaml",
+        causes=[Cause("body.0", 0.1, {"clipping": 0.1, "rounding": 0.0, "channels": 0.01}, {"max": 0.09})],
     )
 
 
@@ -47,4 +48,5 @@ def many(count: int) -> Findings:
         ranking=Ranking(tuple(GroupScore(name, scores, damage) for name in names)),
         chosen=Chosen((names[0],), damage, True, True, (), 3),
         latency={names[0]: cost, names[1]: replace(cost, low=-0.1)},
+        causes=(),
     )

@@ -137,3 +137,8 @@ def test_distributions_count_what_the_quantizers_see() -> None:
     assert weight["clipped"] == 0 and weight["group"] == "0"
     page = render(replace(findings(), histograms=[activation, weight]))
     assert page.count('class="limit"') == 1 + 4 and "amax 0.5, " in page
+
+
+def test_causes_are_listed_with_what_is_left_without_each() -> None:
+    page = render(findings())
+    assert "Why the worst groups suffer" in page and "channels 10&nbsp;%" in page and "max 90&nbsp;%" in page

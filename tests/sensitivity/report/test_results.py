@@ -28,6 +28,13 @@ def test_results_file_holds_every_group_with_its_interval(tmp_path: Path) -> Non
     assert content["cost"] == {"full_evaluations": 2.0} and content["chosen"]["damage"]["value"] == pytest.approx(0.03)
 
 
+def test_results_file_holds_the_causes(tmp_path: Path) -> None:
+    write_results(findings(), tmp_path)
+    (cause,) = json.loads((tmp_path / "results.json").read_text())["causes"]
+    assert (cause["group"], cause["fault"], cause["mend"]) == ("body.0", "channels", "float")
+    assert cause["share"] == pytest.approx(0.9) and cause["without"]["rounding"] == 0
+
+
 def test_the_skip_list_is_what_a_run_config_takes() -> None:
     section = yaml.safe_load(skip_yaml(findings()))["placement"]
     patterns = PlacementConfig(**section).skip

@@ -46,3 +46,7 @@ def test_the_table_names_what_stays_float() -> None:
     lines = printed(findings(), 80)
     assert any("0.3 [0.25, 0.35]" in line for line in lines) and "float: body.0" in lines
     assert lines[-1].startswith("tolerance met")
+
+
+def test_the_worst_groups_have_a_cause_and_a_mend() -> None:
+    assert "cause: body.0: channels does 90% of the damage, mend: float" in printed(findings(), 80)
