@@ -10,7 +10,7 @@ import sys
 from argparse import Action
 from collections.abc import Iterator, Sequence
 
-from core.bootstrap import use_project_environment
+from core.cli.bootstrap import use_project_environment
 from core.cli.naming import PROGRAM
 from core.cli.parser import Parser
 from core.cli.verbs import GROUPS, VERBS, Verb
@@ -37,7 +37,7 @@ def main() -> int:
         print(f"error: {UserError(f'no verb {name!r}', fix=fix)}", file=sys.stderr)
         return EXIT_USER_ERROR
     use_project_environment()
-    from core.command import run_command
+    from core.cli.command import run_command
 
     return run_command(parser_of(verb), [verb, *words] if VERBS[verb].is_subcommand else words)
 

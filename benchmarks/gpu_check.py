@@ -24,19 +24,19 @@ from typing import Any
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 
 from benchmarks.measure import environment
 from benchmarks.studies.gpu_check_report import CheckedPart, GpuCheck, markdown
-from core.artifacts import read_json, write_json, write_text
+from core.cli.command import run_command
 from core.cli.options import add_common_options
 from core.cli.parser import Parser
-from core.command import run_command
 from core.console import say
 from core.errors import EXIT_ENVIRONMENT, GateMissed, UnsupportedEnvironment
-from core.paths import ROOT, RunPaths
+from core.files.artifacts import read_json, write_json, write_text
+from core.files.paths import ROOT, RunPaths
 from deploy.hardware import cuda_driver
 from deploy.targets import title_of
 from deploy.targets.packages import missing_package

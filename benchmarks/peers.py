@@ -11,7 +11,7 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 
@@ -20,13 +20,13 @@ from rich.console import Console
 from benchmarks.baselines.catalog import FAMILIES, selected
 from benchmarks.record import gate
 from benchmarks.record.table import baselines, comparison_notes, table_of
+from core.cli.command import run_command
 from core.cli.naming import command
 from core.cli.options import add_config_options, config_from, reproducing
 from core.cli.parser import Parser
-from core.command import run_command
 from core.console import say
 from core.errors import GateMissed
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.targets import get_backend
 
 

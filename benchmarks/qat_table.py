@@ -16,21 +16,21 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 
 from benchmarks.studies.qat_rows import FORMS, RowSpec, parse
-from core.artifacts import read_json, write_json, write_text
 from core.backends import BACKEND_NAMES
+from core.cli.command import run_command
 from core.cli.naming import command as command_line
 from core.cli.options import add_config_options, reproducing
 from core.cli.parser import Parser
-from core.command import run_command
 from core.config import load_config
 from core.console import say
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.artifacts import read_json, write_json, write_text
+from core.files.paths import RunPaths
 
 PTQ = "ptq:max,ptq:moving_average,ptq:percentile:99.99,ptq:entropy,ptq:mse"
 ROWS = f"fp32,fp32_extra,{PTQ},qat:calibrate,qat:stats_only,qat:direct"
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         load_config(arguments.config, [*arguments.overrides, *overrides])
     from benchmarks.studies.qat_markdown import markdown
     from benchmarks.studies.qat_measure import ensure_row  # brings torch
-    from qat import pipeline
+    from qat.pipeline import run as pipeline
 
     pipeline.ensure_fp32(base)
     checkpoint = f"model.checkpoint={RunPaths(base.run).fp32_checkpoint}"

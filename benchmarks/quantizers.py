@@ -13,15 +13,15 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 
 from benchmarks.baselines.base import Baseline, Source
 from benchmarks.baselines.catalog import selected
+from core.cli.command import run_command
 from core.cli.naming import command, words_after
 from core.cli.parser import Parser
-from core.command import run_command
 from core.console import say
 from core.errors import UserError, one_line
 from deploy.apps.quantize.cli import add_options, options_of, show

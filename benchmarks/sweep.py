@@ -11,16 +11,16 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 
 from rich.console import Console
 
+from core.cli.command import run_command
 from core.cli.naming import command
 from core.cli.options import add_config_options, config_from, reproducing
 from core.cli.parser import Parser
-from core.command import run_command
 
 
 def main() -> int:

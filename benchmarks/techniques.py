@@ -18,7 +18,7 @@ from typing import Any
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 
@@ -26,11 +26,11 @@ import cv2
 import yaml
 from rich.console import Console
 
-from core.artifacts import write_json, write_text
-from core.command import run_cli
+from core.cli.command import run_cli
+from core.cli.text_table import Table
 from core.config import DataConfig
 from core.console import say
-from core.text_table import Table
+from core.files.artifacts import write_json, write_text
 from deploy.apply.equalize import depthwise_inputs
 from deploy.apps.quantize.budget import Budget, within
 from deploy.apps.quantize.choose import METHODS, Chooser, Recipe, Trial, has_floors

@@ -13,7 +13,7 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run as a file: Python looks in benchmarks/ only, and may not be the project's own
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 
@@ -24,10 +24,10 @@ from benchmarks.measure import environment
 from benchmarks.studies import training_step
 from benchmarks.studies.training_step import CLOCKS, StepReport
 from benchmarks.studies.training_variants import FLOAT, NAMES, Settings, missing, variant
+from core.cli.command import run_command
 from core.cli.naming import words_after
 from core.cli.options import add_config_options, config_from, count
 from core.cli.parser import Parser
-from core.command import run_command
 from core.console import say
 from core.errors import UnsupportedEnvironment
 from qat.device import device_for

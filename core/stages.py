@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_json
 from core.console import say
 from core.course import current
 from core.errors import UserError
+from core.files.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_json
 from core.run_lock import claim
 
 SCHEMA_VERSION = 1

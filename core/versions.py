@@ -7,7 +7,7 @@ from functools import cache
 from hashlib import sha256
 from importlib import metadata
 
-from core.paths import ROOT
+from core.files.paths import ROOT
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from core.backends import BACKEND_NAMES
+from core.cli.command import run_command
 from core.cli.options import add_common_options, add_config_options, count, percent
 from core.cli.parser import Parser
 from core.cli.verbs import VERBS
-from core.command import run_command
 from core.config import ActivationCalibrator
 from deploy.apps import commands as run
 from deploy.apps.lint import cli as lint

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from core.artifacts import read_json, write_atomic, write_json
 from core.cli.naming import by_make
 from core.config import Config, section_dict
 from core.console import detail, say
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.artifacts import read_json, write_atomic, write_json
+from core.files.paths import RunPaths
 from core.stages import Stage, edited_since
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from core.cli.command import run_command
 from core.cli.naming import command
 from core.cli.options import add_config_options, config_from, points, reproducing, seconds
 from core.cli.parser import Parser
 from core.cli.verbs import QAT, VERBS
-from core.command import run_command
 from core.course import course
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 
 OTHER_NAMES = {"train": ["run"], "ranges": ["calibrate"]}
 
@@ -66,7 +66,7 @@ def _add_ship(added: Parser) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
-    from qat import pipeline
+    from qat.pipeline import run as pipeline
 
     with course(pipeline.STAGES):
         pipeline.ensure(config)
@@ -78,7 +78,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _fp32(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
-    from qat import pipeline
+    from qat.pipeline import run as pipeline
 
     with course(pipeline.FP32_STAGES):
         pipeline.ensure_fp32(config)
@@ -88,7 +88,8 @@ def _fp32(arguments: argparse.Namespace) -> None:
 
 def _ranges(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
-    from qat import pipeline, single_steps
+    from qat.pipeline import run as pipeline
+    from qat.pipeline import single_steps
 
     with course([*pipeline.FP32_STAGES, "calibration"]):
         made = single_steps.calibrate(config)
@@ -97,7 +98,8 @@ def _ranges(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
-    from qat import pipeline, single_steps
+    from qat.pipeline import run as pipeline
+    from qat.pipeline import single_steps
 
     pipeline.ensure_fp32(config)
     checkpoint = arguments.checkpoint or arguments.checkpoint_file or RunPaths(config.run).qat_checkpoint
@@ -108,7 +110,8 @@ def _export(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     config = _config(arguments)
-    from qat import pipeline, single_steps
+    from qat.pipeline import run as pipeline
+    from qat.pipeline import single_steps
 
     pipeline.ensure_fp32(config)
     checkpoint = arguments.checkpoint or arguments.checkpoint_file
@@ -117,7 +120,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         return
     from rich.console import Console
 
-    from qat.score_engine import evaluate_engine, table_of
+    from qat.pipeline.score_engine import evaluate_engine, table_of
 
     rows = evaluate_engine(config, checkpoint or RunPaths(config.run).qat_checkpoint, arguments.backend)
     if arguments.json:

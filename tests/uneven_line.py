@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from core.config import Config, load_config
-from core.paths import RunPaths
-from qat import pipeline
+from core.files.paths import RunPaths
+from qat.pipeline import run as pipeline
 from tests.nets.uneven import unevened
 
 ROOT = Path(__file__).parents[1]

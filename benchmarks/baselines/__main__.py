@@ -12,11 +12,11 @@ from pathlib import Path
 
 from benchmarks.baselines.base import Source
 from benchmarks.baselines.catalog import BASELINES, baseline
+from core.cli.command import run_command
 from core.cli.options import add_config_options, config_from
 from core.cli.parser import Parser
-from core.command import run_command
 from core.config import Config
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def source_of(config: Config) -> Source:
     """The run's FP32 export, its weights, and the calibration images that our own quantizers see."""
     from qat.models import build_model
     from qat.models.checkpoint import load_state
-    from qat.pipeline import calibration_images
+    from qat.pipeline.run import calibration_images
     from qat.tasks import dataset_of  # brings torch: a wrong option is refused before that loads
 
     paths = RunPaths(config.run)

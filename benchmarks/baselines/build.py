@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.baselines.base import Baseline
 from benchmarks.measure.engines import Candidate
-from core.artifacts import write_text
 from core.config import Config
 from core.console import say
 from core.errors import UserError, one_line
-from core.paths import ROOT, RunPaths
+from core.files.artifacts import write_text
+from core.files.paths import ROOT, RunPaths
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
 from deploy.bundle.store import read_bundle

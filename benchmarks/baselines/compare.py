@@ -15,11 +15,11 @@ from benchmarks.measure.validation import validation_of
 from benchmarks.record.files import Comparison
 from benchmarks.record.rows import Row
 from core.config import Config, section_dict
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.pipeline import BuildOutcome
 from deploy.pipeline import ensure as ensure_engines
 from deploy.targets import get_backend
-from qat.pipeline import ensure as ensure_onnx
+from qat.pipeline.run import ensure as ensure_onnx
 
 ACCURACY_FILE = "baselines_accuracy.json"
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.measure.validation import Prepare, Validation
 from benchmarks.record.rows import Record
-from core.artifacts import read_json, write_json
 from core.console import track
+from core.files.artifacts import read_json, write_json
 from core.interval import Interval
 from deploy.targets.base import Session
 from qat.data.base import LabelledImages

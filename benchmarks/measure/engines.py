@@ -15,10 +15,10 @@ from benchmarks.measure.example_images import write_examples
 from benchmarks.measure.validation import Validation
 from benchmarks.record.details import Examples
 from benchmarks.record.rows import ImageToMask, Row, fastest_int8
-from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import say
 from core.errors import UnsupportedEnvironment, one_line
+from core.files.artifacts import sha256_file, sha256_json
 from deploy.bundle.types import Bundle, Precision
 from deploy.pipeline import BuildOutcome
 from deploy.targets import title_of

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.measure.accuracy import predict
 from benchmarks.measure.validation import Validation
 from benchmarks.record.details import Example, Examples, NamedColor
-from core.artifacts import write_atomic
+from core.files.artifacts import write_atomic
 from deploy.targets.base import Session
 from qat.tasks.base import Picture
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.record.details import Layer, Placed
 from core.console import say
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.apps.provenance import nodes_of, provenance
 from deploy.checks.layer_snr import LayerSnr, layer_snr
 from deploy.pipeline import BuildOutcome

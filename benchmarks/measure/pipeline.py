@@ -12,17 +12,17 @@ from benchmarks.measure.vendor_extras import layer_costs, with_throughput
 from benchmarks.record import traffic
 from benchmarks.record.details import NamedColor
 from benchmarks.record.files import Results
-from core.artifacts import read_json, sha256_file
 from core.config import Config, section_dict
 from core.console import say
 from core.course import current
-from core.paths import RunPaths
+from core.files.artifacts import read_json, sha256_file
+from core.files.paths import RunPaths
 from deploy.pipeline import BuildOutcome
 from deploy.pipeline import ensure as ensure_engines
 from deploy.pipeline import stage_names as engine_stages
 from deploy.targets import TARGETS, get_backend
-from qat.pipeline import STAGES as QAT_STAGES
-from qat.pipeline import ensure as ensure_onnx
+from qat.pipeline.run import STAGES as QAT_STAGES
+from qat.pipeline.run import ensure as ensure_onnx
 
 ACCURACY_FILE = "accuracy.json"
 MEASURE_STAGE, REPORT_STAGE = "measure", "report"

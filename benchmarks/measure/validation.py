@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_file
 from core.config import Config, section_dict
-from core.paths import RunPaths
+from core.files.artifacts import sha256_file
+from core.files.paths import RunPaths
 from qat.data import normalize
 from qat.data.base import LabelledImages, Sample
 from qat.tasks import dataset_of, task_of

@@ -10,12 +10,12 @@ from pydantic import Field, ValidationError
 
 from benchmarks.record.details import Conditions, Environment, Examples, Layer, NamedColor, Placed
 from benchmarks.record.rows import Point, Record, Row
-from core.artifacts import read_json, write_json
 from core.cli.naming import command
 from core.config.schema_errors import problems
 from core.errors import UserError
+from core.files.artifacts import read_json, write_json
+from core.files.paths import RunPaths
 from core.nearest import path_hint
-from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 
 File = TypeVar("File", bound="ResultFile")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.record.files import Comparison
 from benchmarks.record.rows import Row, best_baseline, best_float, find_row
+from core.cli.text_table import Table
 from core.interval import Interval, signed
-from core.text_table import Table
 
 MISSING, REFERENCE = "–", "baseline"
 MIB = 1 << 20

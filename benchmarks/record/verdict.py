@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from benchmarks.record.files import Results
 from benchmarks.record.rows import Row, fastest, find_row
 from core.cli.naming import command
+from core.files.paths import RunPaths
 from core.interval import Interval, signed
-from core.paths import RunPaths
 
 CLASS_LOSS = 1.0  # points of IoU below FP32 from which a class is named
 DEMO = "this is a demo on generated street scenes: it shows that the pipeline works, not a network to ship"

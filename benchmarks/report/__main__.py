@@ -10,9 +10,9 @@ import json
 import sys
 
 from benchmarks.record.files import load
+from core.cli.command import run_command
 from core.cli.options import add_config_options, config_from
 from core.cli.parser import Parser
-from core.command import run_command
 
 
 def main() -> int:

@@ -20,11 +20,11 @@ from benchmarks.record.rows import Row, fastest_int8, find_row
 from benchmarks.record.verdict import named, next_steps, verdict
 from benchmarks.report import charts
 from benchmarks.report.sensitivity import of_run
-from core.artifacts import read_json, write_text
 from core.console import say
+from core.files.artifacts import read_json, write_text
+from core.files.paths import RunPaths
 from core.interval import signed
 from core.page.templates import templates_in
-from core.paths import RunPaths
 
 FILE_NAME = "report.html"
 WEBP_QUALITY = 85

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.artifacts import read_json, sha256_file
-from core.paths import RunPaths
+from core.files.artifacts import read_json, sha256_file
+from core.files.paths import RunPaths
 from qat.sensitivity.types import label_of
 
 PATTERN = "*/*.sensitivity/results.json"  # folder under runs/ in which an analysis may have its own folder

@@ -15,13 +15,13 @@ from benchmarks.record.files import CostCurves
 from benchmarks.record.rows import Point, Status
 from benchmarks.record.table import times_faster
 from benchmarks.studies.reshape import export_at
-from core.artifacts import sha256_file
 from core.cli.naming import by_make
+from core.cli.text_table import Table
 from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError, one_line
-from core.paths import RunPaths
-from core.text_table import Table
+from core.files.artifacts import sha256_file
+from core.files.paths import RunPaths
 from deploy.bundle.types import Precision
 from deploy.pipeline import build_options
 from deploy.targets import get_backend

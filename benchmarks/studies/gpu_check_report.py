@@ -10,7 +10,7 @@ from pydantic import Field
 from benchmarks.record.details import Environment
 from benchmarks.record.rows import Record, Row, Status
 from benchmarks.record.table import MISSING, engines, notes, table_of
-from core.text_table import Table
+from core.cli.text_table import Table
 
 VENDOR_PACKAGES = ("torch", "tensorrt", "tensorrt-rtx", "pycuda", "nvidia-modelopt")
 

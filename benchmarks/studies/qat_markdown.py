@@ -7,8 +7,8 @@ from statistics import mean
 
 from benchmarks.record.table import MISSING, change
 from benchmarks.studies.qat_measure import FP32, QatRow
+from core.cli.text_table import Table
 from core.interval import Interval, signed
-from core.text_table import Table
 
 BASELINE = "fp32"
 SPLITS = {"val": "validation", "train": "training", "tuning": "tuning"}

@@ -10,19 +10,20 @@ from typing import Literal
 from benchmarks.measure.accuracy import METHOD_VERSION, Accuracy, evaluate
 from benchmarks.record.rows import Record
 from benchmarks.studies.qat_rows import RowSpec
-from core.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.config import Config, section_dict
 from core.console import say
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.artifacts import read_json, sha256_file, sha256_json, write_json
+from core.files.paths import RunPaths
 from core.versions import source_hash
 from deploy.bundle.meaning import write_classes
 from deploy.bundle.types import Bundle, Precision
 from deploy.pipeline import ensure_engine
 from deploy.targets import get_backend
 from deploy.targets.base import Backend
-from qat import float_baseline, pipeline
 from qat.data import normalize
+from qat.pipeline import float_baseline
+from qat.pipeline import run as pipeline
 from qat.tasks import dataset_of, task_of, tuning_of
 
 Split = Literal["val", "train", "tuning"]

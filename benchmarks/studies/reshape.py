@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 
 from core.config import Config
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.apply.apply import apply
 from deploy.apply.feed_pixels import fed
 from deploy.checks.write import write_verified
 from deploy.pipeline import target_config
 from deploy.plan.plan import read_plan
-from qat import pipeline
 from qat.export import export_onnx
 from qat.models.checkpoint import load_state
+from qat.pipeline import run as pipeline
 from qat.tracing.export import float_graph
 
 

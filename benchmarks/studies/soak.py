@@ -23,12 +23,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from core.cli.command import run_command
 from core.cli.options import add_common_options, count
 from core.cli.parser import Parser
-from core.command import run_command
 from core.console import say
 from core.errors import GateMissed
-from core.paths import ROOT
+from core.files.paths import ROOT
 from deploy.apps.run.command import run
 from deploy.bundle.store import read_bundle
 from deploy.targets import get_backend

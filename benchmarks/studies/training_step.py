@@ -19,10 +19,10 @@ from benchmarks.record.details import Environment
 from benchmarks.record.rows import Record
 from benchmarks.record.table import MIB, number
 from benchmarks.studies.training_variants import FLOAT, missing
+from core.cli.text_table import Table
 from core.console import track
 from core.errors import UnsupportedEnvironment
 from core.interval import Interval
-from core.text_table import Table
 from deploy.tuning.timing import Samples, paired_ratio
 from qat.training.train_plan import Precision
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from core.paths import ROOT
+from core.files.paths import ROOT
 
 PROGRAM = "pidnet-int8"
 _INSTALL = {"setup": f"pip install {PROGRAM}", "peers": f"pip install '{PROGRAM}[peers]'"}  # targets without a verb

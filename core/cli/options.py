@@ -7,13 +7,13 @@ import math
 from pathlib import Path
 
 from core.config import Config, load_config
-from core.paths import ROOT
+from core.files.paths import ROOT
 
 DEFAULT_CONFIG = Path("configs/pidnet_s_streets.yaml")
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """`--quiet --verbose --debug`, which `core.command.run_command` reads."""
+    """`--quiet --verbose --debug`, which `core.cli.command.run_command` reads."""
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings, errors and the result")
     parser.add_argument("-v", "--verbose", action="store_true", help="say every stage and every reason")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

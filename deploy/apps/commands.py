@@ -93,8 +93,8 @@ def trace(arguments: argparse.Namespace) -> None:
 
 def autotune(arguments: argparse.Namespace) -> None:
     """Search for the fastest placement."""
-    from core.artifacts import read_json
     from core.cli.options import config_from
+    from core.files.artifacts import read_json
     from deploy.apps.report import print_trials
     from deploy.tuning.autotune import autotune
 

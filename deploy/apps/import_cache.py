@@ -9,8 +9,8 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from core.artifacts import write_json
 from core.errors import UserError
+from core.files.artifacts import write_json
 from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import weight_scales
 from deploy.apply.target import TargetConfig

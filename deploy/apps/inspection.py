@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import GateMissed, UserError
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.bundle.advice import MANIFEST
 from deploy.bundle.store import read_bundle
 from deploy.bundle.types import Bundle, Precision

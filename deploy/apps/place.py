@@ -12,11 +12,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from core.artifacts import write_json, write_text
 from core.cli.naming import command
 from core.config import CalibrationConfig, PlacementConfig
 from core.errors import GateMissed, UserError
-from core.user_code import place_in_user_code
+from core.files.artifacts import write_json, write_text
+from core.files.user_code import place_in_user_code
 from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import calibrate, complete
 from deploy.apply.insert import StoredAs

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from core.artifacts import read_json
+from core.files.artifacts import read_json
 from deploy.apply.apply import Applied
 from deploy.apps.inspection import Inspection
 from deploy.apps.roofline import BOUNDS, IGNORED, Estimate

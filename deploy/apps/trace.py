@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.config import Config
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.apps.provenance import nodes_of
 from deploy.bundle.advice import MANIFEST
 from deploy.bundle.store import read_bundle

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import folder_atomic, write_text
 from core.errors import UserError
+from core.files.artifacts import folder_atomic, write_text
 from deploy.bundle.store import check_bundle, check_files
 from deploy.bundle.types import Bundle
 from deploy.targets import get_backend

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from core.artifacts import read_json
 from core.cli.naming import by_make, command
-from core.paths import RunPaths
+from core.files.artifacts import read_json
+from core.files.paths import RunPaths
 
 ENGINES, MANIFEST, RESULT = Path("engines"), "manifest.json", "quantize.json"
 SHOWN = 4

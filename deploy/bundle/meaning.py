@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from core.artifacts import read_json, write_json
 from core.cli.naming import by_make
 from core.config import Config
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.artifacts import read_json, write_json
+from core.files.paths import RunPaths
 from core.stages import Stage, ensure
 from deploy.apply.bake import Form, Normalization, bake
 from deploy.bundle.types import Bundle

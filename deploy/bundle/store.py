@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from core.artifacts import folder_atomic, read_json, sha256_file, write_json
 from core.errors import UserError
+from core.files.artifacts import folder_atomic, read_json, sha256_file, write_json
 from core.versions import installed
 from deploy.apply.feed_pixels import pixels_of
 from deploy.bundle.advice import MANIFEST, engines_near, rebuild

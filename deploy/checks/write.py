@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from core.artifacts import write_atomic
+from core.files.artifacts import write_atomic
 from deploy.apply.apply import Applied, apply
 from deploy.apply.target import Target, TargetConfig
 from deploy.checks.verify import verify

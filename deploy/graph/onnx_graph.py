@@ -13,8 +13,8 @@ import onnx.inliner
 import onnx_graphsurgeon as gs
 import onnxruntime
 
-from core.artifacts import write_atomic
 from core.errors import UserError
+from core.files.artifacts import write_atomic
 from core.nearest import path_hint
 from deploy.graph.canonical import canonical
 from deploy.graph.opgraph import Node, OpGraph

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.errors import UserError
-from core.user_code import load_module
+from core.files.user_code import load_module
 from deploy.placement.rules.base import Rule
 
 

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from core.artifacts import read_json, sha256_file, write_json
 from core.cli.naming import by_make, command
 from core.config.schema_errors import problems
 from core.errors import UserError
+from core.files.artifacts import read_json, sha256_file, write_json
 from core.nearest import path_hint
 from deploy.plan.picture import Picture
 from deploy.plan.scale import Scale

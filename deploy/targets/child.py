@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import read_json, write_json
 from core.errors import UserError
-from core.paths import ROOT
+from core.files.artifacts import read_json, write_json
+from core.files.paths import ROOT
 
 _REQUEST, _REFUSAL, _OUTPUT = "request.json", "refusal.json", "output.txt"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import read_json
 from core.cli.naming import command
 from core.errors import UserError
+from core.files.artifacts import read_json
 from deploy.apply.number_formats import Unsigned
 from deploy.apply.passes import Pass
 from deploy.apply.target import Target, TargetConfig

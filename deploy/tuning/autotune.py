@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_json
 from core.config import Config
 from core.console import say
 from core.errors import UnsupportedEnvironment
-from core.paths import RunPaths
+from core.files.artifacts import write_json
+from core.files.paths import RunPaths
 from deploy.hardware.cpu import cpu_flags, cpu_model
 from deploy.pipeline import require_trained, target_config
 from deploy.placement.rule_sets import known_rules

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from core.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.config import BenchConfig
 from core.errors import UserError
+from core.files.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.interval import Interval
 from deploy.apply.apply import Applied, apply
 from deploy.apply.calibrate import complete

@@ -7,7 +7,7 @@ from pathlib import Path
 
 if __name__ == "__main__":  # any Python can start it: it continues in the project's environment
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-    from core.bootstrap import use_project_environment
+    from core.cli.bootstrap import use_project_environment
 
     use_project_environment()
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_content, sha256_json
 from core.config import DataConfig
 from core.errors import UserError
+from core.files.artifacts import sha256_content, sha256_json
 from qat.data.base import NO_CLASS, LabelledImages, Sample
 from qat.data.custom import Custom, custom, palette
 from qat.data.files import missing_data, read_rgb

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_content, sha256_file, sha256_json
 from core.config import MOST_CLASSES, DataConfig
 from core.errors import UserError
-from core.user_code import call_with, load_function
+from core.files.artifacts import sha256_content, sha256_file, sha256_json
+from core.files.user_code import call_with, load_function
 from qat.data.base import IGNORE, Sample
 
 SEE = "see examples/my_data.py"

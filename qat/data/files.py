@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_content, sha256_json
 from core.errors import UserError
-from core.image_file import read_image
+from core.files.artifacts import sha256_content, sha256_json
+from core.files.image_file import read_image
 from qat.data.base import IGNORE, Sample
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_json
 from core.config import DataConfig
+from core.files.artifacts import sha256_json
 from qat.data.base import LabelledImages, Sample
 
 CACHE_BYTES = 4 << 30  # CamVid and streets fit; further images, as of full-size Cityscapes, are decoded on each access

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.artifacts import sha256_json
 from core.config.data import TuningConfig
 from core.errors import UserError
+from core.files.artifacts import sha256_json
 from qat.data.base import LabelledImages, Sample
 
 By = Literal["auto", "sequence", "block", "image"]

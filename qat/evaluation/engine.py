@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from core.config import Config
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.checks.write import write_applied
 from deploy.pipeline import build_options, target_config
 from deploy.plan.images import read_images

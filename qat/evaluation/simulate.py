@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.artifacts import write_atomic, write_json
 from core.config import Config
 from core.console import say
-from core.paths import RunPaths
+from core.files.artifacts import write_atomic, write_json
+from core.files.paths import RunPaths
 from qat.data import normalize
 from qat.evaluation.evaluate import predictions
 from qat.quantization.quantized_layers import known_type

@@ -6,7 +6,7 @@ from torch import nn
 
 from core.config import ModelConfig
 from core.errors import UserError
-from core.user_code import call_with, load_function
+from core.files.user_code import call_with, load_function
 from qat.models.efficientnet_lite import EfficientNetLite0
 from qat.models.pidnet import SIZES, PIDNet
 from qat.models.resnet import RESNETS, ResNet

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.artifacts import write_atomic
 from core.errors import UserError
+from core.files.artifacts import write_atomic
 from core.nearest import path_hint
 
 # What torch.load raises for files that are empty, cut off, damaged or something else.

@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
+from core.cli.command import run_command
 from core.cli.options import add_common_options
 from core.cli.parser import Parser
-from core.command import run_command
 
 ABOUT = "Find the layers of a network that suffer from INT8, and those that must stay float to keep its accuracy."
 

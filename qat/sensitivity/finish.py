@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.artifacts import sha256_file
 from core.config import BenchConfig
 from core.console import say
+from core.files.artifacts import sha256_file
 from core.versions import installed
 from deploy.hardware.cpu import cpu_flags, cpu_model
 from deploy.tuning.timing import Ratio, paired_ratio

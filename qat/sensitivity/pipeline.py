@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
-from core.artifacts import sha256_file, sha256_json
 from core.config import section_dict
 from core.console import console, say
+from core.files.artifacts import sha256_file, sha256_json
 from qat.device import device_for, process_on
 from qat.processes.stages import is_main
 from qat.sensitivity.config import SensitivityConfig

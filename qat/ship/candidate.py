@@ -13,9 +13,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from torch import fx
 
-from core.artifacts import write_atomic
 from core.config import ActivationCalibrator, Config, section_dict
-from core.paths import RunPaths
+from core.files.artifacts import write_atomic
+from core.files.paths import RunPaths
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash
@@ -28,12 +28,12 @@ from deploy.pipeline import CODE, TRAINED, ensure_portable, target_config
 from deploy.placement.planning import decide
 from deploy.plan.histogram import Histogram
 from deploy.plan.plan import read_plan, write_plan
-from qat import pipeline
 from qat.calibration.approaches import finish
 from qat.calibration.calibrators import calibrate_weights
 from qat.calibration.statistics import calibrate, collect
 from qat.device import device_for
 from qat.evaluation.simulate import save_calibration, save_parity
+from qat.pipeline import run as pipeline
 from qat.quantization.toolkits import with_toolkit_chosen
 from qat.sensitivity.network.subject import Subject
 from qat.tasks import dataset_of

@@ -9,13 +9,13 @@ from core.config import Config
 from core.console import duration, say
 from core.course import current
 from core.errors import UnsupportedEnvironment, UserError, one_line
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.bundle.meaning import write_classes
 from deploy.hardware.machine import require_threads
 from deploy.targets import get_backend, title_of
 from deploy.targets.base import Backend
-from qat import pipeline
 from qat.evaluation.evidence import Comparison, Score
+from qat.pipeline import run as pipeline
 from qat.ship.candidate import Candidate
 from qat.ship.ladder import LADDER, Climb
 from qat.ship.trial import Measuring, Trial

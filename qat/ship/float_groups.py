@@ -9,15 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.config import Config
 from core.console import say
+from core.files.artifacts import read_json, sha256_file, sha256_json, write_json
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash
 from deploy.targets.base import Backend
 from qat.data import TuningSet, normalize
 from qat.evaluation.evidence import predictor
+from qat.pipeline.single_steps import load_quantized
 from qat.sensitivity.decide.engines import Engines
 from qat.sensitivity.decide.pareto import latency_table
 from qat.sensitivity.measure.cache import TrialCache, set_key
@@ -30,7 +31,6 @@ from qat.sensitivity.types import QuantizerGroup
 from qat.sensitivity.user.data import Images
 from qat.ship.candidate import Candidate
 from qat.ship.trial import Measuring
-from qat.single_steps import load_quantized
 
 IMAGES = 8  # images of the tuning split on which fake quantizers compare groups
 MOST = 8  # groups that are measured on engines

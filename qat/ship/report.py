@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_json
 from core.config import Config, section_dict
 from core.console import duration
 from core.errors import GateMissed
+from core.files.artifacts import write_json
+from core.files.paths import RunPaths
 from core.interval import Interval
-from core.paths import RunPaths
 from deploy.targets import title_of
 from qat.ship.climb import Shipped
 from qat.ship.trial import Trial

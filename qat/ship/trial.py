@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from core.artifacts import read_json, write_json
 from core.config import Config, section_dict
 from core.errors import UserError
+from core.files.artifacts import read_json, write_json
+from core.files.paths import RunPaths
 from core.interval import Interval
-from core.paths import RunPaths
 from core.stages import Stage
 from core.stages import ensure as ensure_stage
 from core.versions import source_hash
@@ -23,7 +23,7 @@ from deploy.tuning.timing import paired_ratio, time_in_turns
 from qat.data import TuningSet, normalize
 from qat.data.tuning import groups_of, sequence_of
 from qat.evaluation.evidence import Comparison, Evaluator, Score, predictor
-from qat.keep import require_evidence
+from qat.pipeline.contest import require_evidence
 from qat.ship.candidate import Candidate
 from qat.tasks import dataset_of, task_of, tuning_of
 

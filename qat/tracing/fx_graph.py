@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from core.console import say
 from core.errors import UserError
-from core.user_code import place_in_user_code
+from core.files.user_code import place_in_user_code
 from deploy.graph.opgraph import WEIGHTED, Node, OpGraph
 from qat.models.outputs import Key, head_of
 from qat.tracing.attention import ATTENTION, open_attention

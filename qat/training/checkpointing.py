@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import torch
 
-from core.artifacts import write_atomic
 from core.console import say
+from core.files.artifacts import write_atomic
 from qat.models.tensor_file import UNREADABLE, reason_of
 
 

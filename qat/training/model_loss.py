@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.config import Config
 from core.errors import UserError
-from core.user_code import load_function
+from core.files.user_code import load_function
 from qat.models.pidnet import SIZES
 from qat.tasks import task_of
 from qat.tasks.losses import Loss

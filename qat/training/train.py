@@ -22,8 +22,8 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from core.artifacts import discard_unfinished
 from core.errors import UserError
+from core.files.artifacts import discard_unfinished
 from qat.data.opencv_threads import one_opencv_thread
 from qat.device import process_on
 from qat.models.tensor_file import save_weights

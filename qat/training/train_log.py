@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_text
 from core.console import PLAIN_PERIOD_S, duration, say
+from core.files.artifacts import write_text
 
 
 class MetricsFile:

@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 
-from core.artifacts import sha256_json
 from core.config import Config, section_dict
-from core.paths import RunPaths
+from core.files.artifacts import sha256_json
+from core.files.paths import RunPaths
 from deploy.hardware.cpu import cpu_flags
 from qat.device import device_for
 from qat.training.schedule import Schedule

@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 
-from core.artifacts import read_json, sha256_file
 from core.config import load_config
-from core.paths import RunPaths
-from qat import pipeline
-from qat.single_steps import score
+from core.files.artifacts import read_json, sha256_file
+from core.files.paths import RunPaths
+from qat.pipeline import run as pipeline
+from qat.pipeline.single_steps import score
 from tests.nets.uneven import UnevenNet, unevened
 from tests.uneven_line import CONFIG, NETS, REPAIRS, SPREAD, config_of, options
 

@@ -16,7 +16,7 @@ from benchmarks.report.page import write_report
 from core.config import load_config
 from core.console import console
 from core.course import course
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "pidnet_s_streets.yaml"

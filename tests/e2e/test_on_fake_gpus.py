@@ -19,14 +19,15 @@ from benchmarks.measure.pipeline import bench
 from benchmarks.record.files import load
 from benchmarks.studies import training_variants
 from benchmarks.studies.training_variants import NAMES, Settings, missing, variant
-from core.artifacts import read_json
 from core.config import Config, load_config
 from core.console import console
-from core.paths import RunPaths
-from qat import api, pipeline
+from core.files.artifacts import read_json
+from core.files.paths import RunPaths
+from qat import api
+from qat.pipeline import run as pipeline
 from qat.__main__ import main
-from qat.keep import tuning_evaluator
 from qat.models.checkpoint import load_state
+from qat.pipeline.contest import tuning_evaluator
 from qat.quantization.quantizers import quantizers
 from qat.ship.climb import ship
 from qat.tracing.inputs import device_of

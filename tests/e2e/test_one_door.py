@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from core.artifacts import sha256_file
 from core.config import BenchConfig
-from core.paths import RunPaths
+from core.files.artifacts import sha256_file
+from core.files.paths import RunPaths
 from deploy import pipeline as engines
 from deploy.apps.place import Choices, apply_plan
 from deploy.bundle.store import read_bundle
@@ -14,9 +14,9 @@ from deploy.plan.images import read_images
 from deploy.targets import get_backend
 from deploy.targets.tuned import scheme_of
 from deploy.tuning.compare import Comparer, Source
-from qat import pipeline
+from qat.pipeline import run as pipeline
+from qat.pipeline.single_steps import load_quantized
 from qat.sensitivity.decide.engines import Engines
-from qat.single_steps import load_quantized
 from tests.small_line import small_config
 
 BACKENDS = ("openvino", "onnxruntime")

@@ -6,11 +6,11 @@ import pytest
 
 from benchmarks.measure.pipeline import bench
 from benchmarks.record.rows import find_row
-from core.artifacts import read_json
 from core.config import load_config
-from core.paths import RunPaths
+from core.files.artifacts import read_json
+from core.files.paths import RunPaths
 from deploy.plan.plan import read_placement
-from qat import pipeline
+from qat.pipeline import run as pipeline
 from tests.small_line import small_config
 
 ROOT = Path(__file__).parents[2]

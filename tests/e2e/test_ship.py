@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from core.artifacts import read_json
 from core.errors import EXIT_GATE_MISSED, EXIT_OK
-from core.paths import ROOT, RunPaths
+from core.files.artifacts import read_json
+from core.files.paths import ROOT, RunPaths
 from deploy.targets import get_backend
-from qat import pipeline
 from qat.__main__ import main
+from qat.pipeline import run as pipeline
 from qat.sensitivity.decide.search import layers_of
 from qat.ship.candidate import Ptq, with_float
 from qat.ship.climb import ship

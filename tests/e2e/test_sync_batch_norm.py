@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from core.config import load_config
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.checks.parity import LEAST_AGREEMENT, LEAST_SNR_DB, parity
 from deploy.checks.verify import verify
 from deploy.graph import onnx_graph
 from deploy.pipeline import ensure_placed
 from deploy.plan.plan import read_placement, read_plan
 from deploy.targets import TARGETS, target_for
-from qat import pipeline
+from qat.pipeline import run as pipeline
 from tests.nets.dual_resolution import DualResolution
 from tests.small_line import CONFIG, settings
 

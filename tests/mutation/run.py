@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 RULES = sorted(path for path in (ROOT / "deploy/placement/rules").glob("*.py") if path.name != "__init__.py")
 FILES = [*RULES, ROOT / "deploy/apply/insert.py", ROOT / "deploy/checks/verify.py"]
 # Quick tests first; slower tests run on mutants that they do not notice.
-SLOWER = ("tests/rules/test_partial.py", "tests/rules/test_patterns.py")
+SLOWER = ("tests/unit/deploy/placement/test_partial.py", "tests/unit/deploy/placement/test_patterns.py")
 QUICK_RULES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/rules").glob("test_*.py"))
 QUICK = {
     "rules": [path for path in QUICK_RULES if path not in SLOWER],

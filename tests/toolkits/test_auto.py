@@ -4,10 +4,10 @@ from hashlib import sha256
 
 import pytest
 
-from core.artifacts import read_json
 from core.errors import UnsupportedEnvironment
-from core.paths import RunPaths
-from qat import pipeline
+from core.files.artifacts import read_json
+from core.files.paths import RunPaths
+from qat.pipeline import run as pipeline
 from qat.quantization import toolkits
 from qat.quantization.quantizers import Quantizer
 from qat.quantization.toolkits import AUTO, TOOLKITS, described, quantizer_class, with_toolkit_chosen

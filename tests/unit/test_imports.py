@@ -1,4 +1,4 @@
-"""Importing the project changes nothing of the process: that is a command's business (core/command.py)."""
+"""Importing the project changes nothing of the process: that is a command's business (core/cli/command.py)."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import onnx_graphsurgeon as gs
 
-from core.artifacts import write_json
 from core.cli.naming import command
 from core.errors import UserError
+from core.files.artifacts import write_json
 from deploy.apply.apply import Applied, apply
 from deploy.apply.target import TargetConfig
 from deploy.apps.lint.finding import SEVERITIES, Finding

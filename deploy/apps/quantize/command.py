@@ -15,7 +15,7 @@ from core.cli.naming import command as command_line
 from core.config import BenchConfig
 from core.console import say, track
 from core.errors import GateMissed, UnsupportedEnvironment, UserError, last_line
-from core.image_file import read_image
+from core.files.image_file import read_image
 from deploy.apps.quantize.budget import Budget, within
 from deploy.apps.quantize.choose import Chooser, Recipe, Trial, shown
 from deploy.apps.quantize.compare import Candidate, Exam, Row, compare

@@ -9,9 +9,9 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from core.artifacts import write_json
 from core.backends import BACKEND_NAMES
 from core.errors import UserError
+from core.files.artifacts import write_json
 from deploy.apply.apply import apply, decided
 from deploy.apply.bias_correction import Errors, corrected
 from deploy.apply.fp16 import to_fp16

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from core.image_file import read_image
+from core.files.image_file import read_image
 from core.nearest import path_hint
 from deploy.apply.bake import interpolation
 from deploy.checks.fidelity import Tensors, confusion, kind_of, mask_threshold

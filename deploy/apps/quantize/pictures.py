@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_file
 from core.errors import UserError
-from core.image_file import read_image
+from core.files.artifacts import sha256_file
+from core.files.image_file import read_image
 from core.nearest import path_hint
 from deploy.apps.quantize.network import PictureInput
 from deploy.apps.quantize.options import MOST_PICTURES, Fit, Normalization

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 from rich.console import Console
 
-from core.artifacts import write_json, write_text
-from core.text_table import Table
+from core.cli.text_table import Table
+from core.files.artifacts import write_json, write_text
 from deploy.apps.quantize.compare import Row
 from deploy.checks.fidelity import Fidelity
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import require_space, write_atomic
 from core.errors import UnsupportedEnvironment, UserError
+from core.files.artifacts import require_space, write_atomic
 from deploy.apps.run.sources import Picture, Source, require_utf8
 
 FOURCC = "mp4v"  # MPEG-4 part 2: the one MP4 encoder that OpenCV's wheels bring

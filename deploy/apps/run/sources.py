@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.console import warn
 from core.errors import UnsupportedEnvironment, UserError
-from core.image_file import read_image
+from core.files.image_file import read_image
 from core.nearest import path_hint
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})

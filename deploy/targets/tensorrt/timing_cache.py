@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.artifacts import write_atomic
+from core.files.artifacts import write_atomic
 
 
 def timing_cache_beside(engine: Path, version: str, gpu: str) -> Path:

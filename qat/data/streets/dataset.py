@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from core.artifacts import sha256_json
+from core.files.artifacts import sha256_json
 from qat.data.base import Sample
 from qat.data.camvid import CLASS_NAMES, COLORS
 from qat.data.streets.actors import paint_bicyclist, paint_car, paint_pedestrian

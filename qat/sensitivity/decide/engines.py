@@ -10,10 +10,10 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import fx
 
-from core.artifacts import sha256_file, sha256_json
 from core.config import BenchConfig
 from core.console import track
 from core.errors import UnsupportedEnvironment, UserError
+from core.files.artifacts import sha256_file, sha256_json
 from deploy.apply.calibrate import complete
 from deploy.apply.target import TargetConfig
 from deploy.bundle.store import read_bundle

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.artifacts import read_json, sha256_json, write_json
 from core.console import say, track
+from core.files.artifacts import read_json, sha256_json, write_json
 from deploy.tuning.timing import BOOTSTRAP_RESAMPLES, Ratio, Samples, paired_ratio
 from qat.sensitivity.decide.engines import ALL_INT8, Engines, on_main
 from qat.sensitivity.decide.search import Chosen, layers_of

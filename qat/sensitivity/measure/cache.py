@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from core.artifacts import sha256_json
 from core.errors import UserError
+from core.files.artifacts import sha256_json
 from qat.processes.distributed import rank
 from qat.sensitivity.measure.task import Evidence, counts_of
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.artifacts import write_atomic
 from core.console import say
 from core.errors import UserError
+from core.files.artifacts import write_atomic
 from qat.models.tensor_file import load_file
 from qat.sensitivity.config import PREVIOUS, UNMET
 from qat.sensitivity.network.foreign import make_room_for_ranges

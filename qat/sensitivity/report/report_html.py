@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.artifacts import write_text
+from core.files.artifacts import write_text
 from core.interval import signed
 from core.page.bars import Bar, Bars
 from core.page.templates import templates_in

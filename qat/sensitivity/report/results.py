@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from torch import nn
 
-from core.artifacts import write_json, write_text
 from core.errors import GateMissed
+from core.files.artifacts import write_json, write_text
 from qat.sensitivity.config import RankingMode
 from qat.sensitivity.decide.pareto import Milliseconds, Point
 from qat.sensitivity.decide.search import Chosen, layers_of

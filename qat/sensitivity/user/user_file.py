@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import UserError
-from core.user_code import load_module
+from core.files.user_code import load_module
 from qat.device import device_for
 from qat.models.tensor_file import reason_of
 from qat.sensitivity.config import SensitivityConfig

@@ -7,20 +7,20 @@ import sys
 
 import pytest
 
-from core.artifacts import read_json
+from core.files.artifacts import read_json
 from tests.faults.commands import finish, start
 
 WRITER = """
 import sys
 from pathlib import Path
-from core.artifacts import write_json
+from core.files.artifacts import write_json
 own = sys.argv[1]
 for number in range(150):
     write_json(Path("shared.json"), {"by": own, "numbers": [number] * 5000})
 """
 READER = """
 from pathlib import Path
-from core.artifacts import read_json
+from core.files.artifacts import read_json
 seen = set()
 for _ in range(300):
     found = read_json(Path("shared.json"))

@@ -22,11 +22,11 @@ from benchmarks.record.table import baselines, comparison_notes, table_of
 from benchmarks.report.page import render
 from core.cli.naming import by_make
 from core.config import Config
+from core.files.paths import RunPaths
 from core.interval import Interval
-from core.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from tests.unit.benchmarks.fakes import BENCH, CLASSES, SEGMENTATION, FakeBackend, FakeSession, Squares, built, prepare
-from tests.unit.benchmarks.test_report import found_in
+from tests.unit.benchmarks.report.test_report import found_in
 from tests.unit.benchmarks.test_run import CONFIG
 
 OURS = "ours"

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import gpu_check
 from benchmarks.gpu_check import Part, Plan, check, parts, run_parts
 from core.errors import EXIT_ENVIRONMENT, GateMissed, UnsupportedEnvironment
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from tests.small_line import CONFIG, settings
 from tests.unit.deploy.hardware.cuda_doubles import RTX_4090, CudaLibrary, install
 

@@ -15,7 +15,7 @@ from benchmarks.record.files import Results, load
 from benchmarks.record.rows import Row, fastest_int8, find_row
 from benchmarks.record.table import cells, engines, notes, signed, table_of
 from core.errors import UnsupportedEnvironment, UserError
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.checks.layer_snr import LayerSnr
 from deploy.pipeline import BuildOutcome
 from deploy.targets import title_of

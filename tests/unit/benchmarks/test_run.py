@@ -13,7 +13,7 @@ from benchmarks.measure import pipeline, validation
 from benchmarks.record.files import load
 from core.cli.naming import command
 from core.config import Config
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.pipeline import BuildOutcome
 from deploy.targets import title_of
 from deploy.targets.base import LayerInfo, Tensor

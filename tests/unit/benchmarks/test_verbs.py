@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import __main__ as entry
 from benchmarks.__main__ import actions_of, main, parser_of
+from core.cli.command import run_command
 from core.cli.completion import script
 from core.cli.parser import Parser
 from core.cli.verbs import DEPLOY, QAT, VERBS
-from core.command import run_command
 
 COMMON = {"--debug", "--json", "--quiet", "--verbose"}
 

@@ -1,4 +1,4 @@
-"""core/artifacts.py: a reader sees the old file or the new one, and a hash identifies it."""
+"""core/files/artifacts.py: a reader sees the old file or the new one, and a hash identifies it."""
 
 import hashlib
 from pathlib import Path
@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.artifacts import discard_unfinished, read_json, sha256_file, sha256_json, write_atomic, write_json, write_text
 from core.errors import UnsupportedEnvironment, UserError
+from core.files.artifacts import (
+    discard_unfinished,
+    read_json,
+    sha256_file,
+    sha256_json,
+    write_atomic,
+    write_json,
+    write_text,
+)
 
 
 def test_exception_leaves_the_target_untouched_and_no_rest(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.command import run_cli
+from core.cli.command import run_cli
 from core.errors import GateMissed, UnsupportedEnvironment, UserError
 
 

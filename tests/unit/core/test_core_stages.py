@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.artifacts import read_json, write_json
 from core.errors import UserError
+from core.files.artifacts import read_json, write_json
 from core.stages import Stage, edited_since, ensure, stale_reasons
 
 

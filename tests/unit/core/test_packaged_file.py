@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.packaged_file import packaged
+from core.files.packaged_file import packaged
 
 
 def test_a_file_of_a_package_is_its_path():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import UserError
-from core.user_code import load_module
+from core.files.user_code import load_module
 
 
 @pytest.mark.parametrize("last_line", ["raise SystemExit(3)", "1 / 0", "import no_such_package", "def broken("])

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from core.errors import EXIT_ENVIRONMENT, EXIT_USER_ERROR
-from core.paths import ROOT
+from core.files.paths import ROOT
 from deploy import __main__
 from deploy.apps import doctor
 from deploy.hardware import machine

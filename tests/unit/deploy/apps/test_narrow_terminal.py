@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from core.text_table import Table
+from core.cli.text_table import Table
 from deploy.apps import doctor, report
 from deploy.apps.roofline import Estimate
 from deploy.bundle.types import Bundle

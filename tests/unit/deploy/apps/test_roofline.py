@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.roofline_check import rank_correlation
+from benchmarks.studies.roofline_check import rank_correlation
 from core.errors import UserError
 from deploy.apps.roofline import Device, Throughput, estimate, find_device
 from deploy.targets.base import LayerInfo, Tensor

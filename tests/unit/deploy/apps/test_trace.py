@@ -6,7 +6,7 @@ import pytest
 
 from core.config import load_config
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy.apply.apply import apply
 from deploy.apply.calibrate import complete
 from deploy.apply.target import TargetConfig

@@ -154,7 +154,7 @@ def test_plans_of_rtx_are_refused(tmp_path):
 
 
 def test_a_plan_is_copied_under_tritons_name_and_a_changed_one_is_not(tmp_path):
-    from core.artifacts import sha256_file
+    from core.files.artifacts import sha256_file
 
     (tmp_path / "model.engine").write_bytes(b"plan")
     bundle = bundle_of(tmp_path)

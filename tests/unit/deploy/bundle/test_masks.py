@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.measure.accuracy import agreement
 from benchmarks.measure.validation import Validation
-from core.artifacts import read_json, write_json
 from core.config import Config
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.artifacts import read_json, write_json
+from core.files.paths import RunPaths
 from deploy import pipeline
 from deploy.bundle.meaning import is_mask, mask_bundle_beside, write_classes
 from deploy.targets import get_backend

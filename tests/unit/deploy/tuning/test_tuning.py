@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from core.artifacts import write_json
 from core.config import BenchConfig
 from core.errors import UnsupportedEnvironment, UserError
+from core.files.artifacts import write_json
 from core.interval import Interval
 from deploy.apply.target import TargetConfig
 from deploy.graph import onnx_graph

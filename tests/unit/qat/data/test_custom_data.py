@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from core.config import DataConfig, load_config, section_dict
 from core.errors import EXIT_USER_ERROR, UserError
-from core.paths import RunPaths
-from qat import pipeline
+from core.files.paths import RunPaths
 from qat.__main__ import main
 from qat.data import IGNORE, build_dataset
+from qat.pipeline import run as pipeline
 from tests.small_line import CONFIG
 
 ROOT = Path(__file__).parents[4]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.packaged_file import packaged
+from core.files.packaged_file import packaged
 from qat.models.checkpoint import load_state
 from qat.models.efficientnet_lite import EfficientNetLite0
 from qat.models.resnet import RESNETS, ResNet

@@ -24,8 +24,8 @@ import torch
 import qat.calibration.statistics
 import qat.training.train
 from core.config import Config, load_config
-from core.paths import RunPaths
-from qat import pipeline
+from core.files.paths import RunPaths
+from qat.pipeline import run as pipeline
 from qat.quantization.toolkits import with_toolkit_chosen
 from tests.small_line import CONFIG, settings
 

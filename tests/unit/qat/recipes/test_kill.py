@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.artifacts import read_json, sha256_file
-from core.paths import RunPaths
+from core.files.artifacts import read_json, sha256_file
+from core.files.paths import RunPaths
 from tests.unit.qat.recipes.kill_script import KEPT
 
 ROOT = Path(__file__).parents[4]

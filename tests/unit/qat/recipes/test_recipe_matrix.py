@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from core.config import QatConfig
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from tests.small_line import CONFIG, settings
 from tests.unit.qat.recipes.matrix_script import EPOCHS, FACTORS, ROWS, outcome
 

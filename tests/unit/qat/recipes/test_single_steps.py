@@ -7,13 +7,13 @@ import shutil
 import pytest
 import torch
 
-from core.artifacts import read_json, sha256_file
 from core.console import console
 from core.errors import EXIT_OK, EXIT_USER_ERROR
-from core.paths import RunPaths
-from qat import pipeline
+from core.files.artifacts import read_json, sha256_file
+from core.files.paths import RunPaths
 from qat.__main__ import OTHER_NAMES, main
 from qat.data import files
+from qat.pipeline import run as pipeline
 from tests.small_line import CONFIG, settings, small_config
 
 PATHS = RunPaths("small")

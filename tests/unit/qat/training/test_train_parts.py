@@ -15,7 +15,7 @@ from torch import nn
 import qat.training.train_plan
 from core.config import Config
 from core.errors import UserError
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from qat.processes.distributed import swapped_batch_norm
 from qat.training.checkpointing import load_checkpoint
 from qat.training.sampler import EpochBatches

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from core.config import Config, section_dict
-from core.paths import RunPaths
+from core.files.paths import RunPaths
 from deploy import pipeline
 from deploy.bundle.meaning import write_classes
 from deploy.bundle.types import BuildOptions

@@ -1,0 +1,1 @@
+"""Files: written atomically, read with clear errors, found by their place in a run."""
