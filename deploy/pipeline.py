@@ -43,7 +43,7 @@ CODE = ("deploy.graph", "deploy.plan", "deploy.rewrites", "deploy.placement", "d
 class BuildOutcome:
     """The result of one backend at one precision; `reason` says why there is no bundle.
 
-    `mask` is the engine of the same from image to mask, if the config wants it and it could be built; else
+    `mask` is the same network's engine from image to mask, if the config sets it and it could be built; else
     `mask_reason` says why its build failed.
     """
 
@@ -156,7 +156,7 @@ def ensure_placed(config: Config, paths: RunPaths, target: str) -> Path:
 
 
 def target_config(config: Config, name: str) -> TargetConfig:
-    """A target under the rules and restrictions of the run, or under those that autotune found for it."""
+    """A target under the rules and restrictions of the run, or under the ones that autotune found for it."""
     options = config.placement
     target = target_for(name, config.deploy.fallback_precision)
     tuned = [path for path in options.tuned if tuned_target(path) == name]
@@ -223,7 +223,7 @@ def attempt(backend: Backend, precision: Precision, build: Callable[[], tuple[Pa
 
 
 def _with_mask(config: Config, paths: RunPaths, outcome: BuildOutcome) -> BuildOutcome:
-    """The outcome with its image → mask engine, where there is an engine and the config wants the other."""
+    """The outcome with its image → mask engine, if there is an engine and the config sets the other."""
     backend, precision = get_backend(outcome.backend), outcome.precision
     if outcome.bundle is None or outcome.source is None or precision not in config.image_to_mask:
         return outcome
@@ -267,7 +267,7 @@ def ensure_bundle(backend: Backend, source: Path, out: Path, options: BuildOptio
 
 
 def build_options(config: Config, backend: Backend, precision: Precision) -> BuildOptions:
-    """What the config says to the builder of a backend."""
+    """The options that the config sets for the builder of a backend."""
     return BuildOptions(
         precision,
         threads=config.bench.threads,
@@ -278,7 +278,7 @@ def build_options(config: Config, backend: Backend, precision: Precision) -> Bui
 
 
 def _summary(config: Config, paths: RunPaths, target: str) -> dict[str, Any]:
-    """Where the Q/DQ of an INT8 engine comes from, for its manifest; how much there is, the graph tells."""
+    """The origin of an INT8 engine's Q/DQ, for its manifest; the amount is read from the graph."""
     report = paths.placement(target)
     if not report.is_file():  # the graph was placed by hand
         return {"target": target}
@@ -287,7 +287,7 @@ def _summary(config: Config, paths: RunPaths, target: str) -> dict[str, Any]:
 
 
 def placement_summary(target: str, skipped: Iterable[str], tuned: bool = False) -> dict[str, Any]:
-    """What a manifest says of a placement; `skipped` are the rules that left nodes in float."""
+    """A manifest's entry on a placement; `skipped` are the rules that left nodes in float."""
     return {"target": target, "tuned": tuned, "skips": dict(Counter(skipped).most_common())}
 
 
@@ -339,7 +339,7 @@ def _build_bundle(backend: Backend, source: Path, out: Path, options: BuildOptio
 
 
 def built_with(backend: Backend, precision: Precision) -> dict[str, Any]:
-    """What an engine does not survive: with another library, device or form of manifest it is built again."""
+    """The library, device and form of manifest of an engine; if one of them changes, it is built again."""
     return {
         "backend": backend.name,
         "version": backend.version(),

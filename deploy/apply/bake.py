@@ -7,7 +7,7 @@ interpolation is linear along each side, hence two matrix products. Two forms co
   from the few rows of logits that it touches. With Resize, OpenVINO takes more than ten times as long.
 - `resize`, for GPUs: Resize and ArgMax as they are. As products they would round to TF32.
 
-What was measured is in docs/guides/run.md.
+Measurements are in docs/guides/run.md.
 """
 
 from __future__ import annotations

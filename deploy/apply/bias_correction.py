@@ -36,7 +36,7 @@ _AXES_ARE_INPUT = 18  # opset since which ReduceMean takes its axes as an input
 
 
 def bias_correction(images: Sequence[NDArray[Any]]) -> Pass:
-    """The pass; `images` are network inputs, those that ranges were measured on."""
+    """The pass; `images` are the network inputs that ranges were measured on."""
 
     def run(graph: gs.Graph, plan: QuantizationPlan) -> tuple[gs.Graph, QuantizationPlan]:
         return corrected(graph, mean_errors(graph, plan, images)), plan

@@ -1,8 +1,8 @@
 """Give a network exported at batch 1 a batch of any size, for engines with an optimisation profile.
 
 The exporter writes the batch into the sizes of Resize and into targets of Reshape. Resize takes it from its input
-instead, and Reshape copies it (a target of 0, ONNX operator Reshape). What else the batch may be written into is
-found by running both graphs.
+instead, and Reshape copies it (a target of 0, ONNX operator Reshape). Running both graphs shows
+whether it is written elsewhere, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.errors import UserError
 from deploy.graph import onnx_graph
 
 BATCH = "batch"  # name of the dimension
-TRIED = 2  # images in one batch that have to give what they give one by one
+TRIED = 2  # images in one batch, whose results must equal their results one by one
 TOLERANCE = 1e-3  # of the largest output: between two steps of INT8 a value may round either way
 _SIZES = 3  # which input of Resize
 
@@ -29,7 +29,7 @@ def with_dynamic_batch(source: Path, target: Path) -> None:
     """Write `source`, whose inputs and outputs begin with batch 1, with a symbolic first dimension.
 
     Raises:
-        UserError: inputs or outputs begin with something else. Whether the network takes it, `require_same` tells.
+        UserError: inputs or outputs begin with something else. `require_same` checks that the network takes it.
     """
     graph = onnx_graph.load(source)
     interface = [*graph.inputs, *graph.outputs]

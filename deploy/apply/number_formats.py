@@ -41,9 +41,9 @@ def number_formats(unsigned: Unsigned, floors: bool = False) -> Pass:
 
 
 def as_unsigned(graph: gs.Graph, unsigned: Unsigned, floors: bool = False) -> None:
-    """Give the activations of a placed graph the types that `unsigned` asks for, in place; weights stay int8.
+    """Give the activations of a placed graph the types that `unsigned` names, in place; weights stay int8.
 
-    With `floors`, a tensor that is known not to fall below a value has no integers for what lies below it.
+    With `floors`, a tensor that is known not to fall below a value has no integers for smaller values.
     """
     if unsigned == "never":
         return
@@ -61,7 +61,7 @@ def as_unsigned(graph: gs.Graph, unsigned: Unsigned, floors: bool = False) -> No
 
 
 def joined(tensor: gs.Tensor) -> bool:
-    """Whether a Concat makes the tensor. OpenVINO 2026.4 computes zeros behind one that is signed int8."""
+    """Return True if a Concat makes the tensor. OpenVINO 2026.4 computes zeros behind one that is signed int8."""
     while tensor.inputs and tensor.inputs[0].op in COPIES | {"MaxPool"}:
         tensor = tensor.inputs[0].inputs[0]
     return bool(tensor.inputs) and tensor.inputs[0].op == "Concat"

@@ -1,4 +1,4 @@
-"""A target: how one engine family wants its Q/DQ graph."""
+"""A target: the form of Q/DQ graph that suits one engine family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine can do, and what would make the rest work: `python -m deploy doctor`."""
+"""The abilities of this machine, and the changes that would add others: `python -m deploy doctor`."""
 
 from __future__ import annotations
 

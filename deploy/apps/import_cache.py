@@ -29,7 +29,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Imported:
-    """What the cache became.
+    """The result of importing a cache.
 
     Attributes:
         without_range: tensors that the rules would quantize and the cache has no range for; they stay in float.

@@ -1,4 +1,4 @@
-"""What a built engine computes in INT8, what it does besides, and why a convolution stayed in float."""
+"""The layers that a built engine computes in INT8, its other layers, and why a convolution stayed in float."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ class Inspection:
 
 
 def inspect_bundle(bundle: Bundle, placement: Path | None = None) -> Inspection:
-    """Read the engine's layers and join them with what placement skipped.
+    """Read the engine's layers and join them with the operators that placement skipped.
 
     Args:
-        placement: the report of it; None takes the run's, where it is still there.
+        placement: the placement report; None takes the run's, if it still exists.
 
     Raises:
         UserError: the bundle is not what was built (see `deploy.bundle.store.check_bundle`).
@@ -111,10 +111,10 @@ def layers_beside(bundle: Bundle, precisions: Iterable[Precision]) -> dict[Preci
 
 
 def inspect_layer_list(path: Path, placement: Path | None = None) -> Inspection:
-    """What the EngineInspector says of an engine built elsewhere (see `deploy.targets.tensorrt.inspector`).
+    """The EngineInspector's list of an engine built elsewhere (see `deploy.targets.tensorrt.inspector`).
 
     Args:
-        placement: the report on the graph it was built from; without it nobody knows why a convolution is in float.
+        placement: the report on the graph it was built from; without it the reasons for float are unknown.
     """
     layers = read_information(path)
     return summarize(layers, "int8", _reasons(placement)) if placement else summarize(layers, "int8", {}, NOT_TOLD)
@@ -162,7 +162,7 @@ def _skips(bundle: Bundle) -> dict[str, str]:
 
 
 def _reasons(report: Path) -> dict[str, str]:
-    """Why operators with weights stayed in float: skips of their biases, or of what is fused to them, are no reason."""
+    """Why operators with weights stayed in float; skips of their biases, or of fused operators, do not count."""
     found: dict[str, str] = {}
     for skip in read_placement(report).skips:
         if skip.rule not in _OF_OTHERS:

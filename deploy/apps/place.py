@@ -35,7 +35,7 @@ from deploy.targets import TARGETS, target_for
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user may restrict on the command line; see `python -m deploy place --help`."""
+    """The restrictions that a user may set on the command line; see `python -m deploy place --help`."""
 
     target: str = "tensorrt"
     custom: Sequence[Path] = ()
@@ -154,7 +154,7 @@ def _blamed_on(source: Path) -> Iterator[None]:
             raise
         why = " ".join(str(error).split()) or type(error).__name__
         fix = "check it with onnx.checker.check_model; --debug shows where it fails"
-        raise UserError(f"{source} is no graph that can be placed", why=why, fix=fix) from error
+        raise UserError(f"{source} is not a graph that can be placed", why=why, fix=fix) from error
 
 
 def _write(applied: Applied, goal: TargetConfig, out: Path, dot: Path | None) -> None:

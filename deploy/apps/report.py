@@ -1,4 +1,4 @@
-"""What `python -m deploy` prints."""
+"""The tables and lines that `python -m deploy` prints."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _sets_of(rule: Rule) -> list[str]:
 
 
 def print_header(bundle: Bundle) -> None:
-    """What the manifest says of a bundle."""
+    """Print the main facts of a bundle's manifest."""
     lines = header_lines(bundle)
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
@@ -150,7 +150,7 @@ def print_header(bundle: Bundle) -> None:
 
 
 def print_inspection(found: Inspection, *, layers: bool = False) -> None:
-    """What the layers amount to, and why a convolution is in float; with `layers` each of them, too."""
+    """Print a summary of the layers, and why a convolution is in float; with `layers`, each layer, too."""
     if layers:
         table = Table(*map(_names, ("layer", "kind", "precision", "evidence", "made from")))
         for layer in found.layers:

@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Device]:
         raise UserError(f"{path} holds no table of devices", why=str(error), fix=f"see {_TABLE}") from error
     except ValidationError as error:
         why = "; ".join(problems(error, Device))
-        raise UserError(f"{path} is no table of devices", why=why, fix=f"see {_TABLE}") from error
+        raise UserError(f"{path} is not a table of devices", why=why, fix=f"see {_TABLE}") from error
 
 
 def estimate(layers: Sequence[LayerInfo], precision: str, name: str, device: Device) -> Estimate:

@@ -39,12 +39,10 @@ def write_repository(bundle: Bundle, out: Path, name: str, max_batch: int) -> Pa
 
     Raises:
         UserError: the engine changed since it was built or is of another version, Triton has no backend for it, `name`
-            is no name, or `out`/`name` holds files that this function did not write.
+            cannot name a model, or `out`/`name` holds files that this function did not write.
     """
     if not _NAME.fullmatch(name):
-        raise UserError(
-            f"{name!r} is no name of a model", why="it becomes a folder and a part of the server's addresses"
-        )
+        raise UserError(f"{name!r} cannot name a model", why="it becomes a folder and a part of the server's addresses")
     served = _served(bundle)
     _check(bundle, served)
     folder = out / name

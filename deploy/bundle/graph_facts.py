@@ -1,4 +1,4 @@
-"""What a manifest says of the graph that an engine is built from: its tensors, and how much of it is quantized."""
+"""A manifest's facts about the graph that an engine is built from: its tensors, and how much of it is quantized."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bundle's `manifest.json` may say; anything else is refused before a file of the engine is opened.
+"""The allowed content of a bundle's `manifest.json`; other content is refused before a file of the engine is opened.
 
 A manifest can come from elsewhere, and it decides which files are loaded and with which options of a vendor's library.
 """
@@ -168,7 +168,7 @@ class Manifest(_Part):
 
 
 def manifest_problems(content: Mapping[str, Any]) -> list[str]:
-    """Why `content` is no manifest; empty when it is one."""
+    """The reasons why `content` is not a manifest; empty if it is one."""
     try:
         Manifest.model_validate(content)
     except ValidationError as error:

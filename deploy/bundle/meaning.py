@@ -27,7 +27,7 @@ def write_classes(target: Path, names: tuple[str, ...], colors: tuple[tuple[int,
 
 
 def meaning_of(config: Config, paths: RunPaths, kind: Kind, *, pixels: bool = False) -> dict[str, Any]:
-    """What goes into an engine of the run and what comes out, as its manifest holds it.
+    """Return the meaning of the inputs and outputs of an engine of the run, as its manifest holds it.
 
     Args:
         kind: "mask" from image to label map, "logits" for the network alone.
@@ -87,5 +87,5 @@ def mask_bundle_beside(bundle: Bundle) -> Path:
 
 
 def is_mask(bundle: Bundle) -> bool:
-    """Whether the engine takes images and gives masks."""
+    """Return True if the engine takes images and gives masks."""
     return bool(bundle.manifest.get("meaning", {}).get("kind") == "mask")

@@ -19,7 +19,7 @@ _VERSION = slice(24, 28)
 
 @dataclass(frozen=True)
 class PlanHeader:
-    """What built the plan: "TensorRT" or "TensorRT-RTX", and `major.minor.patch.build`."""
+    """The builder of the plan: "TensorRT" or "TensorRT-RTX", and `major.minor.patch.build`."""
 
     kind: str
     version: str
@@ -40,5 +40,5 @@ def read_plan_header(path: Path) -> PlanHeader:
         head = file.read(_VERSION.stop)
     kind = _KINDS.get(head[:4])
     if kind is None or len(head) < _VERSION.stop:
-        raise UserError(f"{path} is no TensorRT plan", why=f"it begins with {head[:4]!r}")
+        raise UserError(f"{path} is not a TensorRT plan", why=f"it begins with {head[:4]!r}")
     return PlanHeader(kind, ".".join(map(str, head[_VERSION])))

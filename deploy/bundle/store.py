@@ -93,7 +93,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         manifest = read_json(path)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged", why=f"it is no JSON: {error}", fix=rebuild(folder)) from error
+        raise UserError(f"{path} is damaged", why=f"it is not JSON: {error}", fix=rebuild(folder)) from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA_VERSION:
         raise UserError(f"{path} is of schema {schema!r:.20}, not {SCHEMA_VERSION}", fix=rebuild(folder))

@@ -1,6 +1,6 @@
 """How close one engine's outputs are to FP32's, output by output, over many pictures.
 
-What an output means is read off its type and shape:
+The meaning of an output follows from its type and shape:
 
     (N, C)              scores of classes       share of pictures with the same largest score
     (N, L, C)           shares of classes       share of positions with the same largest share; each adds up to 1
@@ -123,7 +123,7 @@ def fidelity(references: Iterable[Tensors], results: Iterable[Tensors]) -> list[
 
 
 def kind_of(output: NDArray[Any]) -> Kind:
-    """What an output is, by its type and shape (see the module)."""
+    """The meaning of an output, by its type and shape (see the module)."""
     if output.dtype.kind in "iub":
         return "labels"
     if output.ndim == 3 and output.shape[2] > 1 and output.size and (output >= 0).all():

@@ -1,4 +1,4 @@
-"""Check that a placed graph is what every engine wants, before minutes are spent on building it."""
+"""Check a placed graph against the needs of every engine, before minutes are spent on building it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _scale_count(node: gs.Node) -> int:
 
 
 def _behind_copies(tensor: gs.Tensor) -> gs.Tensor:
-    """What `tensor` is made of by ops that commute with Q/DQ, whose pair therefore stands in front of them."""
+    """The source of `tensor` before ops that commute with Q/DQ, whose pair therefore stands in front of them."""
     while tensor.inputs and commutes(onnx_graph.op_node(tensor.inputs[0])):
         tensor = tensor.inputs[0].inputs[0]
     return tensor

@@ -120,7 +120,7 @@ def op_node(node: gs.Node) -> Node:
 
 
 def _pad_value(node: gs.Node) -> float | None:
-    """What a constant Pad fills with; None when that is computed."""
+    """The value that a constant Pad fills with; None if it is computed."""
     if len(node.inputs) < 3 or node.inputs[2].is_empty():
         return 0.0
     value = node.inputs[2]
@@ -231,7 +231,7 @@ def sort_nodes(graph: gs.Graph) -> None:
 
 
 def name_nodes(graph: gs.Graph) -> None:
-    """Rules and reports speak of nodes by name, so every node gets a unique one."""
+    """Give every node a unique name, since rules and reports refer to nodes by name."""
     seen: set[str] = set()
     for node in graph.nodes:
         base = node.name or f"{node.op}_{node.outputs[0].name}"

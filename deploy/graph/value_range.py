@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 SOURCES = {"Abs", "Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt"}
 UNIT = {"HardSigmoid", "Sigmoid", "Softmax"}  # results between 0 and 1
-# What comes out is a value, or an average of values, of what goes in.
+# Each result is a value of the input, or an average of its values.
 KEEPERS = {"AveragePool", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Slice"}
 KEEPERS |= {"Squeeze", "Transpose", "Unsqueeze"}
 PAIRS = {"QuantizeLinear", "DequantizeLinear"}
@@ -23,7 +23,7 @@ SWISH, HARD_SWISH = -0.27846455, -0.375  # minima of x · Sigmoid(x), and of Har
 
 
 def non_negative(tensor: gs.Tensor) -> bool:
-    """Whether no value of `tensor` can be below zero; False also where that is not known."""
+    """Return True if no value of `tensor` can be below zero; False also where that is not known."""
     return floor(tensor) >= 0
 
 

@@ -1,4 +1,4 @@
-"""What this machine's CPU is and which vector instructions it has."""
+"""The model of this machine's CPU, and its vector instructions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def cpu_model() -> str:
 
 
 def computes_bf16() -> bool:
-    """Whether BF16 products run in hardware rather than in emulation."""
+    """Return True if BF16 products run in hardware rather than in emulation."""
     return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16", "bf16"})
 
 
 def multiplies_uint8() -> bool:
-    """Whether products of uint8 and int8 are summed in 32 bits (VNNI, AMX, or an ARM CPU), so that none overflows."""
+    """Return True if products of uint8 and int8 are summed in 32 bits (VNNI, AMX, or an ARM CPU): none overflows."""
     return not cpu_flags().isdisjoint({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
@@ -42,7 +42,7 @@ def has_tiles() -> bool:
 
 
 def abilities() -> frozenset[str]:
-    """What this CPU has of that which decides how engines are built."""
+    """The abilities of this CPU that decide how engines are built."""
     found = {BF16: computes_bf16(), UINT8: multiplies_uint8()}
     return frozenset(name for name, has in found.items() if has)
 

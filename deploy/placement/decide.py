@@ -1,4 +1,4 @@
-"""Decide where Q/DQ goes: apply the rules to an op graph and collect what they ask for and why."""
+"""Decide where Q/DQ goes: apply the rules to an op graph and collect their requests and reasons."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def placement(
         floats: further nodes that stay float, by name, and why: a plan's `measured_floats`.
 
     Raises:
-        UserError: a rule's `match` returned something that is no verdict.
+        UserError: a rule's `match` returned something that is not a verdict.
     """
     draft = _Draft(graph, steps)
     patterns = tuple(skip)
@@ -131,7 +131,7 @@ class _Draft:
         self.skips.append(SkippedNode(node=node.name, rule=rule, why=why))
 
     def grant(self, node: Node, rule: Rule, match: Match) -> None:
-        """Note what `match` asks for, unless a part of it is impossible."""
+        """Note the requests of `match`, unless a part of them is impossible."""
         parts = [*match.edges, *(Edge(use.tensor, use.node, use.index) for use in match.weights)]
         integers = sorted({part.tensor for part in parts} & self.graph.integers)
         unscaled = sorted({part.tensor for part in parts if self.steps is not None and part.tensor not in self.steps})
@@ -196,7 +196,7 @@ def _merged(ties: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
 
 
 def matches(node: Node, pattern: str) -> bool:
-    """Whether a config pattern names `node`: by its kind, its own name, or the module path that ONNX names carry.
+    """Return True if a config pattern names `node`: by its kind, its own name, or the module path in ONNX names.
 
     `/layer1/layer1.0/conv1/Conv` is also known as `layer1.0.conv1`. Kinds are not patterns: `C*` is not `Conv`.
     """
@@ -206,7 +206,7 @@ def matches(node: Node, pattern: str) -> bool:
 
 
 def module_path(node_name: str) -> str:
-    """Module path of an exporter's node name; names that are no scope path are returned as they are."""
+    """Module path of an exporter's node name; other names are returned as they are."""
     if not node_name.startswith("/"):
         return node_name
     parts: list[str] = []

@@ -21,8 +21,8 @@ def require_named(graph: OpGraph, config: PlacementConfig, own: Sequence[Rule] =
     Args:
         graph: the float network.
         config: `skip` may name any node, `only` and `layers` name operators with weights.
-        own: rules besides those of `config.custom`; one that has no opinion on any node is told, not refused, since a
-            file of rules may serve several networks.
+        own: rules besides those of `config.custom`; one that matches no node gives a warning, not an error, since
+            a file of rules may serve several networks.
 
     Raises:
         UserError: a pattern that names nothing; the fix shows the names nearest to it.
@@ -62,7 +62,7 @@ def unnamed(nodes: Iterable[Node], patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 def suggestion(pattern: str, names: Iterable[str]) -> str:
-    """What to write instead of `pattern`: the names nearest to it, or a few of those there are."""
+    """Advice for a wrong `pattern`: the names nearest to it, or a few of the existing names."""
     known = list(dict.fromkeys(names))
     plain = re.sub(r"[*?\[\]]", "", pattern).strip(".")
     if near := nearest(plain, known, cutoff=0.5):

@@ -56,7 +56,7 @@ def select(rule_set: str = DEFAULT, disable: Iterable[str] = (), custom: Iterabl
     """The rules of `rule_set` and of the `custom` files, without those named in `disable`.
 
     Raises:
-        UserError: no such rule set, a name that is no rule, a file without rules, or two rules of one name.
+        UserError: no such rule set, no rule of a given name, a file without rules, or two rules of one name.
     """
     if rule_set not in RULE_SETS:
         raise UserError(f"no rule set {rule_set!r}", fix=did_you_mean(rule_set, RULE_SETS))

@@ -36,7 +36,7 @@ class _Frozen(BaseModel):
 
 
 class Use(_Frozen):
-    """One quantized use of a tensor: input number `input` of `node`, and the rule that asks for it."""
+    """One quantized use of a tensor: input number `input` of `node`, and the rule that requests it."""
 
     node: str
     input: int = Field(ge=0)

@@ -90,7 +90,7 @@ def _read(path: Path, key: str) -> Any:
 
 
 def _no_tuning_file(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is no tuning file", why=repr(error), fix=f"make one with `{command('autotune')}`")
+    return UserError(f"{path} is not a tuning file", why=repr(error), fix=f"make one with `{command('autotune')}`")
 
 
 def region_of(node_name: str) -> str:

@@ -37,14 +37,14 @@ LOST_DB = 1.0  # SNR against the trained network that may be lost; a count of ch
 
 @dataclass(frozen=True)
 class Source:
-    """What every scheme is made from.
+    """The common source of all schemes.
 
     Attributes:
         graph, plan: the float network and its quantization plan, as files.
         calibration: images for scales that the plan lacks.
         parity: images and the logits training gave them (see `deploy.checks.parity`).
         base: the target under the run's restrictions; schemes change its rules, rewrites and number formats.
-        rules: everything a scheme's rule names can mean.
+        rules: all rules that a scheme may name.
     """
 
     graph: Path

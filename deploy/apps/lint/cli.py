@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int | None:
-    """Check a graph, print the findings, and write the mended graph where that is wanted."""
+    """Check a graph, print the findings, and write the fixed graph where `--fix` names a file."""
     from deploy.apps.lint.command import lint, shown
 
     found = lint(arguments.source)

@@ -1,4 +1,4 @@
-"""`python -m deploy lint`: every finding, whether `place` mends it, and the mended graph."""
+"""`python -m deploy lint`: every finding, whether `place` fixes it, and the fixed graph."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Lint:
         return {severity: found[severity] for severity in SEVERITIES}
 
     def write(self, out: Path) -> None:
-        """Write the mended graph to `out`, verified, and its placement report beside it.
+        """Write the fixed graph to `out`, verified, and its placement report beside it.
 
         Raises:
             UserError: `place` refuses the graph.
@@ -98,7 +98,7 @@ def shown(findings: Sequence[Finding]) -> list[str]:
         grouped.setdefault((each.severity, each.code, each.source, each.mended), []).append(each)
     lines = []
     for (severity, code, source, mended), members in grouped.items():
-        lines.append(f"{severity} {code} ({len(members)}): `place` {'mends' if mended else 'does not mend'} it")
+        lines.append(f"{severity} {code} ({len(members)}): `place` {'fixes' if mended else 'does not fix'} it")
         lines += [f"  {member.node}: {member.why}" for member in members[:_SHOWN]]
         if len(members) > _SHOWN:
             lines.append(f"  and {len(members) - _SHOWN} more (--json lists all)")

@@ -1,4 +1,4 @@
-"""Findings that no pair mends: what is slow or imprecise by the nature of the network or of its weights' scales."""
+"""Findings that no pair fixes: parts that are slow or imprecise by nature of the network or its weights' scales."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def nature_findings(view: OpGraph, kept: Mapping[Edge, Rule], scales: Mapping[st
 
 
 def _is_squeeze_excite(view: OpGraph, node: Node) -> bool:
-    """Whether one factor is a share of each channel, computed from the means of the other."""
+    """Return True if one factor is a share of each channel, computed from the means of the other."""
     for index, gate in enumerate(node.inputs):
         maker = view.producer(gate)
         if maker is None or maker.kind not in (*_SHARES, "Div", "Mul"):

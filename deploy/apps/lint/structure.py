@@ -1,4 +1,4 @@
-"""Findings about where pairs stand: what the placement rules of a target would do otherwise, and what no pair mends."""
+"""Findings on where pairs stand: places that a target's placement rules would change, and faults that no pair fixes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _kept(view: OpGraph, rules: Sequence[Rule]) -> dict[Edge, Rule]:
 
 
 def _behind_pair(view: OpGraph, place: tuple[str, int], quantized: frozenset[tuple[str, int]]) -> bool:
-    """Whether every reader of what the node copies has the pair instead: TensorRT moves it in front by itself."""
+    """Return True if every reader of the node's copy has the pair instead: TensorRT moves it in front by itself."""
     node = view.node(place[0])
     if node.kind in WEIGHTED or len(node.outputs) != 1:
         return False
@@ -106,7 +106,7 @@ def _behind_pair(view: OpGraph, place: tuple[str, int], quantized: frozenset[tup
 
 
 def _feeds_float(view: OpGraph, name: str, quantized: frozenset[tuple[str, int]]) -> bool:
-    """Whether an operator with an INT8 kernel reads the node's result in float, while another operand is INT8."""
+    """Return True if an operator with an INT8 kernel reads the node's result in float and another operand in INT8."""
     return any(
         view.node(use.node).kind in WEIGHTED
         and (use.node, use.index) not in quantized
@@ -116,7 +116,7 @@ def _feeds_float(view: OpGraph, name: str, quantized: frozenset[tuple[str, int]]
 
 
 def _moved(view: OpGraph, edge: Edge, wanted: dict[tuple[str, int], str]) -> bool:
-    """Whether the rules want this pair in front of the copy that makes the tensor."""
+    """Return True if the rules place this pair in front of the copy that makes the tensor."""
     producer = view.producer(edge.tensor)
     while producer is not None and producer.inputs:
         if (producer.name, 0) in wanted and wanted[producer.name, 0] in _INFO:

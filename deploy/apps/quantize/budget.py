@@ -1,7 +1,7 @@
-"""The SNR budget: operators go back to float, those first that win most SNR for their work, until the budget holds.
+"""The SNR budget: operators go back to float until it holds, first the operators that win most SNR for their work.
 
 The order comes from the noise that each operator alone brings (`deploy.checks.noise`); every step is then measured on
-an engine and taken back if it gains nothing. What stays in float is an edit of the plan, with its reason.
+an engine and taken back if it gains nothing. The plan names each operator in float, with the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATIENCE = 3  # steps in a row that gain nothing
 
 @dataclass(frozen=True)
 class Budget:
-    """What INT8 may lose.
+    """The loss that INT8 may bring.
 
     Attributes:
         snr_db: the least SNR of each output.
@@ -37,7 +37,7 @@ class Budget:
     tolerance: float | None = None
 
     def holds(self, trial: Trial) -> bool:
-        """Whether a trial keeps it."""
+        """Return True if a trial stays within the budget."""
         lost = lost_points(trial.outputs)
         close = self.tolerance is None or lost is None or lost <= self.tolerance
         return close and min(each.snr_db for each in trial.outputs) >= self.snr_db

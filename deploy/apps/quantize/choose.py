@@ -69,7 +69,7 @@ class Trial:
     outputs: tuple[Fidelity, ...]
 
     def gains(self, other: Trial, clearly: bool) -> bool:
-        """Whether this is closer to FP32 than `other`; `clearly` asks for a gain that is worth time in the engine."""
+        """Return True if this is closer to FP32 than `other`; `clearly`: by a gain that is worth time in the engine."""
         has_masks = all(each.iou is not None for each in self.outputs)
         least = (CLEARLY_IOU if has_masks else CLEARLY_DB) if clearly else 0.0
         return self.closeness > other.closeness + least
@@ -111,7 +111,7 @@ class Chooser:
     def closest(self, backend: Backend, images: Sequence[Any], references: Sequence[Tensors]) -> list[Trial]:
         """All trials, the closest to FP32 first: every calibrator, then the best with one more technique at a time.
 
-        A technique that costs time has to gain `CLEARLY`.
+        A technique that costs time must gain `CLEARLY_IOU`, or `CLEARLY_DB` without masks.
 
         Args:
             backend: runs here; its target stands for all.
@@ -163,7 +163,7 @@ class Chooser:
 
 
 def has_floors(graph: gs.Graph) -> bool:
-    """Whether a tensor has a known least value below zero, as HardSwish's result has."""
+    """Return True if a tensor has a known least value below zero, as HardSwish's result has."""
     return any(UNKNOWN < floor(tensor) < 0 for node in graph.nodes for tensor in node.outputs)
 
 

@@ -198,7 +198,7 @@ def _values_told(found: PictureInput, options: Options, ready: bool) -> str:
 
 
 def build_options(task: Task, options: Options) -> BuildOptions:
-    """What every builder gets besides its precision: threads, and the meaning of the network's input."""
+    """The options of every builder besides its precision: threads, and the meaning of the network's input."""
     height, width = task.size
     meaning: dict[str, Any] = {"input": {"height_px": height, "width_px": width}}
     if not task.input.pixels and options.data.suffix not in READY:

@@ -31,7 +31,7 @@ def chosen_backends(names: Sequence[str]) -> list[Backend]:
     """The backends of these names; with none, or `auto`, all that run here.
 
     Raises:
-        UserError: a name that is no backend.
+        UserError: a name is not a backend's.
     """
     if not names or tuple(names) == (AUTO,):
         found = [get_backend(name) for name in BACKEND_NAMES]
@@ -41,12 +41,12 @@ def chosen_backends(names: Sequence[str]) -> list[Backend]:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where engines are made, and of what.
+    """The folder that engines are made in, and their common source.
 
     Attributes:
         folder: holds `float.onnx`, the Q/DQ graph of each target, and a folder for each engine.
-        options: what every builder gets besides its precision: threads, and the meaning of the network's tensors.
-        graph: that INT8 graphs are made of, which `plan` belongs to.
+        options: of every builder, besides its precision: threads, and the meaning of the network's tensors.
+        graph: the float network of `plan`; INT8 graphs are made of it.
         uint8: signed activations in uint8 too, where the target takes both.
         floors: uint8 from the least value that a tensor can have, where the target takes uint8.
         errors: gives the mean error of each operator for a backend, which its bias takes up; None leaves biases alone.
@@ -96,7 +96,7 @@ class Workshop:
         return source, ensure_bundle(backend, source, out, options, self.folder / "stages.json")
 
     def built_for(self, precision: Precision) -> BuildOptions:
-        """What a builder gets at this precision."""
+        """The options of a builder at this precision."""
         return replace(self.options, precision=precision)
 
     def place(self, backend: Backend) -> tuple[Path, dict[str, Any]]:

@@ -89,11 +89,11 @@ def chosen_size(
     """Height and width to feed, and where they come from.
 
     Args:
-        asked: what the user wants.
+        asked: the user's choice; None where there is none.
         picture: of a picture, for sides that nobody fixed: rounded to a multiple of `MULTIPLE_PX`.
 
     Raises:
-        UserError: the user asks for a size that the file does not allow.
+        UserError: the file does not allow the size that the user chose.
     """
     fixed = found.size
     if asked is not None:
@@ -166,7 +166,7 @@ def _layout(tensor: gs.Variable, sides: Sequence[int | None]) -> Layout | None:
 
 
 def _unguessed(shown: str, why: str, fix: str = "export the network with an input (N, 3, H, W)") -> UserError:
-    return UserError(f"how pictures go into the network cannot be told: {shown}", why=why, fix=fix)
+    return UserError(f"the file does not say how pictures go into the network: {shown}", why=why, fix=fix)
 
 
 def _is_float(tensor: gs.Variable) -> bool:

@@ -1,4 +1,4 @@
-"""What a user may say to `python -m deploy quantize`."""
+"""The user's options of `python -m deploy quantize`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import UserError
 
 Fit = Literal["stretch", "crop"]
 Layout = Literal["NCHW", "NHWC"]
-MOST_PICTURES = 100  # of those found, where the user names no number
+MOST_PICTURES = 100  # used where the user names no number
 _SIZE = re.compile(r"(?:1,3,|3,)?(\d+)[x,](\d+)")
 
 

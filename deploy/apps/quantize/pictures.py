@@ -70,7 +70,7 @@ def fit(image: NDArray[Any], size: tuple[int, int], how: Fit) -> NDArray[Any]:
 
 
 class Pictures(Sequence[NDArray[Any]]):
-    """Inputs made when they are asked for; `names` say which picture each is."""
+    """Inputs, each made when it is read; `names` are the pictures that they are made from."""
 
     def __init__(self, names: Sequence[str], make: Sequence[Any], prepare: Any) -> None:
         self.names = tuple(names)

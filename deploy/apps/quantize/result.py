@@ -1,4 +1,4 @@
-"""What `python -m deploy quantize` leaves behind: a table, `quantize.json` and `report.html`."""
+"""The results of `python -m deploy quantize`: a table, `quantize.json` and `report.html`."""
 
 from __future__ import annotations
 

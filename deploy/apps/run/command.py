@@ -28,7 +28,7 @@ from deploy.targets import get_backend, title_of
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done.
+    """The number of frames, and the time they took.
 
     Attributes:
         seconds: from the first frame read to the last one written.

@@ -38,7 +38,7 @@ class Frame:
 class Source:
     """Frames, read one at a time; `fps` is None for images, which become files of their own.
 
-    `files` are those that the frames are read from; results never replace them.
+    `files` are the files that the frames are read from; results never replace them.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Source:
 
 
 def open_source(text: str, limit: int | None = None) -> Source:
-    """What `text` names: a file, a folder, or, if it is a number and no file, a camera.
+    """Return the frames of a file, a folder or a camera; a number that is not the name of a file is a camera's.
 
     Args:
         limit: how many frames at most.
@@ -138,7 +138,7 @@ def _no_camera(number: str) -> UserError:
 def _no_video(path: Path) -> UserError:
     return UserError(
         f"{path} cannot be opened as a video",
-        why="it is no video, or this OpenCV has no decoder for its codec",
+        why="it is not a video, or this OpenCV has no decoder for its codec",
         fix="convert it, for example with `ffmpeg -i IN -c:v libx264 OUT.mp4`",
     )
 

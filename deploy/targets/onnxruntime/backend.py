@@ -47,11 +47,11 @@ class ONNXRuntimeBackend:
         return {"cpu": []}
 
     def available(self, precision: Precision) -> Unavailable | None:
-        """Whether the package is here."""
+        """None if the package is installed."""
         return missing_package("onnxruntime")
 
     def runnable(self, precision: Precision) -> Unavailable | None:
-        """What can be built can be run."""
+        """None if `precision` can be built: every CPU runs its engines."""
         return self.available(precision)
 
     def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:

@@ -57,7 +57,7 @@ class OpenVINOBackend:
         return missing_package("openvino")
 
     def runnable(self, precision: Precision) -> Unavailable | None:
-        """What can be built can be run."""
+        """None if `precision` can be built: the same CPU runs its engines."""
         return self.available(precision)
 
     def build(self, onnx: Path, out: Path, options: BuildOptions) -> Bundle:

@@ -1,4 +1,4 @@
-"""The Q/DQ graph that OpenVINO's CPU plugin likes best (measured in docs/reference/placement.md)."""
+"""The Q/DQ graph that suits OpenVINO's CPU plugin best (measured in docs/reference/placement.md)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from deploy.targets.tensorrt.timing_cache import borrowed, timing_cache_beside
 from deploy.targets.tensorrt.vendor import Vendor, release_of
 
 ENGINE, LOG = "model.engine", "build.log.gz"
-# What of the GPU an engine is bound to, by `deploy.tensorrt.hardware_compatibility`.
+# The property of the GPU that an engine is bound to, by `deploy.tensorrt.hardware_compatibility`.
 _SAME = {"none": "name", "same_compute_capability": "compute_capability", "ampere_plus": ""}
 
 
@@ -117,7 +117,7 @@ class TRTBackend:
             yield session
 
     def layers(self, bundle: Bundle) -> list[LayerInfo]:
-        """What the EngineInspector says where the engine can be loaded, else the same list from the build log."""
+        """The EngineInspector's list where the engine can be loaded, else the same list from the build log."""
         check_bundle(bundle, self._loads(bundle), self.files)
         told = self._inspected(bundle) if unsupported(look(), self.vendor) is None else None
         if told is not None:
@@ -131,7 +131,7 @@ class TRTBackend:
         """Not implemented: no GPU was available to try several execution contexts on."""
 
     def _loads(self, bundle: Bundle) -> str:
-        """Which version may have built `bundle`: an older one, too, if it was told to stay compatible."""
+        """The version that may have built `bundle`: an older one, too, if the engine is version-compatible."""
         built, own = bundle.manifest["version"], self.version()
         return built if _wanted(bundle).version_compatible and _not_newer(built, own) else own
 

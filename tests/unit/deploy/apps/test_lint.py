@@ -157,7 +157,7 @@ def output_pair(b):
     return b.quantized(b.layer(b.quantized("image"), "a"))
 
 
-# what is wrong: the graph, severity, code, node, whether `place` mends it
+# what is wrong: the graph, severity, code, node, whether `place` fixes it
 FINDINGS = {
     "residual input in float": (residual_in_float, "warning", "residual-add", "sum_Add", True),
     "float island": (float_island, "warning", "weighted-ops", "b_out_Conv", False),
@@ -239,7 +239,7 @@ def test_exit_codes_json_and_the_mended_file(tmp_path, monkeypatch, capsys):
     written(unsigned, tmp_path)
     assert call("deploy.__main__", "lint", "net.onnx") == 1
     printed = capsys.readouterr().out
-    assert "error unsigned (2): `place` mends it" in printed and "2 error, 0 warning" in printed
+    assert "error unsigned (2): `place` fixes it" in printed and "2 error, 0 warning" in printed
     assert call("deploy.__main__", "lint", "net.onnx", "--json", "--fail-on", "never") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [Finding(**each).severity for each in listed].count("error") == 2

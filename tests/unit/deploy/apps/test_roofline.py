@@ -60,10 +60,10 @@ def test_a_device_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "no table of devices"),
+        ("[]", "not a table of devices"),
         ("a: {bandwidth_gb_s: 1}", "tops is missing"),
         ("{}", "0 devices"),
-        ("a: [", "no table of devices"),
+        ("a: [", "not a table of devices"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path, content, message):

@@ -168,6 +168,6 @@ def test_a_plan_is_copied_under_tritons_name_and_a_changed_one_is_not(tmp_path):
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "two words", ""])
 def test_a_name_that_leaves_the_repository_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match="no name of a model"):
+    with pytest.raises(UserError, match="cannot name a model"):
         write_repository(bundle_of(tmp_path), tmp_path / "out", name, 8)
     assert not (tmp_path / "out").exists()

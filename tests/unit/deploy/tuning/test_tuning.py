@@ -103,7 +103,7 @@ def test_scheme_survives_its_file(tmp_path):
     assert read_scheme(tmp_path / "t.json") == scheme
     (tmp_path / "no.json").write_text("[]")
     for name in ("no.json", "missing.json"):
-        with pytest.raises(UserError, match="no tuning file"):
+        with pytest.raises(UserError, match="not a tuning file"):
             read_scheme(tmp_path / name)
 
 
