@@ -28,7 +28,7 @@ from deploy.graph.opgraph import DEQUANTIZE, QUANTIZE
 
 Form = Literal["bands", "resize"]
 INPUT_NAME, OUTPUT_NAME = "rgb_image", "label_map"
-BAND_BYTES = 5 << 18  # of upsampled logits: what half a server core's second-level cache holds
+BAND_BYTES = 5 << 18  # of upsampled logits: half of a server core's second-level cache
 MOST_CLASSES = 256
 _SCOPE = "bake"
 

@@ -60,7 +60,7 @@ def fed(source: Path) -> Path:
 def pixels_of(doc_string: str | None) -> dict[str, list[float]] | None:
     """Facts about the input of a graph of `feed_pixels`, for manifests; None for another graph.
 
-    `constants` are those of a block (see `deploy.rewrites.pixel_stem`); a pixel is 128 + `zero` + `gain` times what the
+    `constants` belong to a block (see `deploy.rewrites.pixel_stem`); a pixel is 128 + `zero` + `gain` times what the
     network sees of it, by colour.
 
     Args:

@@ -30,7 +30,7 @@ def insert(graph: gs.Graph, plan: QuantizationPlan, weights: StoredAs = "int8") 
     """Put one Q/DQ pair on every quantized tensor of `plan` and rewire the uses that it names, in place.
 
     Activations become `x ─▶ Q ─▶ DQ`. Weights are stored as int8 constants behind a DQ, a quarter of the size; or, for
-    engines that want to see the pair, as float constants before one.
+    engines that read the pair, as float constants before one.
     """
     tensors = graph.tensors()
     nodes = {node.name: node for node in graph.nodes}

@@ -25,7 +25,7 @@ class Target:
         name: of the graph's file and of its report.
         rule_set: key of `deploy.placement.rule_sets.RULE_SETS`.
         rewrites: exact passes before placement.
-        unsigned: which activations are uint8 (see `deploy.apply.number_formats`).
+        unsigned: the activations that are uint8 (see `deploy.apply.number_formats`).
         floors: uint8 from the smallest value that a tensor can have (see `deploy.apply.number_formats`).
         overflows: its kernels need VNNI or AMX to add products exactly.
         sums: of two products in the kernels of this CPU; "int16" may overflow (see `deploy.apply.int16_sums`).
@@ -71,5 +71,5 @@ class TargetConfig:
     weights: StoredAs = "int8"
 
 
-# The uses of the plan as they are: what was trained, or what a user left of it.
+# The uses of the plan as they are: the trained ones, or the part that a user kept.
 AS_PLANNED = TargetConfig(PORTABLE, rules=None)

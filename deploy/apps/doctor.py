@@ -26,7 +26,7 @@ LOW_DISK_MIB = 10 << 10  # an environment with CUDA, a run and its engines take 
 LOW_MEMORY_MIB = 4 << 10
 USUAL_FOLDERS = ("data", "../data", "/data", "~/data")
 
-# Folders that tell a data set by its layout; see docs/guides/data.md.
+# Folders that identify a data set by its layout; see docs/guides/data.md.
 LAYOUTS: dict[str, tuple[tuple[str, str], ...]] = {
     "camvid": (("train", "trainannot"),),
     "camvid_original": (("701_StillsRaw_full", "LabeledApproved_full"), ("images", "labels")),

@@ -126,7 +126,7 @@ def summarize(
     """Count and join.
 
     Args:
-        precision: what the engine was built for.
+        precision: that the engine was built for.
         skips: why a node stayed in float, by its ONNX name.
         otherwise: why the others did.
     """

@@ -143,7 +143,7 @@ def apply_plan(source: Path, plan: Path, out: Path, choices: Choices, dot: Path 
 def _blamed_on(source: Path) -> Iterator[None]:
     """Turn what ONNX's checker, its parsers and ours raise on a broken graph into a `UserError` that names the file.
 
-    Errors that have a message already, and those of the user's own rules, pass.
+    Errors that have a message already, and errors of the user's own rules, pass.
     """
     try:
         yield

@@ -39,7 +39,7 @@ def tensors_of(graph: Any) -> dict[str, list[dict[str, Any]]]:
 def quantized_in(graph: Any) -> dict[str, int]:
     """How many activations and weights pass through Q/DQ, and how many convolutions read both of theirs from it.
 
-    `unsigned_activations` are those of `activations` that become uint8.
+    `unsigned_activations` are the part of `activations` that becomes uint8.
     """
     types = {item.name: item.data_type for item in graph.initializer}
     types |= {node.output[0]: _constant_type(node) for node in graph.node if node.op_type == "Constant"}

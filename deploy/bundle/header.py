@@ -1,4 +1,4 @@
-"""A bundle's manifest in a few lines: what built it, what goes in and comes out, what is quantized."""
+"""A bundle's manifest in a few lines: its builder, its inputs and outputs, and its quantized part."""
 
 from __future__ import annotations
 

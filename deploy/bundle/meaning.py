@@ -1,4 +1,4 @@
-"""Engines from image to mask beside those of the network alone, and what the manifests of both say of their tensors."""
+"""Engines from image to mask beside engines of the network alone, and the tensor entries in the manifests of both."""
 
 from __future__ import annotations
 

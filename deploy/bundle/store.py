@@ -49,8 +49,8 @@ def write_bundle(
     An older bundle at `out` is replaced only after `fill` succeeded.
 
     Args:
-        backend: what builds.
-        options: what it was asked for.
+        backend: the builder.
+        options: of the builder.
         source: the file it is built from.
         fill: writes the files and returns what else belongs in the manifest (how they are to be opened).
         facts: `tensors` and `placement` of a source that is not ONNX.

@@ -13,7 +13,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets that decide how fast INT8 and BF16 are; empty where the system does not tell (not Linux)."""
+    """Instruction sets that decide how fast INT8 and BF16 are; empty where the system lists none (not Linux)."""
     words: set[str] = set()
     for key, value in _cpuinfo():
         if key in ("flags", "Features"):

@@ -17,7 +17,7 @@ NO_READER = "nobody wants its result in INT8"
 
 @dataclass(frozen=True)
 class QuantizedEdge:
-    """An activation that its reader gets through Q/DQ, and the rule that asked for it."""
+    """An activation that its reader gets through Q/DQ, and the rule that requested it."""
 
     edge: Edge
     rule: str

@@ -21,7 +21,7 @@ def require_named(graph: OpGraph, config: PlacementConfig, own: Sequence[Rule] =
     Args:
         graph: the float network.
         config: `skip` may name any node, `only` and `layers` name operators with weights.
-        own: rules besides those of `config.custom`; one that matches no node gives a warning, not an error, since
+        own: rules besides `config.custom`; one that matches no node gives a warning, not an error, since
             a file of rules may serve several networks.
 
     Raises:
@@ -43,7 +43,7 @@ def require_each_names(key: str, patterns: Iterable[str], nodes: Sequence[Node],
     """Raise `UserError` for the first of `patterns` that names none of `nodes`.
 
     Args:
-        key: what the user wrote them under.
+        key: the config key of the patterns.
         others: nodes that a pattern may not name, though they exist.
     """
     for pattern in unnamed(nodes, patterns):

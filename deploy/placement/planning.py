@@ -1,4 +1,4 @@
-"""From ranges to a decided plan: which tensors a target quantizes, by which rule, and why the others stay in float."""
+"""From ranges to a decided plan: the tensors that a target quantizes, the rule of each, and reasons for float."""
 
 from __future__ import annotations
 

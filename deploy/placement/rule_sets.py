@@ -1,6 +1,6 @@
 """The rules that apply: the rule set of the engine that will run, minus what is switched off, plus the user's own.
 
-`auto` trains with TensorRT's rules and builds with those of each engine's own rule set.
+`auto` trains with TensorRT's rules and builds with the rules of each engine's own rule set.
 """
 
 from __future__ import annotations
@@ -80,6 +80,6 @@ def rules_of(config: PlacementConfig, engine: str = DEFAULT, own: Sequence[Rule]
 
 
 def known_rules(config: PlacementConfig) -> tuple[Rule, ...]:
-    """Every rule that a name can mean, those of all rule sets and the user's own, restricted as the config says."""
+    """Every rule that a name can mean, from all rule sets and the user's own, restricted as the config says."""
     own = tuple(rule for path in config.custom for rule in load_rules(path))
     return restricted(RULES + OTHERS + own, config.only, config.layers)

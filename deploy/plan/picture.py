@@ -29,7 +29,7 @@ class Picture(BaseModel):
 
     @property
     def fold(self) -> NDArray[np.float64]:
-        """(3,): what the first weight is divided by per input channel before it is rounded; 1 on average."""
+        """(3,): divisors of the first weight by input channel, before it is rounded; 1 on average."""
         std = np.asarray(self.std)
         fold: NDArray[np.float64] = std / std.mean()
         return fold

@@ -52,7 +52,7 @@ class TensorPlan(_Frozen):
         axis: of a weight with one scale per output channel; None for one scale.
         group: name shared by tensors that must have one scale.
         origin: how the range was found, such as "histogram-mse", "ema", "learned", "max" or "observed".
-        weight: whether the tensor is a constant weight.
+        weight: True for a constant weight.
         uses: uses that the rules quantize; empty for a tensor that only other targets quantize.
     """
 
@@ -101,7 +101,7 @@ class SkippedNode(_Frozen):
 
 
 class QuantizationPlan(_Frozen):
-    """See the module. Names are those of the float ONNX graph whose file has the hash `graph`; "" for none yet.
+    """See the module. Names come from the float ONNX graph whose file has the hash `graph`; "" for none yet.
 
     With a `picture` engines take pixels, and the scale of the first weight is that of the folded weight (see
     `deploy.plan.picture`).

@@ -27,7 +27,7 @@ class Axis:
 
     Attributes:
         taps: (block of the kernel, place in the block) of each tap of the original kernel.
-        inside: whether each block of the kernel lies in the picture wherever the kernel stands.
+        inside: True for each block of the kernel that lies in the picture wherever the kernel stands.
     """
 
     size: int

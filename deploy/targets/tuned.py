@@ -1,4 +1,4 @@
-"""A point of the search: which rules apply, where they do not, and in which form the graph is written."""
+"""A point of the search: the rules that apply, the places where they do not, and the form of the graph."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Scheme:
     Attributes:
         rules: names of the rules that apply.
         without: (rule, region) where a rule does not apply; a region is the first name of a module path.
-        unsigned: which activations are uint8.
+        unsigned: the activations that are uint8.
         rewrites: names of the rewrites before placement, in order.
     """
 

@@ -25,7 +25,7 @@ from deploy.tuning.search import Trial, combined, search
 def autotune(config: Config, backend_name: str, counted: Counted | None = None) -> Path:
     """Search for the cheapest placement of a run's Q/DQ graph and write `tuned-<backend>.json`.
 
-    Stop it at any time: what was built and measured is kept in the run's folder and not done again.
+    Stop it at any time: finished builds and measurements are kept in the run's folder and not repeated.
 
     Args:
         counted: a cost that needs no run; None for the engine's counters, and its time to confirm the sum.

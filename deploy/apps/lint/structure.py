@@ -57,7 +57,7 @@ def taken_apart(graph: gs.Graph) -> Placed:
 
 
 def structure_findings(placed: Placed, rules: Sequence[Rule]) -> Iterator[Finding]:
-    """Where `rules` want a pair that is missing, or forbid one that is there; and what is slow by nature."""
+    """Places where `rules` need a missing pair or forbid one that exists, and parts that are slow by nature."""
     view = placed.view
     where = placement(view, rules)
     by_name = {rule.name: rule for rule in rules}

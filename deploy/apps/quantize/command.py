@@ -43,7 +43,7 @@ class Task:
     """A network and its pictures, read and checked; nothing is written yet.
 
     Attributes:
-        told: what was decided for the user.
+        told: decisions made for the user.
         references: outputs of FP32 on the pictures to choose by and to test on.
     """
 
@@ -64,7 +64,7 @@ def quantize(options: Options, command: str = "", others: Others = lambda *_: ()
     """Read, calibrate, build and compare; everything is written to `options.out`.
 
     Args:
-        command: what the result file says that it was made by.
+        command: the command that the result file records.
         others: makes further engines of the same network, to be compared in the same run.
 
     Raises:
@@ -141,7 +141,7 @@ def read_task(options: Options) -> Task:
 def require_tolerance(rows: Iterable[Row], tolerance: float) -> None:
     """Raise `GateMissed` when an INT8 engine loses more points than `tolerance` against FP32.
 
-    With labels the points are the metric's, else those of agreement with FP32, or of IoU with its masks.
+    With labels the points are the metric's, else points of agreement with FP32, or of IoU with its masks.
     """
     rows = list(rows)
     fp32 = {row.backend: row.score for row in rows if row.precision == "fp32"}
@@ -160,7 +160,7 @@ def require_tolerance(rows: Iterable[Row], tolerance: float) -> None:
 
 
 def _ready(task: Task, options: Options, backends: Sequence[Backend]) -> tuple[Workshop, list[Trial]]:
-    """The workshop of the calibrator that was asked for, or of the recipe closest to FP32, and the trials."""
+    """The workshop of the calibrator that the user chose, or of the recipe closest to FP32, and the trials."""
     if not backends:
         raise UnsupportedEnvironment("no engine can be built here", fix=f"see `{command_line('doctor')}`")
     images = task.parts.calibrate

@@ -31,7 +31,7 @@ class PictureInput:
     Attributes:
         channels: 3, or 1 for grey pictures.
         size: height and width in pixels; None for a side that the file leaves open.
-        pixels: whether it takes uint8 pixels themselves, not normalised floats.
+        pixels: True if it takes uint8 pixels themselves, not normalised floats.
     """
 
     name: str
@@ -54,7 +54,7 @@ def picture_input(graph: gs.Graph, layout: Layout | None = None) -> PictureInput
         layout: the user's word where the shape leaves two readings.
 
     Raises:
-        UserError: several inputs, or one that is not a picture as far as shape and type tell.
+        UserError: several inputs, or one that is not a picture by shape and type.
     """
     inputs = [tensor for tensor in graph.inputs if isinstance(tensor, gs.Variable)]
     shown = ", ".join(f"{tensor.name} {_dtype_name(tensor)} {list(tensor.shape or ())}" for tensor in inputs)

@@ -33,7 +33,7 @@ class Prepare:
     Attributes:
         size: height and width in pixels.
         fit: "stretch" to the size, or scale the short side and "crop" the centre.
-        bgr: whether channel 0 is blue.
+        bgr: True if channel 0 is blue.
     """
 
     input: PictureInput
@@ -131,7 +131,7 @@ def picture_files(data: Path, wanted: int | None) -> list[Path]:
 
 
 def require_enough(found: int, wanted: int | None, where: str) -> None:
-    """Raise `UserError` with fewer than two pictures, or fewer than the user asked for."""
+    """Raise `UserError` with fewer than two pictures, or fewer than the user chose."""
     if not found:
         raise UserError(f"no pictures in {where}", fix="give --data a folder of pictures like those to come")
     if found == 1:

@@ -25,10 +25,10 @@ class Result:
     """Everything found, in words and numbers.
 
     Attributes:
-        told: what was decided for the user, by subject: the input, the pictures, the recipe.
+        told: decisions made for the user, by subject: the input, the pictures, the recipe.
         rows: engines.
         trials: recipes, the closest first.
-        metric: what labels measure; "" without labels.
+        metric: name of the measure that labels allow; "" without labels.
     """
 
     source: str

@@ -19,7 +19,7 @@ from core.files.image_file import read_image
 from core.nearest import path_hint
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-DEFAULT_FPS = 25.0  # of a video or camera that does not tell its own
+DEFAULT_FPS = 25.0  # of a video or camera that does not state its own
 # Some containers hold no count: OpenCV then takes duration times frame rate, which may be a little more than there is.
 UNSURE_FRAMES, UNSURE_SHARE = 2, 0.01
 

@@ -1,6 +1,6 @@
 """The placement rules, in the order reports list them. Rules do not depend on each other: a Keep always wins.
 
-RULES are TensorRT's; OTHERS belong to engines that want pairs where TensorRT does not.
+RULES are TensorRT's; OTHERS belong to engines that need pairs where TensorRT does not.
 
 Two rules of the design are not here because the data model already holds them: all uses of a tensor share one
 Q/DQ pair (fan-out), and only uses by nodes can be quantized, so a graph output never is.

@@ -153,7 +153,7 @@ class TRTSession:
         return self._engine.create_execution_context(config)
 
     def _limits(self, name: str) -> tuple[Shape, Shape]:
-        """Smallest and largest shape of an input: those of the first profile, the only one that is built."""
+        """Smallest and largest shape of an input in the first profile, the only one that is built."""
         smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
         return tuple(smallest), tuple(largest)
 
