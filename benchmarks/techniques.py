@@ -1,4 +1,4 @@
-"""What each technique of post-training quantization gains, network by network: fidelity of the engine to FP32.
+"""The gain of each technique of post-training quantization, network by network: fidelity of the engine to FP32.
 
 python benchmarks/techniques.py [--networks FILE] [--only A,B] [--backend openvino]
 
@@ -43,7 +43,7 @@ from deploy.targets.base import Backend
 from qat.data import build_dataset
 
 OUT = Path("benchmarks/results/techniques")
-BUDGET_DB = 3.0  # above the best recipe: what float layers can do is tried on every network
+BUDGET_DB = 3.0  # above the best recipe: float layers are tried on every network
 STREETS = 60
 
 

@@ -80,7 +80,7 @@ def bar() -> Progress:
 
 
 def progress_line(done: int, total: int | None, elapsed_s: float) -> str:
-    """How far it is and, if `total` is known, how long the rest takes at the speed so far."""
+    """The number of steps done and, if `total` is known, the time left at the speed so far."""
     if total is None or not done:
         return f"{done}/{'?' if total is None else total}"
     return f"{done}/{total}, {duration(elapsed_s / done * max(total - done, 0))} left"
@@ -97,5 +97,5 @@ def duration(seconds: float) -> str:
 
 
 def tail(name: str, limit: int) -> str:
-    """`name`, or its end where it is longer than `limit` characters: what tells module paths apart comes last."""
+    """`name`, or its end where it is longer than `limit` characters: module paths differ most at the end."""
     return name if len(name) <= limit else f"…{name[1 - limit :]}"

@@ -1,4 +1,4 @@
-"""Where a command stands among its stages: `stage 4/12 apply openvino: placement changed`."""
+"""The position of a command among its stages: `stage 4/12 apply openvino: placement changed`."""
 
 from __future__ import annotations
 

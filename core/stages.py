@@ -37,7 +37,7 @@ class Stage:
 
 
 def stale_reasons(stage: Stage, manifest: Path) -> list[str]:
-    """Why `stage` must run again; an empty list means its outputs are current."""
+    """The reasons why `stage` must run again; an empty list means its outputs are current."""
     record = _load(manifest)["stages"].get(stage.name)
     missing = [path.name for path in stage.outputs if not path.exists()]
     absent = [path for path in stage.inputs if not path.exists()]
@@ -106,7 +106,7 @@ def edited_since(path: Path, manifest: Path) -> bool:
 
 
 def record(stage: Stage, manifest: Path) -> None:
-    """Write down in `manifest` what `stage` has just made, and of what."""
+    """Write down in `manifest` the outputs of `stage`, which has just run, and its inputs."""
     lost = [str(path) for path in stage.outputs if not path.is_file()]
     if lost:
         raise UserError(f"{stage.name} ended without {', '.join(lost)}", fix="run the command again")

@@ -59,7 +59,7 @@ class Results(ResultFile):
 
     Attributes:
         artifacts: SHA-256 of every file the numbers come from, by path.
-        val_images: how many images accuracy was computed on.
+        val_images: the number of images that accuracy was computed on.
         layers: layers by time, slowest first, by row name; only of backends with a profiler.
         noise: layers by SNR against FP32, lowest first, of the graphs that measured INT8 engines were built from, by
             row name.
@@ -81,13 +81,13 @@ class Results(ResultFile):
 
 
 class Comparison(ResultFile):
-    """baselines.json: this project's engines beside those that other toolkits quantized.
+    """baselines.json: this project's engines beside the engines of other toolkits.
 
     Attributes:
         versions: of the toolkits that took part, by distribution.
-        val_images: how many images accuracy was computed on.
-        calibration_images: how many each toolkit was given.
-        max_drop_points: a baseline that loses more of the task's metric than this is no opponent.
+        val_images: the number of images that accuracy was computed on.
+        calibration_images: the number that each toolkit read.
+        max_drop_points: a baseline that loses more of the task's metric than this is left out of verdicts.
     """
 
     FILE: ClassVar[str] = "baselines.json"

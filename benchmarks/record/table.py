@@ -101,7 +101,7 @@ def engines(rows: Iterable[Row]) -> Columns:
 
 
 def baselines(rows: Iterable[Row]) -> Columns:
-    """Columns of engines beside those that other toolkits quantized."""
+    """Columns of this project's engines and of other toolkits'."""
     return {
         "engine": lambda row: row.engine,
         "quantized by": lambda row: "ours" if row.is_ours else row.tool or row.precision,
@@ -142,7 +142,7 @@ def notes(rows: Iterable[Row], caveats: Iterable[str]) -> list[str]:
 
 
 def comparison_notes(found: Comparison) -> list[str]:
-    """The comparison in sentences: ours against the best of each backend, baselines that are no opponents, caveats."""
+    """The comparison in sentences: ours against the best of each backend, baselines left out of it, caveats."""
     rows, limit = found.rows, found.max_drop_points
     weak = [
         f"{row.name}: no opponent: loses {-row.delta_score.value:.2f} points of {row.metric}, limit {limit:g}"

@@ -22,7 +22,7 @@ class Verdict:
     Attributes:
         ship: the row to ship; None where nothing that could be measured is within the limit.
         headline: one sentence: the engine, its speed-up, its change of accuracy, its share of INT8.
-        checks: what to look at before shipping, one short sentence each.
+        checks: points to look at before shipping, one short sentence each.
     """
 
     ship: Row | None

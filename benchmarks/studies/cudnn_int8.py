@@ -3,8 +3,9 @@
 python -m benchmarks.studies.cudnn_int8 runs/RUN/float.onnx       needs a GPU, torch with CUDA and nvidia-cudnn-frontend
 
 Each shape is convolution, scale, bias and ReLU in one kernel, INT8 → INT8 or FP16 → FP16, in a CUDA graph: the gain of
-fused INT8 convolutions, where an engine's are not fused. **Never run**, because no GPU was available: cudnn-frontend 1.32 took the
-calls that describe the graphs, and the next one needs a driver. Source: NVIDIA cudnn-frontend documentation.
+fused INT8 convolutions, where an engine's are not fused. **Never run**, because no GPU was available: cudnn-frontend
+1.32 took the calls that describe the graphs, and the next one needs a driver. Source: NVIDIA cudnn-frontend
+documentation.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Shape:
 
 
 def shapes_of(path: Path) -> Counter[Shape]:
-    """How often each shape of convolution without groups is in a float ONNX graph."""
+    """The count of each shape of convolution without groups in a float ONNX graph."""
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
     sides = {
         value.name: [side.dim_value for side in value.type.tensor_type.shape.dim]
@@ -103,7 +104,7 @@ def time_us(cudnn: Any, handle: Any, shape: Shape, int8: bool) -> float:
     stream, captured = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
         cudnn.set_stream(handle=handle, stream=stream.cuda_stream)
-        graph.execute(memory, workspace, handle=handle)  # what cuDNN sets up must not become part of the graph
+        graph.execute(memory, workspace, handle=handle)  # cuDNN's set-up must not become part of the graph
         stream.synchronize()
         with torch.cuda.graph(captured, stream=stream):
             for _ in range(REPEATS):

@@ -1,4 +1,4 @@
-"""What a ranking costs: ours against one full evaluation for each group, in turns in one run on one machine.
+"""The cost of a ranking: ours against one full evaluation for each group, in turns in one run on one machine.
 
 python benchmarks/studies/sensitivity_cost.py --config examples/sensitivity_pidnet/config.yaml [--rounds 3] [--debug]
 """

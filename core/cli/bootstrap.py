@@ -12,7 +12,7 @@ from core.cli.naming import by_make
 from core.errors import UnsupportedEnvironment
 from core.files.paths import ROOT
 
-# What each script needs before it can say anything more useful itself.
+# Each script needs these before it can say anything more useful itself.
 NEEDED = ("pydantic", "yaml", "rich", "numpy", "onnx", "torch")
 
 # Libraries read these once, when the process starts or they are loaded. The Makefile exports the same.

@@ -43,7 +43,7 @@ def run_command(parser: Parser, words: Sequence[str] | None = None) -> int:
 
 
 def run_cli(main: Callable[[], int | None], *, debug: bool, level: int = logging.INFO) -> int:
-    """Run `main` and turn its faults into a message and an exit code; what is our own bug keeps its traceback.
+    """Run `main` and turn its faults into a message and an exit code; a bug of our own keeps its traceback.
 
     Args:
         main: the command; None counts as success.

@@ -26,7 +26,7 @@ class SweepConfig(Section):
 
 
 class BenchConfig(Section):
-    """How engines are timed and judged."""
+    """The timing of engines, and the limits that they must meet."""
 
     rounds: int = Field(default=20, gt=0)  # interleaved A B A B rounds
     runs_per_round: int = Field(default=5, gt=0)

@@ -12,7 +12,7 @@ from core.config.tensorrt_options import TensorrtConfig
 
 
 class DeployConfig(Section):
-    """Which engines are built."""
+    """The engines to build."""
 
     backends: tuple[BackendName, ...] = Field(default=BACKEND_NAMES, min_length=1)
     opset: int = Field(default=18, ge=18, le=20)

@@ -11,7 +11,7 @@ from core.config.section import Section
 
 
 class LayerSpec(Section):
-    """Which sides of the weighted operators that a pattern names are quantized."""
+    """The quantized sides of the weighted operators that a pattern names."""
 
     match: str  # as in placement.skip
     inputs: bool = True
@@ -25,10 +25,10 @@ class LayerSpec(Section):
 
 
 class PlacementConfig(Section):
-    """Which placement rules apply; names as `python -m deploy rules` lists them."""
+    """The placement rules that apply; names as `python -m deploy rules` lists them."""
 
     rule_set: Literal["auto", "tensorrt", "openvino", "onnxruntime"] = (
-        "auto"  # auto: trained as tensorrt, built as each engine likes
+        "auto"  # auto: tensorrt's in training, each target's own in engines
     )
     custom: tuple[Path, ...] = ()  # Python files whose RULES join those of the rule set
     tuned: tuple[Path, ...] = ()  # files of `python -m deploy autotune`, one per target; they replace its rules

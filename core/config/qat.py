@@ -22,7 +22,7 @@ class CalibrationOverride(Section):
 
 
 class CalibrationConfig(Section):
-    """How a range becomes an amax."""
+    """The computation of an amax from a range."""
 
     method: ActivationCalibrator = "mse"
     images: int = Field(default=32, gt=0)
@@ -33,7 +33,7 @@ class CalibrationConfig(Section):
 
 
 class DistillConfig(Section):
-    """What fine-tuning learns from the FP32 network besides the labels."""
+    """Distillation: fine-tuning learns from the FP32 network besides the labels."""
 
     weight: float = Field(default=1.0, ge=0)  # of the distance between the logits; 0: no distillation
     temperature: float = Field(default=1.0, gt=0)
@@ -64,7 +64,7 @@ class QatConfig(Section):
     batch_norm_steps: int = Field(default=0, ge=0)  # BatchNorm statistics move for these first steps, then freeze
     correct_means: bool = False  # before training, biases that give each layer the mean output of the float network
     ema_decay: float | None = Field(default=None, gt=0, lt=1)  # None: the weights themselves are exported
-    keep: Literal["best", "last"] = "best"  # best: of all epochs and PTQ, by the tuning split; last: what was trained
+    keep: Literal["best", "last"] = "best"  # best: of all epochs and PTQ, by the tuning split; last: as trained
     early_stop_epochs: int | None = Field(default=None, gt=0)  # None: train to the end
     distill: DistillConfig = DistillConfig()
     calibration: CalibrationConfig = CalibrationConfig()

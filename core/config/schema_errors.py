@@ -67,7 +67,7 @@ def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
         return renamed
     if kind == "extra_forbidden":
         known = sorted(_keys_at(model, place[:-1]))
-        return f"{name} is no key; {did_you_mean(str(place[-1]), known)}"
+        return f"{name} is not a key; {did_you_mean(str(place[-1]), known)}"
     if kind == "value_error":
         return ": ".join(filter(None, (name, str(item["ctx"]["error"]))))
     words = _WORDS.get(kind) or _BY_PREFIX.get(kind.partition("_")[0]) or "is not valid"
@@ -82,7 +82,7 @@ def _sentence(item: dict[str, Any], model: type[BaseModel]) -> str:
 
 
 def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> set[str]:
-    """Keys of the section at `place`; empty where that is no section."""
+    """Keys of the section at `place`; empty where that is not a section."""
     if not place:
         return {field.alias or name for name, field in model.model_fields.items()}
     head, *rest = place

@@ -61,7 +61,7 @@ class Drawn:
 
     @property
     def anchor(self) -> tuple[str, float]:
-        """Where the text of the label starts, ends, or has its middle: SVG's text-anchor and an x."""
+        """SVG's text-anchor, and the x at which the text of the label starts, ends, or has its middle."""
         assert self.label is not None
         if self.label.left >= self.x:
             return "start", self.label.left

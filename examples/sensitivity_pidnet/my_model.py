@@ -1,4 +1,4 @@
-"""The network and the data of a run config, as `sensitivity_analysis.py` wants them; `data_path` names that config.
+"""The network and the data of a run config, as `sensitivity_analysis.py` reads them; `data_path` names that config.
 
 pidnet-int8 fp32 --config configs/pidnet_s_streets.yaml
 python sensitivity_analysis.py --config examples/sensitivity_pidnet/config.yaml

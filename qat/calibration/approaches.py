@@ -1,4 +1,4 @@
-"""The three ways to give quantizers their ranges: what is read before training, and what moves during it.
+"""The three ways to give quantizers their ranges: from a pass before training, from steps during it, or from both.
 
 | approach     | before training                          | during training                                        |
 |--------------|------------------------------------------|--------------------------------------------------------|
@@ -49,7 +49,7 @@ class RangeSchedule(NoHooks):
         self.steps_per_epoch = 1
 
     def on_training_start(self, steps_per_epoch: int) -> None:
-        """Note how long an epoch is, and tell the user if scales that should learn never will."""
+        """Note the length of an epoch, and warn the user if scales that should learn never will."""
         self.steps_per_epoch = steps_per_epoch
         if self.learns_within is None:
             return

@@ -1,4 +1,4 @@
-"""Which calibrator each quantizer gets: the config's, or that of the last override that names it."""
+"""The calibrator of each quantizer: the config's, or that of the last override that names it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class TensorHistogram(Histogram):
         return x.detach().abs().float().reshape(-1)
 
     def counted(self, magnitudes: Tensor) -> NDArray[np.float64]:
-        """How many of `magnitudes` lie in each bin."""
+        """The number of `magnitudes` in each bin."""
         total: Any = sum(
             torch.histc(chunk, BINS, 0.0, self.limit).double().cpu().numpy() for chunk in magnitudes.split(CHUNK)
         )

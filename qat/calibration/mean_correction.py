@@ -74,5 +74,5 @@ def _of_convolution(output: Tensor) -> bool:
 
 
 def _means(output: Tensor) -> Tensor:
-    """By channel: dimension 1 of images, the last one of what a linear layer gives."""
+    """The means by channel: dimension 1 of images, the last one of a linear layer's output."""
     return output.mean((0, *range(2, output.ndim))) if _of_convolution(output) else output.flatten(0, -2).mean(0)

@@ -24,7 +24,7 @@ def build_dataset(cfg: DataConfig, split: Split, *, seed: int = 0) -> LabelledIm
 
     Args:
         cfg: the `data` section of a run's config.
-        split: which part; "train" is without the images that `build_tuning` gives.
+        split: the part; "train" is without the images that `build_tuning` gives.
         seed: for generated data only.
 
     Raises:

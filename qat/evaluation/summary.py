@@ -1,4 +1,4 @@
-"""How large a network is: parameters and multiply-accumulates."""
+"""The size of a network: parameters and multiply-accumulates."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.files.artifacts import write_atomic
 from core.nearest import path_hint
 
-# What torch.load raises for files that are empty, cut off, damaged or something else.
+# Errors that torch.load raises for files that are empty, cut off, damaged or something else.
 UNREADABLE = (pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, LookupError, TypeError)
 
 
@@ -26,7 +26,7 @@ def reason_of(error: Exception) -> str:
 
 
 def load_file(path: Path, what: str, fix: str) -> Any:
-    """What `torch.load` finds in a file of tensors, on the CPU.
+    """The content of a file of tensors, on the CPU.
 
     Args:
         what: the file in words; `fix`: where one comes from.

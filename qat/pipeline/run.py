@@ -125,7 +125,7 @@ def ensure_quantized(config: Config) -> None:
 
 
 def fine_tuning_params(config: Config) -> dict[str, object]:
-    """What the weights after fine-tuning depend on, besides those before and placement."""
+    """The settings that the weights after fine-tuning depend on, besides placement and the weights before."""
     return {
         "model": _model(config),
         "qat": section_dict(config.qat),
@@ -223,7 +223,7 @@ def _export(config: Config, model: fx.GraphModule, target: Path) -> None:
 
 
 def save_network(model: fx.GraphModule, config: Config, paths: RunPaths) -> None:
-    """What engines are built from besides images for scales: checkpoint, float graph, plan, and images for parity."""
+    """Write the sources of engines, besides images for scales: checkpoint, float graph, plan, and images for parity."""
     save_weights(paths.qat_checkpoint, model)
     save_parity(model, config, paths)
     others = [target_config(config, name) for name in TARGETS if name not in (PORTABLE.name, *AS_TRAINED)]
@@ -249,7 +249,7 @@ def _model(config: Config) -> dict[str, object]:
 
 
 def data_params(config: Config, *splits: Split) -> dict[str, object]:
-    """What a stage that reads `splits` depends on."""
+    """The parameters of a stage that reads `splits`."""
     prints = {split: dataset_of(config, split).fingerprint() for split in splits}
     if "train" in splits:
         prints["tuning"] = tuning_of(config).dataset.fingerprint()  # type: ignore[index]  # not a split of `Split`

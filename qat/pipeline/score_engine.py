@@ -114,7 +114,7 @@ def table_of(rows: Sequence[Scored]) -> Table:
 
 
 def _graphs(config: Config, model: torch.fx.GraphModule, backend: Backend, folder: Path) -> Mapping[Precision, Path]:
-    """The float graph of the run, and the checkpoint's graph as the backend wants it."""
+    """The float graph of the run, and the checkpoint's graph for the backend's target."""
     goal = target_config(config, backend.target)
     images = [image.numpy() for image in pipeline.calibration_images(config, dataset_of(config, "train"))]
     network, plan, placed = (folder / name for name in ("float.onnx", "plan.json", "int8.onnx"))

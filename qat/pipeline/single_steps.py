@@ -67,7 +67,7 @@ def load_quantized(config: Config, checkpoint: Path) -> fx.GraphModule:
         model.load_state_dict(state)
     except UNREADABLE as error:
         raise UserError(
-            f"{checkpoint} is no checkpoint of this network with these quantizers",
+            f"{checkpoint} is not a checkpoint of this network with these quantizers",
             why=reason_of(error),
             fix="use the config and the placement that it was made with",
         ) from error

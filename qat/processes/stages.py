@@ -13,7 +13,7 @@ from qat.device import device_for, process_on
 
 
 def is_main() -> bool:
-    """Whether this process writes files (there is one such process)."""
+    """Return True if this process writes files (there is one such process)."""
     return bool(_process().is_main_process)
 
 

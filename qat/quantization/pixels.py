@@ -24,7 +24,7 @@ def read_pixels(model: fx.GraphModule, where: Placement, graph: gs.Graph, pictur
     """Rewrite the first layer of a network with quantizers in place; a line says why where it stays as it is.
 
     Args:
-        where: what the quantizers follow.
+        where: the placement of the quantizers.
         graph: the float ONNX graph of `model`.
     """
     layer = _first_layer(model, where, stem_of(graph, picture))

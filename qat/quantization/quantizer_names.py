@@ -1,4 +1,4 @@
-"""What a quantizer belongs to: by which names a config may mean it, and for weight quantizers which weight."""
+"""The names by which a config may mean a quantizer, and the weight of a weight quantizer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def names_of(model: nn.Module) -> dict[str, set[str]]:
 
 
 def any_matches(names: Iterable[str], pattern: str) -> bool:
-    """Whether `pattern` (fnmatch, case matters) fits one of `names`."""
+    """Return True if `pattern` (fnmatch, case matters) fits one of `names`."""
     return any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
@@ -48,7 +48,7 @@ def quantized_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def refresh_weight_ranges(model: nn.Module) -> None:
-    """Set the ranges that follow their weight to what the weight is now."""
+    """Set the ranges that follow their weight from the weight's present values."""
     quantizer_at = quantizers(model)
     for path, weight in quantized_weights(model).items():
         if quantizer_at[path].mode is Mode.TRACK:

@@ -1,4 +1,4 @@
-"""Fake quantizers: what a float tensor is after a trip through int8.
+"""Fake quantizers: a float tensor after a trip through int8.
 
 Scales are amax / 127 and zero-points 0. Activations saturate at [-128, 127] as ONNX QuantizeLinear does; weights
 use the narrow range ±127, so that what is trained is what the engine computes. The arithmetic is in
@@ -22,7 +22,7 @@ _SMALLEST_AMAX = 1e-6  # a scale must be positive: a tensor that is all zero qua
 
 
 class Mode(Enum):
-    """What a quantizer does with what it sees."""
+    """The effect of a quantizer on its input."""
 
     FLOAT = "float"  # pass through, for statistics of the float network
     QUANTIZE = "quantize"  # fixed scale
@@ -37,7 +37,7 @@ class Quantizer(nn.Module):
 
     Attributes:
         shared: the slices of a weight share one amax, of the weight as the engine has it: with `norm` folded in.
-        norm: the BatchNorm behind the weight's layer, if there is one; a tuple, so that it is no submodule of this.
+        norm: the BatchNorm behind the weight's layer, if there is one; a tuple, so that it is not a submodule.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Quantizer(nn.Module):
 
     @property
     def is_set(self) -> bool:
-        """Whether every amax is finite and positive."""
+        """Return True if every amax is finite and positive."""
         return bool((torch.isfinite(self.amax) & (self.amax > 0)).all())
 
     @property
@@ -79,7 +79,7 @@ class Quantizer(nn.Module):
 
     @property
     def folded_factor(self) -> Tensor:
-        """What the engine's weight is multiplied by, per output channel: |gamma| / √(variance + epsilon) of `norm`."""
+        """The factor of the engine's weight, per output channel: |gamma| / √(variance + epsilon) of `norm`."""
         factor = torch.ones_like(self.amax)
         for norm in self.norm:
             gamma, variance = getattr(norm, "weight", None), norm.get_buffer("running_var")
@@ -125,7 +125,7 @@ class Quantizer(nn.Module):
         """Fake-quantize `x` (any shape, float) according to the mode."""
         if self.mode is Mode.FLOAT:
             return x
-        exact = False  # whether amax is the range of this very x
+        exact = False  # True: amax is the range of this very x
         if self.mode is Mode.TRACK and self.training:
             self.observe(x)
             exact = self.momentum == 0
@@ -141,7 +141,7 @@ class Quantizer(nn.Module):
         return fake_quantize(x, self.scale, axis=self.axis, qmin=self.qmin, saturates=saturates)
 
     def get_extra_state(self) -> dict[str, str]:
-        """Mode and origin travel with the state dict, so that a resumed run goes on as it was."""
+        """Mode and origin travel with the state dict, so that a resumed run continues as before."""
         return {"mode": self.mode.value, "origin": self.origin}
 
     def set_extra_state(self, state: Any) -> None:

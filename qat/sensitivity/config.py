@@ -19,13 +19,13 @@ from qat.sensitivity.types import Part, ToleranceKind
 
 Granularity = Literal["quantizer", "layer", "group", "block"]
 RankingMode = Literal["one_in", "one_out"]
-UNMET = ".unmet.pt"  # suffixes of what stands beside or instead of `output_file`
+UNMET = ".unmet.pt"  # suffixes of files beside or instead of `output_file`
 PREVIOUS = ".previous.pt"
 EXAMPLE = "see examples/sensitivity_classifier/config.yaml"
 
 
 class SearchConfig(Section):
-    """The search for what must stay float."""
+    """The search for the groups that must stay float."""
 
     window: int = Field(default=4, gt=0)  # candidates measured before each revert
     max_evaluations: int | None = Field(default=None, gt=0)  # sets that are measured; None: 6 for each group and 20
@@ -70,7 +70,7 @@ class SensitivityConfig(Section):
     screen_images: int = Field(default=4, gt=0)  # every group is screened on these
     exact_top: int = Field(default=8, ge=0)  # groups measured exactly after the screen
     exact_images: int = Field(default=24, gt=0)
-    full_top: int = Field(default=4, ge=0)  # of those, at most so many are measured on all images
+    full_top: int = Field(default=4, ge=0)  # at most so many of `exact_top` are measured on all images
     search: SearchConfig = SearchConfig()
     engine: EngineConfig | None = EngineConfig()  # None (`engine: null`): no engine is built
     recover: RecoverConfig | None = None

@@ -15,9 +15,9 @@ DAMAGE_TITLES: Mapping[ToleranceKind, str] = {
     "metric_drop": "drop of the metric below FP32",
     "metric_relative": "drop of the metric below FP32, share of it",
 }
-SCORE_TITLES = {"snr_db": "SNR, dB", "taylor": "Taylor", "cosine": "cosine", "kl": "KL"}  # first by what a screen ranks
+SCORE_TITLES = {"snr_db": "SNR, dB", "taylor": "Taylor", "cosine": "cosine", "kl": "KL"}  # screens rank by the first
 
-SHARING = ("tensors", "channels")  # faults of a scale that serves several; the first can be mended
+SHARING = ("tensors", "channels")  # faults of a scale that serves several; engines can avoid the first
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class GroupScore:
 
 @dataclass(frozen=True)
 class Cause:
-    """The faults of one group that is quantized alone, and what mends it; see `qat.sensitivity.measure.causes`.
+    """The faults of one group that is quantized alone, and its remedies; see `qat.sensitivity.measure.causes`.
 
     Attributes:
         group: its name.
@@ -125,7 +125,7 @@ class Cause:
 
     @property
     def share(self) -> float:
-        """How much of the noise goes with that fault; negative where it hides another's."""
+        """The part of the noise that goes with that fault; negative where it hides another's."""
         return 1 - self.without[self.fault] / self.noise
 
     @property
@@ -136,7 +136,7 @@ class Cause:
 
     def __str__(self) -> str:
         left = f" leaves {self.mends[self.mend] / self.noise:.0%}" if self.mend in self.mends else ""
-        return f"{self.fault} does {self.share:.0%} of the damage, mend: {self.mend}{left}"
+        return f"{self.fault} does {self.share:.0%} of the damage, remedy: {self.mend}{left}"
 
 
 @dataclass(frozen=True)

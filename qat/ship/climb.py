@@ -43,7 +43,7 @@ class Shipped:
         winner: the first engine within the tolerance, or the fastest where several backends have one at once.
         val: FP32, the winner, and the difference on the validation split.
         trials: all engines in the order in which they were tried.
-        seconds: of this climb; what earlier ones kept costs nothing.
+        seconds: of this climb; results kept by earlier ones cost nothing.
         stopped: why the climb ended early, or "".
     """
 
@@ -87,7 +87,7 @@ def ship(config: Config, tolerance: float, budget_s: float | None = None) -> Shi
     """Find the first engine whose metric on the tuning split is within `tolerance` points of FP32, as an interval.
 
     All backends that run here climb together, a candidate each at a time; where some meet it, the fastest ships.
-    Everything is kept in runs of its own (`runs/<run>-ship-…`), so that a climb that was killed goes on where it was.
+    Everything is kept in runs of its own (`runs/<run>-ship-…`), so that a killed climb continues where it stopped.
 
     Args:
         budget_s: no further candidate is begun after so many seconds; None for no limit.

@@ -45,7 +45,7 @@ def open_attention(traced: fx.GraphModule) -> None:
 
 
 def _adds(given: dict[str, object]) -> bool:
-    """Whether the mask, if there is one, is numbers to add."""
+    """Return True if the mask is numbers to add, or there is none."""
     mask = given.get("attn_mask")
     meta = mask.meta.get("tensor_meta") if isinstance(mask, fx.Node) else None
     return mask is None or (meta is not None and meta.dtype.is_floating_point)

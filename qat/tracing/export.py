@@ -57,7 +57,7 @@ def float_graph(
 
     Raises:
         UnsupportedEnvironment: PyTorch is older than its exporter that keeps names.
-        UserError: torch cannot export the network, or an input is no tensor.
+        UserError: torch cannot export the network, or an input is not a tensor.
     """
     from onnxscript.optimizer import fold_constants, remove_unused_nodes  # slow to import, and few commands export
 
@@ -270,7 +270,7 @@ def _require_exporter() -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What the innermost cause says, without the exporter's advice to look at a stack trace that is not shown."""
+    """The innermost cause's text, without the exporter's advice to look at a stack trace that is not shown."""
     innermost: BaseException = error
     while innermost.__cause__ is not None:
         innermost = innermost.__cause__

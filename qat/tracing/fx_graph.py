@@ -29,7 +29,7 @@ FIX = "move control flow that depends on tensor values out of forward()"
 UNTRACEABLE = (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, AssertionError, LookupError)
 PARITY_TOLERANCE = 1e-4  # relative to the largest output, FP32
 
-_ATEN = torch.ops.aten  # what torch.export writes
+_ATEN = torch.ops.aten  # torch.export writes these
 
 _MODULE_KINDS: dict[type[nn.Module], str] = {
     nn.Conv1d: "Conv",
@@ -137,7 +137,7 @@ def trace(
         output: position or key of that one, where there are several.
         example: the input, (N, C, H, W) float32, or several.
         may_export: a network that torch.fx cannot trace may go through torch.export.
-        leaf: which modules are one operator besides those of `torch.nn`.
+        leaf: selects the modules that are one operator, besides the modules of `torch.nn`.
 
     Raises:
         UserError: the model cannot be traced, it returns several tensors of which `output` names none, or the
@@ -225,7 +225,7 @@ def annotate(traced: fx.GraphModule, example: Inputs) -> None:
 
 
 def view(traced: fx.GraphModule) -> OpGraph:
-    """The op graph of an annotated module; values that are no tensors (sizes, indices) are left out.
+    """The op graph of an annotated module; values other than tensors (sizes, indices) are left out.
 
     Node names are module paths where a module is called once ("layer1.0.conv1"), else fx's own names. Weights
     are named by parameter path ("layer1.0.conv1.weight").
@@ -279,7 +279,7 @@ def _weight_path(traced: fx.GraphModule, node: fx.Node) -> str:
 
 
 def is_linear(node: fx.Node) -> bool:
-    """Whether a call of a function computes as a linear layer, with a weight (features out, features in)."""
+    """Return True if a call of a function computes as a linear layer, with a weight (features out, features in)."""
     return _FUNCTION_KINDS.get(node.target) == "Gemm"
 
 
@@ -324,7 +324,7 @@ def _arguments(node: fx.Node, **defaults: Any) -> dict[str, Any]:
 
 
 def kind_of(module: type[nn.Module]) -> str:
-    """What the op graph calls the operator of a module class."""
+    """The op graph's name for the operator of a module class."""
     for base in module.__mro__:
         if base in _MODULE_KINDS:
             return _MODULE_KINDS[base]

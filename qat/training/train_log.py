@@ -1,4 +1,4 @@
-"""What a training run leaves to read: JSON lines in a file, and progress on the terminal."""
+"""The log of a training run: JSON lines in a file, and progress on the terminal."""
 
 from __future__ import annotations
 

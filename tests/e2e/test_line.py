@@ -1,4 +1,4 @@
-"""The whole line, from a config to results.json and report.html, and what of it runs again after a change."""
+"""The whole line, from a config to results.json and report.html, and the stages that run again after a change."""
 
 import json
 import os

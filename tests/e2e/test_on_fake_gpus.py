@@ -24,9 +24,9 @@ from core.console import console
 from core.files.artifacts import read_json
 from core.files.paths import RunPaths
 from qat import api
-from qat.pipeline import run as pipeline
 from qat.__main__ import main
 from qat.models.checkpoint import load_state
+from qat.pipeline import run as pipeline
 from qat.pipeline.contest import tuning_evaluator
 from qat.quantization.quantizers import quantizers
 from qat.ship.climb import ship

@@ -1,4 +1,4 @@
-"""The wheel: everything that is not Python is in it, its dependencies are those that are pinned, and it runs alone."""
+"""The wheel: everything that is not Python is in it, its dependencies are the pinned ones, and it runs alone."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_holds_every_file_of_the_packages_and_nothing_else(wheel):
 
 
 def dependencies(wheel: Path) -> dict[str, Requirement]:
-    """What installing the wheel without extras brings, by name."""
+    """The dependencies of the wheel without extras, by name."""
     (metadata,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
     lines = re.findall(r"^Requires-Dist: (.+)$", zipfile.ZipFile(wheel).read(metadata).decode(), re.MULTILINE)
     return {need.name: need for need in map(Requirement, lines) if "extra" not in str(need.marker)}

@@ -17,8 +17,8 @@ REFUSED = {
     "data.std=[1, 1]": "data.std.2 is missing",
     "train.scale_min=9": "`scale_min` 9 is above `scale_max`",
     "qat.scale_min=9": "`scale_min` 9 is above `scale_max`",
-    "seeed=1": "seeed is no key; did you mean seed?",
-    "train.epoch=1": "train.epoch is no key; did you mean epochs?",
+    "seeed=1": "seeed is not a key; did you mean seed?",
+    "train.epoch=1": "train.epoch is not a key; did you mean epochs?",
     "placement.layers=[{match: a, wieghts: false}]": "did you mean weights?",
     "model.num_classes=256": "segmentation has at most 255 classes",
     "deploy.backends=[]": "deploy.backends must have at least 1 items",
@@ -51,7 +51,7 @@ def test_an_option_is_refused_by_its_own_name(command, override):
     ("line", "words"),
     [
         ("seed: 1\nseed: 2", "key 'seed' appears twice"),
-        ("seeed: 1", "seeed is no key"),
+        ("seeed: 1", "seeed is not a key"),
         ("seed: -1", "seed must be at least 0"),
         ("task: 2024-01-01", "task must be 'segmentation' or 'classification', not '2024-01-01'"),
         ("seed: " + "9" * 5000, "not valid YAML"),
@@ -70,7 +70,7 @@ def test_a_file_is_refused_by_its_name(command, tmp_path, line, words):
 def test_a_fault_of_the_file_is_not_blamed_on_the_option(command, tmp_path):
     (tmp_path / "mine.yaml").write_text(CONFIG.read_text(encoding="utf-8") + "\nwrong: 1\n", encoding="utf-8")
     done = command("qat.__main__", "run", "--config", "mine.yaml", "--set", "seed=1")
-    done.refuses(2, "mine.yaml is not a valid config", "wrong is no key")
+    done.refuses(2, "mine.yaml is not a valid config", "wrong is not a key")
 
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
@@ -82,4 +82,4 @@ def test_the_sensitivity_config_refuses_the_same(command, tmp_path):
     (tmp_path / "config.yaml").write_text("tolerance: 1\ntolerance: 2\n", encoding="utf-8")
     command("sensitivity_analysis").refuses(2, "key 'tolerance' appears twice")
     (tmp_path / "config.yaml").write_text("model_pth: a.pt\n", encoding="utf-8")
-    command("sensitivity_analysis").refuses(2, "model_pth is no key; did you mean model_path?")
+    command("sensitivity_analysis").refuses(2, "model_pth is not a key; did you mean model_path?")

@@ -42,7 +42,7 @@ class Exported:
     targets: Mapping[str, Path]
 
     def source(self, precision: str, target: str) -> Path:
-        """What an engine of `precision` is built from."""
+        """The graph that an engine of `precision` is built from."""
         return {"int8": self.targets[target], "fp16": self.fp16}.get(precision, self.fp32)
 
 

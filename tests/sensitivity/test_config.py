@@ -18,7 +18,7 @@ REQUIRED = "model_path: w.pt\ndata_path: data\noutput_file: best.pt\ntolerance: 
         ("search: {probe_images: 4}", "search.probe_images is now search.trial_images"),
         ("engine: {backend: trt}", "engine.backend: trt is now tensorrt or tensorrt_rtx"),
         ("tolerence_kind: loss", "did you mean tolerance_kind?"),
-        ("engine: {thread: 2}", "engine.thread is no key; did you mean threads?"),
+        ("engine: {thread: 2}", "engine.thread is not a key; did you mean threads?"),
         ("seed: true", "seed must be a whole number"),
         ("seed: -1", "seed must be at least 0"),
         ("images: '8'", "images must be a whole number"),

@@ -1,4 +1,4 @@
-"""The examples that the documentation tells people to copy, run as it says."""
+"""The examples that readers of the documentation copy, run as it says."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def modules(root: Path) -> list[str]:
 
 
 def imported(root: Path, vendors: tuple[str, ...]) -> dict[str, object]:
-    """What importing all modules of `root` in a new process changes, and how many modules it imported."""
+    """The changes that importing all modules of `root` makes in a new process, and the number of modules."""
     names = modules(root)
     command = [sys.executable, "-c", SCRIPT, json.dumps([names, vendors])]
     environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -21,7 +21,7 @@ def quantize(
     percentile: float | None = None,
     reduce_range: bool = False,
 ) -> None:
-    """Infer shapes and optimise as the documentation asks, then write a graph with Q/DQ.
+    """Infer shapes and optimise as the documentation recommends, then write a graph with Q/DQ.
 
     Args:
         out: `.onnx`.
@@ -50,7 +50,7 @@ def quantize(
 
 
 class _Reader:
-    """A `CalibrationDataReader`: it asks for `get_next` alone, and the base class checks by method."""
+    """A `CalibrationDataReader`: its base class checks by method, and `get_next` is the only one that it needs."""
 
     def __init__(self, source: Source) -> None:
         self._feeds: Iterator[dict[str, Any]] = iter([{source.input_name: image} for image in source.images])

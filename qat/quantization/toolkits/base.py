@@ -1,4 +1,4 @@
-"""What the quantizers of NVIDIA's two toolkits have in common."""
+"""The common part of the quantizers of NVIDIA's two toolkits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from qat.quantization.quantizers import Quantizer
 class VendorQuantizer(Quantizer):
     """A quantizer around the `TensorQuantizer` of nvidia-modelopt or of pytorch-quantization.
 
-    Both read their range from `_amax`, of a shape that broadcasts against the input, and fake-quantize by calling. It
-    is given anew in each forward pass, and is no buffer: what copies or averages a model would find a second range,
-    whose shape changes, and pytorch-quantization moves an `_amax` that it finds in a checkpoint to CUDA.
+    Both read their range from `_amax`, of a shape that broadcasts against the input, and fake-quantize by calling. Each
+    forward pass sets `_amax` anew, and it is not a buffer: code that copies or averages a model would find a second
+    range, whose shape changes, and pytorch-quantization moves an `_amax` that it finds in a checkpoint to CUDA.
     """
 
     vendor: Any
@@ -41,5 +41,5 @@ class VendorQuantizer(Quantizer):
 
 
 def unavailable(package: str, error: ImportError, fix: str) -> UnsupportedEnvironment:
-    """What a user is told whose environment lacks `package` or something that it imports."""
+    """The error for an environment that lacks `package` or something that it imports."""
     return UnsupportedEnvironment(f"qat.toolkit: {package} cannot be imported", why=str(error), fix=fix)

@@ -1,4 +1,4 @@
-"""Which fault of a quantizer group does the damage, and what mends it: each is taken away alone, and the rest measured.
+"""The fault of a quantizer group that does the damage, and its remedy: the noise left without each fault is measured.
 
 | fault | without it |
 |---|---|
@@ -8,9 +8,9 @@
 | tensors: one scale for all | each tensor that shares the quantizer has a scale |
 
 Sharing a scale makes steps too coarse for some. Where scales of their own take away half of the noise, sharing is the
-fault, and not rounding. A mend is what an engine can do: the range of another calibrator, a scale for each channel of a
-weight, a scale for each tensor. The measure is the noise at the network's output with the group alone quantized, so no
-labels are read.
+fault, and not rounding. A remedy is a change that an engine can have: the range of another calibrator, a scale for each
+channel of a weight, a scale for each tensor. The measure is the noise at the network's output with the group alone
+quantized, so no labels are read.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Changed = dict[str, Replacement]  # by path of the quantizer
 def causes_of(
     subject: Subject, groups: Sequence[QuantizerGroup], images: Sequence[Inputs], calibration: Iterable[Inputs]
 ) -> tuple[Cause, ...]:
-    """Faults and mends of each group that adds noise; one that has a quantizer without a range is left out.
+    """Faults and remedies of each group that adds noise; one that has a quantizer without a range is left out.
 
     Args:
         images: noise is measured on these.
-        calibration: ranges of mends come from these.
+        calibration: ranges of remedies come from these.
     """
     quantizers = {path: subject.all_switches[path] for group in groups for path in group.quantizers}
     seen = look(subject, quantizers, calibration)
@@ -72,7 +72,7 @@ def _faultless(seen: Mapping[str, Seen]) -> dict[str, Changed]:
 
 
 def _mended(seen: Mapping[str, Seen]) -> dict[str, Changed]:
-    """The quantizers with each mend that changes them."""
+    """The quantizers with each remedy that changes them."""
     weights = {path: own for path, own in seen.items() if own.part == "weight" and own.shared}
     mends: dict[str, Changed] = {
         "a scale per channel": {path: partial(_by_channel, own) for path, own in weights.items()},

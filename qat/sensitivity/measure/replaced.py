@@ -51,7 +51,7 @@ class Seen:
 
 
 def look(subject: Subject, quantizers: Mapping[str, Switch], inputs: Iterable[Inputs]) -> dict[str, Seen]:
-    """What reaches each quantizer on `inputs`; one without a range, or that nothing reaches, is left out."""
+    """The values that reach each quantizer on `inputs`; one without a range, or that nothing reaches, is left out."""
     found: dict[str, Seen] = {}
 
     def record(path: str, x: Tensor, call: int) -> Tensor:

@@ -13,7 +13,7 @@ def named(ious: Ious, names: Sequence[str]) -> dict[str, float | None]:
 
 
 def names_note(ious: Mapping[str, Ious], names: Sequence[str]) -> str:
-    """Why names are not used; "" where they are, or where there are none.
+    """The reason why names are not used; "" where they are, or where there are none.
 
     Args:
         ious: of every network.

@@ -78,7 +78,7 @@ def _screen(found: Findings, name: str) -> Bars:
     """One score of the screen of the worst groups, in the order of the ranking."""
     shown = [score for score in found.ranking.groups[:SHOWN] if name in score.scores]
     values = [(score.group, score.scores[name]) for score in shown]
-    if name == "cosine":  # which is 1.000 of nearly all groups
+    if name == "cosine":  # 1.000 for nearly all groups
         values = [(group, Measured(1 - one.value, 1 - one.high, 1 - one.low, one.images)) for group, one in values]
     return Bars(SCREEN_TITLES[name], [_group_bar(found, group, value) for group, value in values])
 

@@ -37,7 +37,7 @@ CHANGES = {
     "files elsewhere": (with_value("0" * 64, "files", "../../etc/passwd"), "must match"),
     "files is a list": (with_value(["model.xml"], "files"), "files must be a mapping"),
     "no hash": (with_value("abc", "files", "model.xml"), "files.model.xml must match"),
-    "cache elsewhere": (with_value("/tmp/planted", "properties", "CACHE_DIR"), "properties.CACHE_DIR is no key"),
+    "cache elsewhere": (with_value("/tmp/planted", "properties", "CACHE_DIR"), "properties.CACHE_DIR is not a key"),
     "no properties": (without("properties"), "properties is missing"),
     "many threads": (with_value(100_000, "properties", "INFERENCE_NUM_THREADS"), "100000 threads are too many"),
     "no threads": (with_value(0, "properties", "INFERENCE_NUM_THREADS"), "must be at least 1"),

@@ -1,4 +1,4 @@
-"""What the machine lacks: space, permission, packages, characters; and paths that need quotes."""
+"""A machine that lacks space, permission, packages or characters; and paths that need quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The planted fault is named, and the mend that takes it away."""
+"""The planted fault is named, and the remedy that takes it away."""
 
 from __future__ import annotations
 
@@ -83,4 +83,4 @@ def test_tensors_that_share_a_scale_are_told_apart() -> None:
     found = cause(Joined(), "last")
     assert found.fault == "tensors" and found.without["tensors"] < 0.1 * found.noise
     assert found.mend == "a scale per tensor"
-    assert "mend: a scale per tensor leaves" in str(found)
+    assert "remedy: a scale per tensor leaves" in str(found)

@@ -48,5 +48,5 @@ def test_the_table_names_what_stays_float() -> None:
     assert lines[-1].startswith("tolerance met")
 
 
-def test_the_worst_groups_have_a_cause_and_a_mend() -> None:
-    assert "cause: body.0: channels does 90% of the damage, mend: float" in printed(findings(), 80)
+def test_the_worst_groups_have_a_cause_and_a_remedy() -> None:
+    assert "cause: body.0: channels does 90% of the damage, remedy: float" in printed(findings(), 80)

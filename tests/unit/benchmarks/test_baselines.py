@@ -48,7 +48,7 @@ def row(tool, p50=10.0, ratio=None, score=60.0, delta=0.0, backend="openvino", *
 
 
 class OneBackend:
-    """Bundles by folder name, so that several engines of one backend and precision can be told apart."""
+    """Bundles by folder name, so that several engines of one backend and precision stay apart."""
 
     def __init__(self, sessions):
         self.sessions = sessions

@@ -67,7 +67,7 @@ def test_memory_is_the_peak_of_the_steps():
         pass
 
     def freed_at_once(_):
-        with mmap.mmap(-1, 128 * 2**20) as block:  # pages of its own: the allocator may have freed ones at hand
+        with mmap.mmap(-1, 128 * 2**20) as block:  # pages of its own: the allocator may reuse freed ones
             for page in range(0, len(block), mmap.PAGESIZE):
                 block[page] = 1
 

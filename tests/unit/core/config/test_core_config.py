@@ -57,7 +57,7 @@ def test_a_config_cannot_be_changed(write: Write) -> None:
     ],
 )
 def test_an_unknown_key_is_refused_by_its_full_name(write: Write, line: str, key: str) -> None:
-    assert f"{key} is no key" in refusal(write(MINIMAL + line))
+    assert f"{key} is not a key" in refusal(write(MINIMAL + line))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_set_below_a_value(write: Write) -> None:
 
 
 def test_set_of_an_unknown_key(write: Write) -> None:
-    assert "train.learning_rate is no key; there are " in refusal(write(MINIMAL), "train.learning_rate=1")
+    assert "train.learning_rate is not a key; there are " in refusal(write(MINIMAL), "train.learning_rate=1")
 
 
 @pytest.mark.parametrize("side", ["data.height_px=60", "data.width_px=100"])

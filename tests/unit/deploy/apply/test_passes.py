@@ -51,7 +51,7 @@ def planned(tensor="x", node="r"):
 
 
 def inserted():
-    """`relu` with the pair that `planned` asks for."""
+    """`relu` with the pair that is in `planned`."""
     return insertion()(relu(), planned())
 
 

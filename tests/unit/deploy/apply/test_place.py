@@ -103,7 +103,7 @@ def test_pairs_that_no_rule_wants_go_and_are_reported(tmp_path):
 
 
 def conv_chain(quantize_second_input, quantize_second_weight):
-    """Two Convs, the first quantized whole, the second as told."""
+    """Two Convs, the first quantized whole, the second as the arguments say."""
     x = graphs.image()
     first_w = gs.Constant("w1", graphs.weight())
     second_w = gs.Constant("w2", np.random.default_rng(1).standard_normal((4, 4, 3, 3), dtype=np.float32))

@@ -70,7 +70,7 @@ def test_stripping_gives_the_trained_scales_back(unsigned):
     graph = two_pairs()
     as_unsigned(graph, unsigned)
     scales = strip(graph)
-    found = [float(scale.values) for scale in scales.values()]  # the outputs' names stand for what the pairs were on
+    found = [float(scale.values) for scale in scales.values()]  # `strip` names both after the graph's outputs
     assert len(scales) == 2 and found == pytest.approx([SCALE, SCALE])
 
 

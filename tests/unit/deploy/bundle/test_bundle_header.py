@@ -1,4 +1,4 @@
-"""What `python -m deploy inspect` says of a bundle besides its layers."""
+"""The header of a bundle that `python -m deploy inspect` prints above its layers."""
 
 import json
 import sys

@@ -56,7 +56,7 @@ def edited(network, tmp_path):
         ({"uses": [{"node": "stem", "input": -1, "rule": "r"}]}, "uses.0.input"),
         (
             {"uses": [{"node": "stem", "input": 0, "rule": "r", "axis": 0}]},
-            "axis is no key; there are input",
+            "axis is not a key; there are input",
         ),
     ],
     ids=str,

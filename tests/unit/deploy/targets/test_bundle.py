@@ -21,7 +21,7 @@ CPU = ["sums of uint8 products in 32 bits"]
 
 
 def fake(version="1.0", name="onnxruntime"):
-    """What `write_bundle` asks a backend."""
+    """The members of a backend that `write_bundle` reads."""
     return SimpleNamespace(name=name, version=lambda: version, device=lambda precision: {"cpu": CPU})
 
 

@@ -31,7 +31,7 @@ def network() -> nn.Module:
 
 
 def means(model: nn.Module) -> dict[str, Tensor]:
-    """What leaves the first layer, the BatchNorm and the linear layer, by channel."""
+    """The mean outputs of the first layer, the BatchNorm and the linear layer, by channel."""
     found: dict[str, Tensor] = {}
 
     def note(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:

@@ -50,7 +50,7 @@ def test_padding_is_zero_after_normalisation_and_has_no_edge() -> None:
     image, label, edges = epoch(0, scale_range=(0.5, 0.5))[0]
     assert (label[24:] == IGNORE).all(), "the scaled image is 24 rows high"
     assert image[:, 24:].abs().max() < 0.02
-    assert edges[24:].sum() == 0, "the border of the padding is no change of class"
+    assert edges[24:].sum() == 0, "the border of the padding is not a change of class"
 
 
 def test_augmenting_leaves_the_cached_sample_alone() -> None:

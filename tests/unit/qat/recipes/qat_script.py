@@ -100,7 +100,7 @@ class Run:
         )
 
     def score(self) -> float:
-        """How near the model comes to the teacher on an image it does not train on."""
+        """The model's closeness to the teacher on an image that it does not train on."""
         image = Images(77)[0][0].unsqueeze(0)
         training = {module: module.training for module in self.model.modules()}
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What TensorRT does beyond the contract: it builds where it cannot run, and says why."""
+"""TensorRT's behaviour beyond the contract: it builds where it cannot run, and says why."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class Older(TRTBackend):
         self._version, self._gpu = version, gpu
 
     def version(self):
-        """As told."""
+        """The given version."""
         return self._version
 
     def device(self, precision):
-        """As told."""
+        """The given GPU, or none."""
         return {"gpu": self._gpu and {"name": self._gpu.name, "compute_capability": self._gpu.compute_capability}}
 
 
