@@ -16,7 +16,7 @@ from core.errors import UserError
 from core.files.paths import ROOT
 
 _OURS = tuple(ROOT / name for name in ("benchmarks", "core", "deploy", "qat"))
-_START = ROOT / "core" / "command.py"  # it calls every command, including scripts outside the project's folders
+_START = ROOT / "core" / "cli" / "command.py"  # it calls every command, including scripts outside the project's folders
 _INSTALLED = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 

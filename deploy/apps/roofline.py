@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, Device]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return {str(name): Device.model_validate(figures) for name, figures in content.items()}
     except (yaml.YAMLError, AttributeError) as error:
-        raise UserError(f"{path} holds no table of devices", why=str(error), fix=f"see {_TABLE}") from error
+        raise UserError(f"{path} is not a table of devices", why=str(error), fix=f"see {_TABLE}") from error
     except ValidationError as error:
         why = "; ".join(problems(error, Device))
         raise UserError(f"{path} is not a table of devices", why=why, fix=f"see {_TABLE}") from error

@@ -113,7 +113,9 @@ class Quantizer(nn.Module):
         """Move amax towards the largest magnitude of `x` (over all processes); the first observation sets it."""
         seen = magnitude(x, None) if self.axis is None else magnitude(self.as_rows(x), 0)
         seen = seen.float().clamp_min(_SMALLEST_AMAX)
-        if distributed.is_available() and distributed.is_initialized():
+        if (
+            self.momentum and distributed.is_available() and distributed.is_initialized()
+        ):  # weights are equal everywhere
             distributed.all_reduce(seen, distributed.ReduceOp.MAX)
         with torch.no_grad():
             if self.momentum:

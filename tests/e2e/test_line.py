@@ -68,7 +68,7 @@ def current(messages):
 
 def counted(names):
     """`names` without the steps that are part of a stage."""
-    return {name for name in names if not name.startswith("bake ")}
+    return {name for name in names if not name.startswith(("bake ", "feed "))}
 
 
 def without_input_of(layer, plan):

@@ -209,6 +209,7 @@ def test_commands_of_single_steps(small, seen, tmp_path, monkeypatch, capsys):
     assert checkpoint.with_suffix(".onnx").is_file()
     for arguments in ((), ("--checkpoint", str(checkpoint))):
         seen["scored"].clear()
+        capsys.readouterr()
         assert command("evaluate", *arguments) == seen["scored"]
         assert json.loads(capsys.readouterr().out)["images"] == 3
 
@@ -263,7 +264,13 @@ def test_rows_of_the_qat_table(small, seen, tmp_path):
     small()
     overrides = [*settings(tmp_path), "qat.epochs=1", "qat.ema_decay=0.8"]
     arguments = Namespace(
-        config=CONFIG, overrides=overrides, rows="fp32_extra,ptq:max", seeds="0", split="val", backend="openvino"
+        config=CONFIG,
+        overrides=overrides,
+        rows="fp32_extra,ptq:max",
+        seeds="0",
+        split="val",
+        backend="openvino",
+        json=False,
     )
     with fake_gpus() as (gpu, _):
         qat_table.run(arguments)

@@ -8,8 +8,8 @@ from core.files.packaged_file import packaged
 
 
 def test_a_file_of_a_package_is_its_path():
-    found = packaged("core:packaged_file.py")
-    assert isinstance(found, Path) and found.samefile(Path(__file__).parents[3] / "core" / "packaged_file.py")
+    found = packaged("core:files/packaged_file.py")
+    assert isinstance(found, Path) and found.samefile(Path(__file__).parents[3] / "core" / "files" / "packaged_file.py")
 
 
 @pytest.mark.parametrize("value", ["weights.pt", "a/b:c.pt", "C:\\weights.pt", "C:/weights.pt", None, Path("a:b")])

@@ -54,9 +54,8 @@ def test_onnx_runtime_adds_uint8_products_exactly(largest, tmp_path):
     assert [layer.precision for layer in backend.layers(bundle) if "Conv" in layer.kind] == ["int8"]
 
 
-def test_only_openvino_keeps_int8_where_uint8_products_overflow(monkeypatch):
+def test_only_openvino_fits_weights_where_products_overflow(monkeypatch):
     monkeypatch.setattr(deploy.targets, "multiplies_uint8", lambda: False)
-    assert target_for("openvino").unsigned == "never"
-    assert target_for("onnxruntime").unsigned == "always"
+    assert (target_for("openvino").sums, target_for("onnxruntime").sums) == ("int16", "int32")
     monkeypatch.setattr(deploy.targets, "multiplies_uint8", lambda: True)
-    assert target_for("openvino").unsigned == "non-negative"
+    assert target_for("openvino").sums == "int32"

@@ -194,7 +194,7 @@ def test_names_alone_prove_nothing():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("not json", "no JSON"), ("[]", "no layers"), ('{"files": {}}', "no layers"), ("", "no JSON")],
+    [("not json", "not JSON"), ("[]", "no layers"), ('{"files": {}}', "no layers"), ("", "not JSON")],
 )
 def test_other_files_are_refused(text, message):
     with pytest.raises(UserError, match=message):
