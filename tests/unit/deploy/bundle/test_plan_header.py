@@ -29,7 +29,7 @@ def test_kind_and_version(tmp_path, magic, version, expected):
 @pytest.mark.parametrize("content", [b"", b"ftrt", b"ONNX" + bytes(100)])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "m.plan").write_bytes(content)
-    with pytest.raises(UserError, match="no TensorRT plan"):
+    with pytest.raises(UserError, match="not a TensorRT plan"):
         read_plan_header(tmp_path / "m.plan")
 
 
