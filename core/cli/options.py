@@ -53,23 +53,21 @@ def seconds(text: str) -> float:
 
 def points(text: str) -> float:
     """An option that is a number of points of at least 0; others end the command with argparse's message."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of points of at least 0")
-    return value
+    return _between(text, math.nextafter(math.inf, 0), "a number of points of at least 0")
 
 
 def percent(text: str) -> float:
     """An option between 0 and 100; others end the command with argparse's message."""
+    return _between(text, 100, "a number from 0 to 100")
+
+
+def _between(text: str, most: float, form: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form}")
     return value
 
 

@@ -77,7 +77,7 @@ class _Meaning(_Part):
 
 
 class _Pixels(_Part):
-    """Of a block, 1 or 2×2 pixels (see `deploy.apply.feed_pixels.pixels_of`)."""
+    """The facts about a block of 1 or 2×2 pixels (see `deploy.apply.feed_pixels.pixels_of`)."""
 
     constants: list[Annotated[int, Field(ge=-128, le=127)]]
     gain: Annotated[list[float], Field(min_length=3, max_length=3)]

@@ -104,7 +104,7 @@ class Chooser:
         return replace(own, plan=plan.in_float(recipe.in_float), errors=errors)
 
     def _mean_errors(self, recipe: Recipe, backend: str) -> Errors:
-        """Of a recipe without floats: each operator's error is its own, whatever the others are."""
+        """The errors of a recipe without floats: each operator's error does not depend on the others."""
         own = self.following(replace(recipe, bias_correction=False))
         return mean_errors(own.graph, own.decided(get_backend(backend)), thinned(self._images, CORRECTED_ON))
 

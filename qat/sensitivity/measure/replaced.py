@@ -46,7 +46,7 @@ class Seen:
 
     @property
     def largest(self) -> Tensor:
-        """Of all channels in all calls."""
+        """The largest value over all channels and all calls."""
         return torch.stack([call.max() for call in self.calls]).max().clamp_min(TINY)
 
 

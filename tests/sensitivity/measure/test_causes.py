@@ -53,7 +53,7 @@ class Joined(nn.Module):
 
 
 def cause(model: nn.Module, layer: str, factor: float = 1.0) -> Cause:
-    """Of the group of `layer`, whose input has a range `factor` times what calibration found."""
+    """The cause for the group of `layer`, whose input has a range `factor` times what calibration found."""
     images = [torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
     quantized = quantize_traced(model, images[0])
     calibrate(quantized, images, CalibrationConfig(method="max"))

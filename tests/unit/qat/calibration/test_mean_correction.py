@@ -15,6 +15,7 @@ from core.config import CalibrationConfig, PlacementConfig, QatConfig
 from qat.api import calibrate, quantize
 from qat.calibration.mean_correction import correct_means
 from qat.tracing import fx_graph
+from tests.fake_gpu import fake_gpus
 
 IMAGES = [torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) + 0.5 for seed in range(6)]
 
@@ -56,6 +57,15 @@ def test_means_are_those_of_the_float_network() -> None:
     for name, value in expected.items():
         assert float((before[name] - value).abs().max()) > 1e-3
         torch.testing.assert_close(after[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_the_float_network_comes_to_the_device_of_the_quantized_one() -> None:
+    teacher = fx_graph.trace(network(), IMAGES[0])
+    model = quantize(network(), IMAGES[0], PlacementConfig(weight_scales="tensor"))
+    calibrate(model, IMAGES, CalibrationConfig(method="max"))
+    with fake_gpus() as (gpu, _):
+        correct_means(model.to(gpu), teacher, IMAGES)
+        assert next(teacher.parameters()).device == gpu
 
 
 def test_without_ranges_before_training_it_is_refused() -> None:
